@@ -1,0 +1,32 @@
+// Sets up a checkout: dependencies as the lockfile has them, the guard, and a stamp that says so. Plain
+// JavaScript, since it runs under whatever Node the machine has (20 or later).
+import { spawnSync } from "node:child_process"
+import { copyFileSync, rmSync } from "node:fs"
+import { dirname } from "node:path"
+import { fileURLToPath } from "node:url"
+import { buildGuard } from "./guard.mjs"
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
+const stamp = `${root}/node_modules/.creche-lock`
+
+const [major] = process.versions.node.split(".").map(Number)
+if (major < 20) {
+  console.error(`creche: setting up wants Node 20 or later; this is ${process.version}`)
+  process.exit(1)
+}
+console.error("creche: setting up (npm ci, guard) …")
+rmSync(stamp, { force: true })
+const install = spawnSync("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], {
+  cwd: root,
+  // npm's own output must not meet the program's stdout, which may carry protocol.
+  stdio: ["ignore", 2, 2],
+})
+if (install.status !== 0) {
+  console.error("creche: npm ci failed; see above")
+  process.exit(1)
+}
+const guard = buildGuard()
+console.error(
+  guard.path === undefined ? `creche: no guard (${guard.detail}); containment will be "group"` : `creche: guard built`,
+)
+copyFileSync(`${root}/package-lock.json`, stamp)

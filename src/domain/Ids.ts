@@ -1,0 +1,30 @@
+/**
+ * The names by which sessions and turns are found. Ids are opaque to clients: a prefix, eight random
+ * characters drawn once per runtime, and a counter. A shared prefix costs no randomness per turn and
+ * keeps ids of different runtimes apart.
+ */
+import { randomBytes } from "node:crypto"
+
+export type SessionId = string & { readonly SessionId: unique symbol }
+export type TurnId = string & { readonly TurnId: unique symbol }
+
+/** What a session may be called by a client. */
+export const sessionNamePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/
+
+export interface Ids {
+  readonly session: () => SessionId
+  readonly turn: () => TurnId
+  readonly subscription: () => string
+}
+
+/** A source of ids. `origin` separates runtimes; give one for ids that a test can predict. */
+export const makeIds = (origin: string = randomBytes(6).toString("base64url")): Ids => {
+  let sessions = 0
+  let turns = 0
+  let subscriptions = 0
+  return {
+    session: () => `ses_${origin}_${(++sessions).toString(36)}` as SessionId,
+    turn: () => `turn_${origin}_${(++turns).toString(36)}` as TurnId,
+    subscription: () => `sub_${origin}_${(++subscriptions).toString(36)}`,
+  }
+}

@@ -1,0 +1,34 @@
+/** What a client asks: a string, or content blocks. */
+import * as Schema from "effect/Schema"
+
+export const ContentBlock = Schema.Union([
+  Schema.Struct({ type: Schema.Literal("text"), text: Schema.String }),
+  Schema.Struct({ type: Schema.Literal("file"), path: Schema.String }),
+  Schema.Struct({
+    type: Schema.Literal("resource"),
+    name: Schema.String,
+    mimeType: Schema.String,
+    data: Schema.String,
+  }),
+])
+export type ContentBlock = typeof ContentBlock.Type
+
+export const Prompt = Schema.Union([Schema.String, Schema.Array(ContentBlock)])
+export type Prompt = typeof Prompt.Type
+
+/** The text of a prompt; a file is named by its path, a resource by its data. For protocols that know only text. */
+export const promptText = (prompt: Prompt): string =>
+  typeof prompt === "string"
+    ? prompt
+    : prompt
+        .map((block) => {
+          switch (block.type) {
+            case "text":
+              return block.text
+            case "file":
+              return block.path
+            case "resource":
+              return block.data
+          }
+        })
+        .join("\n")

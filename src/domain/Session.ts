@@ -1,0 +1,67 @@
+/** A session as clients see it and as the store keeps it. Times are epoch milliseconds here, RFC 3339 on the wire. */
+import type { ExitReason } from "./ExitReason.ts"
+import type { SessionId } from "./Ids.ts"
+import type { SessionSpec } from "./SessionSpec.ts"
+import type { Usage } from "./Turn.ts"
+
+export const sessionStatuses = [
+  "starting",
+  "authenticating",
+  "ready",
+  "busy",
+  "backoff",
+  "suspended",
+  "stopping",
+  "stopped",
+  "failed",
+] as const
+export type SessionStatus = (typeof sessionStatuses)[number]
+
+/** `guard`: the whole tree, also setsid and daemons. `group`: the process group alone. */
+export type Containment = "guard" | "group"
+
+export interface TurnCounts {
+  readonly queued: number
+  readonly running: number
+  readonly completed: number
+  /** Ended in any other way: failed, cancelled, timed_out, lost. */
+  readonly failed: number
+}
+
+/** One past end of a process of this session, newest last. */
+export interface Death {
+  readonly incarnation: number
+  readonly exit: ExitReason
+  /** The last bytes that it wrote to stderr, at most 2 KiB. */
+  readonly stderrTail: string
+}
+
+export interface Session {
+  readonly id: SessionId
+  readonly name: string
+  readonly supervisor: string
+  readonly status: SessionStatus
+  readonly spec: SessionSpec
+  /** The command's own process; null when there is none. */
+  readonly pid: number | null
+  /** Counts processes of this session: 1 is the first. */
+  readonly incarnation: number
+  /** Restarts that supervision made; those that a client asked for are not counted. */
+  readonly restarts: number
+  readonly turns: TurnCounts
+  readonly containment: Containment | null
+  readonly agentSessionId: string | null
+  readonly pendingRequests: ReadonlyArray<string>
+  readonly createdAt: number
+  readonly lastActiveAt: number
+  readonly expiresAt: number | null
+  readonly exit: ExitReason | null
+  readonly deaths: ReadonlyArray<Death>
+  readonly usage: Usage | null
+  /** `seq` of the newest transcript entry; 0 before the first. */
+  readonly seq: number
+}
+
+/** Whether the session has, or is about to have, a process. */
+export const isLive = (status: SessionStatus): boolean =>
+  status !== "suspended" && status !== "stopped" && status !== "failed"

@@ -1,0 +1,90 @@
+/**
+ * The port to one way of talking to a child. A protocol is a set of pure steps over a state of its own,
+ * one state per incarnation: the session actor feeds it prompts and frames and acts on the events that
+ * come back. It does no I/O, reads no clock, and keeps nothing outside its state.
+ */
+import type { SessionSpec } from "../domain/SessionSpec.ts"
+import type { PermissionOption } from "../domain/Transcript.ts"
+import type { Prompt } from "../domain/Prompt.ts"
+import type { TurnError, Usage } from "../domain/Turn.ts"
+
+/** How bytes from stdout become frames. `lines`: without the newline; `text`: whatever arrived, as valid UTF-8; `contentLength`: message bodies. */
+export type FramingKind = "lines" | "text" | "contentLength"
+
+export type ProtocolEvent =
+  /** The handshake is done: prompts may come. */
+  | { readonly type: "ready" }
+  /** Bytes for stdin. */
+  | { readonly type: "write"; readonly data: string }
+  /** A piece of the running turn's answer. */
+  | { readonly type: "delta"; readonly text: string }
+  | { readonly type: "thought"; readonly text: string }
+  | {
+      readonly type: "tool"
+      readonly toolId: string
+      readonly name: string
+      readonly input?: unknown
+      readonly output?: unknown
+      readonly status: string
+    }
+  /** The agent's own message, untouched. */
+  | { readonly type: "native"; readonly message: unknown }
+  /** Stdout that belongs to no answer. Joined: one event may hold many lines, each with its newline. */
+  | { readonly type: "output"; readonly data: string }
+  /** The running turn has its end. `text` is the whole answer. */
+  | {
+      readonly type: "ended"
+      readonly status: "completed" | "failed" | "cancelled"
+      readonly text: string
+      readonly stopReason: string | null
+      readonly usage?: Usage
+      readonly error?: TurnError
+    }
+  /** Call `timer` once the clock reaches `at` (epoch ms), unless another `deadline` replaces it; null withdraws it. */
+  | { readonly type: "deadline"; readonly at: number | null }
+  /** The agent's own id of the conversation. */
+  | { readonly type: "conversation"; readonly id: string }
+  | {
+      readonly type: "permission"
+      readonly request: string
+      readonly tool: string
+      readonly input: unknown
+      readonly options: ReadonlyArray<PermissionOption>
+    }
+  /** The agent wants `authenticate` before it goes on. */
+  | { readonly type: "authenticate"; readonly methods: ReadonlyArray<string> }
+  /** The child broke the protocol so that it cannot go on; its incarnation is replaced. */
+  | { readonly type: "broken"; readonly detail: string }
+
+export interface Step<S> {
+  readonly state: S
+  readonly events: ReadonlyArray<ProtocolEvent>
+}
+
+export interface Protocol<S = unknown> {
+  readonly name: string
+  readonly framing: FramingKind
+  /**
+   * How this kind of child is asked to end before the session's own `shutdown` begins; undefined: no
+   * particular way.
+   */
+  readonly politeStop?: (state: S) => Step<S>
+  /** A new incarnation. `conversation` is the id that an earlier one reported. */
+  readonly start: (context: { readonly conversation: string | null; readonly now: number }) => Step<S>
+  /** Only called between turns and after `ready`. `token` is fresh, of letters and digits alone. */
+  readonly prompt: (state: S, prompt: Prompt, token: string, now: number) => Step<S>
+  /** Frames in order. A protocol may end its turn in the middle; what follows in the batch is handled with no turn running. */
+  readonly frames: (state: S, frames: ReadonlyArray<string>, now: number) => Step<S>
+  /** Stdout is at its end. The half line before it was given to `frames` already. */
+  readonly eof: (state: S) => Step<S>
+  readonly timer: (state: S, now: number) => Step<S>
+  /**
+   * Asks the child to give up the running turn; its `ended` tells when it did. Undefined: this protocol
+   * has no way to cancel, so the incarnation is replaced.
+   */
+  readonly cancel?: (state: S) => Step<S>
+  readonly answer?: (state: S, request: string, option: string) => Step<S>
+}
+
+/** Chooses the protocol for a spec; undefined where this build does not speak it (yet). */
+export type ProtocolFor = (spec: SessionSpec["protocol"]) => Protocol | undefined

@@ -1,0 +1,146 @@
+/**
+ * What a runtime does for its clients: the one service that every transport's handlers, the CLI in process
+ * and the library call. Each failure is one of `domain/Errors`. Implemented by `SessionSupervisor`.
+ */
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { RuntimeError, StoreUnavailable } from "../domain/Errors.ts"
+import type { SessionId } from "../domain/Ids.ts"
+import type { Prompt } from "../domain/Prompt.ts"
+import type { Containment, Session, SessionStatus } from "../domain/Session.ts"
+import type { SessionSpecInput, Signal } from "../domain/SessionSpec.ts"
+import type { TranscriptEntry, TranscriptType } from "../domain/Transcript.ts"
+import type { TranscriptPage, TranscriptQuery } from "../domain/SessionStore.ts"
+import type { Turn, TurnStatus } from "../domain/Turn.ts"
+
+export interface TurnRequest {
+  /** Name or id. */
+  readonly session: string
+  readonly prompt: Prompt
+  /** The turn ends as `timed_out` this long after it was accepted, also while queued; besides the session's `turnTimeoutMs`. */
+  readonly timeoutMs?: number
+  /** The same key in the same session gives the first turn again instead of a second one. */
+  readonly idempotencyKey?: string
+}
+
+export interface ListQuery {
+  readonly status?: SessionStatus | ReadonlyArray<SessionStatus>
+  readonly tags?: Readonly<Record<string, string>>
+  readonly task?: string
+  readonly supervisor?: string
+  /** Default 100. */
+  readonly limit?: number
+  readonly cursor?: string
+}
+
+export interface SubscribeRequest {
+  /** Name or id; without one, every session's entries from now on. */
+  readonly session?: string
+  /** First what is stored after this `seq`, then live. Default: live only. Needs `session`. */
+  readonly after?: number
+  readonly types?: ReadonlyArray<TranscriptType>
+  /** Only the entries of this turn. Needs `session`. */
+  readonly turn?: string
+}
+
+/** What a subscriber is given: entries in order, or word of a range that the session's limits had dropped before it came. */
+export interface SubscriptionBatch {
+  readonly entries: ReadonlyArray<TranscriptEntry>
+  readonly missed: ReadonlyArray<{ readonly session: SessionId; readonly after: number; readonly through: number }>
+}
+
+/** A cursor, not a buffer: what was not pulled yet stays in the transcript. */
+export interface Subscription {
+  /** Waits until there is something, then gives at most `limit` (default 256) entries. */
+  readonly pull: (limit?: number) => Effect.Effect<SubscriptionBatch, StoreUnavailable>
+}
+
+export interface RuntimeInfo {
+  readonly name: "creche"
+  readonly version: string
+  readonly protocolVersion: number
+  readonly pid: number
+  readonly node: string
+  readonly platform: string
+  readonly startedAt: number
+  readonly containment: { readonly level: Containment; readonly detail: string }
+  readonly dataDirectory: string
+  readonly socket: string | null
+}
+
+export interface RuntimeStats {
+  readonly sessions: Readonly<Record<SessionStatus, number>>
+  readonly turns: Readonly<Record<TurnStatus, number>>
+  readonly restarts: number
+  readonly crashes: number
+  readonly gaveUp: number
+  readonly spawns: number
+  readonly uptimeMs: number
+  readonly memory: { readonly rssBytes: number; readonly heapUsedBytes: number }
+}
+
+/** `supervisor` nodes have `children`; `session` nodes are leaves. */
+export type TreeNode =
+  | {
+      readonly type: "supervisor"
+      readonly path: string
+      readonly status: "running" | "failed"
+      readonly strategy: "one_for_one" | "one_for_all" | "rest_for_one"
+      readonly children: ReadonlyArray<TreeNode>
+    }
+  | {
+      readonly type: "session"
+      readonly id: SessionId
+      readonly name: string
+      readonly status: SessionStatus
+      readonly pid: number | null
+      readonly incarnation: number
+      readonly restarts: number
+    }
+
+export interface RuntimeHealth {
+  readonly status: "ok" | "degraded" | "draining"
+  /** One line for each thing that is not as it should be; empty when `ok`. */
+  readonly problems: ReadonlyArray<string>
+}
+
+type Answer<A> = Effect.Effect<A, RuntimeError>
+
+export class Runtime extends Context.Service<
+  Runtime,
+  {
+    readonly info: Effect.Effect<RuntimeInfo>
+    readonly stats: Effect.Effect<RuntimeStats>
+    readonly tree: Effect.Effect<TreeNode>
+    readonly health: Effect.Effect<RuntimeHealth>
+    /** Refuses new work, waits up to `drainMs` (default 0) for running turns, stops every session; later calls join. */
+    readonly shutdown: (drainMs?: number) => Effect.Effect<{ readonly survivors: ReadonlyArray<number> }>
+    /** Resolves once a shutdown is complete. */
+    readonly closed: Effect.Effect<void>
+    /** Answers once the session is ready. When the first start fails no session is left behind. */
+    readonly start: (spec: SessionSpecInput, ifExists: "fail" | "return") => Answer<Session>
+    readonly get: (session: string) => Answer<Session>
+    readonly list: (
+      query: ListQuery,
+    ) => Answer<{ readonly sessions: ReadonlyArray<Session>; readonly nextCursor: string | null }>
+    /** The turn once it ended. Interrupting the ask leaves the turn running. */
+    readonly ask: (request: TurnRequest) => Answer<Turn>
+    /** The turn once it is durable. */
+    readonly tell: (request: TurnRequest) => Answer<Turn>
+    readonly turn: (turn: string) => Answer<Turn>
+    /** The turn once it ended, or as it stands after `timeoutMs`. */
+    readonly wait: (turn: string, timeoutMs?: number) => Answer<Turn>
+    /** Cancels the given turn, queued or running; without one, the running turn. */
+    readonly cancel: (session: string, turn?: string) => Answer<Turn>
+    readonly write: (session: string, data: Uint8Array) => Answer<Session>
+    readonly signal: (session: string, signal: Signal) => Answer<Session>
+    readonly suspend: (session: string) => Answer<Session>
+    readonly resume: (session: string) => Answer<Session>
+    readonly restart: (session: string) => Answer<Session>
+    readonly stop: (session: string, mode: "graceful" | "kill") => Answer<Session>
+    readonly remove: (session: string) => Answer<void>
+    readonly transcript: (session: string, query: TranscriptQuery) => Answer<TranscriptPage>
+    readonly subscribe: (request: SubscribeRequest) => Effect.Effect<Subscription, RuntimeError, Scope.Scope>
+  }
+>()("creche/supervisor/Runtime") {}
