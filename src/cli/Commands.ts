@@ -1,0 +1,313 @@
+/**
+ * Every command of `creche` with its arguments and flags, as data and declared once. The fast parser
+ * (`FastParse`), the effect/cli tree with its help and completions (`CommandTree`), and docs/cli.md are made
+ * from it. Holds no behaviour and imports nothing, so that reading it costs nothing.
+ */
+
+export interface FlagSpec {
+  /** `boolean` takes no value; `integer` a whole number; `choice` one of `choices`. */
+  readonly type: "boolean" | "string" | "integer" | "choice"
+  readonly summary: string
+  /** One letter: `-f`. */
+  readonly alias?: string
+  /** What the value is called in help. */
+  readonly metavar?: string
+  readonly choices?: ReadonlyArray<string>
+  /** May be given more than once; the values come as an array. */
+  readonly many?: true
+}
+
+export interface ArgumentSpec {
+  readonly name: string
+  readonly summary: string
+  readonly choices?: ReadonlyArray<string>
+  readonly optional?: true
+  /** Takes all that follow; the last one only. At least one, unless `optional`. */
+  readonly many?: true
+}
+
+export interface CommandSpec {
+  readonly summary: string
+  /** More than the summary, for help and docs. */
+  readonly detail?: string
+  readonly arguments: ReadonlyArray<ArgumentSpec>
+  readonly flags: Readonly<Record<string, FlagSpec>>
+  /** What follows `--` is no argument of ours, but a command line for the session. */
+  readonly commandLine?: string
+  readonly examples: ReadonlyArray<{ readonly command: string; readonly summary: string }>
+}
+
+/** Flags that every command takes, before or after its name. */
+export const sharedFlags = {
+  json: { type: "boolean", summary: "print JSON, one value a line, instead of text for people" },
+  data: {
+    type: "string",
+    metavar: "DIR",
+    summary: "data directory (default: CRECHE_DATA, else $XDG_STATE_HOME/creche, else ~/.local/state/creche)",
+  },
+  socket: {
+    type: "string",
+    metavar: "PATH",
+    summary:
+      "socket of the runtime (default: CRECHE_SOCKET, else $XDG_RUNTIME_DIR/creche.sock, else in the data directory)",
+  },
+} as const satisfies Record<string, FlagSpec>
+
+const session = { name: "session", summary: "name or id of a session" } as const
+const sessions = { name: "session", summary: "names or ids of sessions", many: true } as const
+const turnFlags = {
+  "timeout-ms": {
+    type: "integer",
+    metavar: "MS",
+    summary: "the turn ends as timed_out this long after it was accepted (default: the session's turnTimeoutMs)",
+  },
+  key: {
+    type: "string",
+    metavar: "KEY",
+    summary: "idempotency key: the same key in the same session gives the first turn again",
+  },
+} as const
+const prompt = {
+  name: "prompt",
+  summary: "what to ask; words are joined by spaces; - reads standard input",
+  many: true,
+} as const
+
+export const commands = {
+  serve: {
+    summary: "run the runtime in the foreground and listen on the socket",
+    detail:
+      "Logs go to standard error. SIGTERM, SIGINT and SIGHUP stop every session, remove the socket and exit 0. One runtime per data directory.",
+    arguments: [],
+    flags: { demo: { type: "boolean", summary: "also start a session named demo, a small scripted agent" } },
+    examples: [{ command: "creche serve --demo", summary: "try it out" }],
+  },
+  stdio: {
+    summary: "run a runtime that speaks JSON-RPC on standard input and output",
+    detail:
+      "The runtime belongs to whoever started it: at the end of standard input every session is stopped, and it exits 0.",
+    arguments: [],
+    flags: {},
+    examples: [
+      {
+        command: `echo '{"jsonrpc":"2.0","id":1,"method":"runtime/info"}' | creche stdio`,
+        summary: "one request, one answer",
+      },
+    ],
+  },
+  start: {
+    summary: "start a session",
+    detail:
+      "Answers once the session is ready. A command with a slash and --cwd are taken from the directory you stand in. Flags override what --spec holds.",
+    arguments: [{ name: "name", summary: "its name (default: generated)", optional: true }],
+    commandLine: "the program to run and its arguments, passed as they are; no shell",
+    flags: {
+      protocol: {
+        type: "string",
+        metavar: "NAME|JSON",
+        summary:
+          'how to talk to it: lines (default), ndjson, text, …, or an object such as {"type":"text","endOfTurn":{"prompt":">>> $"}}',
+      },
+      restart: {
+        type: "choice",
+        choices: ["permanent", "transient", "temporary"],
+        summary: "restart type (default: transient)",
+      },
+      cwd: { type: "string", metavar: "DIR", summary: "working directory (default: one of the session's own)" },
+      env: { type: "string", many: true, metavar: "K=V", summary: "set a variable; K alone removes one" },
+      "inherit-env": {
+        type: "string",
+        many: true,
+        metavar: "NAME",
+        summary: "pass on only these variables of the runtime's; all passes everything",
+      },
+      tag: { type: "string", many: true, metavar: "K=V", summary: "a tag to find the session by" },
+      task: { type: "string", metavar: "ID", summary: "your own id; at most one live session each" },
+      supervisor: { type: "string", metavar: "PATH", summary: "the supervisor that owns it (default: root)" },
+      containment: {
+        type: "choice",
+        choices: ["auto", "group", "guard", "namespace", "cgroup"],
+        summary: "how its process tree is held (default: auto)",
+      },
+      "ready-timeout-ms": { type: "integer", metavar: "MS", summary: "start and handshake (default: 30000)" },
+      "turn-timeout-ms": { type: "integer", metavar: "MS", summary: "longest turn (default: 600000)" },
+      "idle-timeout-ms": {
+        type: "integer",
+        metavar: "MS",
+        summary: "suspended after that long without a turn; 0: never (default: 1800000)",
+      },
+      "grace-ms": { type: "integer", metavar: "MS", summary: "from SIGTERM to SIGKILL (default: 5000)" },
+      "retry-turns": {
+        type: "integer",
+        metavar: "N",
+        summary: "how often a turn cut short by a crash is asked again (default: 0)",
+      },
+      "if-exists": {
+        type: "choice",
+        choices: ["fail", "return"],
+        summary: "what happens when the name is taken (default: fail)",
+      },
+      spec: {
+        type: "string",
+        metavar: "FILE",
+        summary: "a JSON file with any field of a SessionSpec; - reads standard input",
+      },
+    },
+    examples: [
+      { command: "creche start echo -- cat", summary: "one line answers one line" },
+      {
+        command: `creche start py --protocol '{"type":"text","endOfTurn":{"prompt":">>> $"}}' -- python3 -i -u`,
+        summary: "a REPL",
+      },
+    ],
+  },
+  ask: {
+    summary: "ask a session and wait for the answer",
+    detail: "Prints the answer's text. Exits 1, with the reason on standard error, when the turn did not complete.",
+    arguments: [session, prompt],
+    flags: { stream: { type: "boolean", summary: "print the answer as it comes" }, ...turnFlags },
+    examples: [
+      { command: "creche ask demo hello", summary: "" },
+      { command: "git diff | creche ask reviewer -", summary: "the prompt from standard input" },
+    ],
+  },
+  tell: {
+    summary: "hand a session a prompt without waiting for the answer",
+    detail: "Prints the turn's id once the turn is durable. creche logs shows how it ended.",
+    arguments: [session, prompt],
+    flags: turnFlags,
+    examples: [{ command: "creche tell demo slow 5000", summary: "" }],
+  },
+  ps: {
+    summary: "list sessions",
+    arguments: [],
+    flags: {
+      status: {
+        type: "choice",
+        many: true,
+        choices: [
+          "starting",
+          "authenticating",
+          "ready",
+          "busy",
+          "backoff",
+          "suspended",
+          "stopping",
+          "stopped",
+          "failed",
+        ],
+        summary: "only these",
+      },
+      tag: { type: "string", many: true, metavar: "K=V", summary: "only those with this tag" },
+      task: { type: "string", metavar: "ID", summary: "only the one with this task" },
+      supervisor: { type: "string", metavar: "PATH", summary: "only those of this supervisor" },
+      quiet: { type: "boolean", alias: "q", summary: "names alone" },
+    },
+    examples: [{ command: "creche ps --status busy --json", summary: "" }],
+  },
+  tree: { summary: "draw the supervision tree", arguments: [], flags: {}, examples: [] },
+  logs: {
+    summary: "print a session's transcript",
+    arguments: [session],
+    flags: {
+      follow: {
+        type: "boolean",
+        alias: "f",
+        summary: "go on with what comes, until interrupted or the session is removed",
+      },
+      after: { type: "integer", metavar: "SEQ", summary: "only entries after this seq (default: 0)" },
+      type: { type: "string", many: true, metavar: "TYPE", summary: "only entries of this type, e.g. turn/ended" },
+      turn: { type: "string", metavar: "ID", summary: "only entries of this turn" },
+    },
+    examples: [{ command: "creche logs -f demo", summary: "" }],
+  },
+  cancel: {
+    summary: "cancel a turn; the session lives on",
+    arguments: [session, { name: "turn", summary: "id of the turn (default: the running one)", optional: true }],
+    flags: {},
+    examples: [],
+  },
+  stop: {
+    summary: "end sessions with all their processes; answers when the last one is gone",
+    arguments: [sessions],
+    flags: { kill: { type: "boolean", summary: "SIGKILL at once instead of asking first" } },
+    examples: [{ command: "creche stop demo", summary: "" }],
+  },
+  restart: { summary: "replace the processes of sessions", arguments: [sessions], flags: {}, examples: [] },
+  suspend: {
+    summary: "end the processes of sessions, keep the sessions; the next turn wakes them",
+    arguments: [sessions],
+    flags: {},
+    examples: [],
+  },
+  resume: { summary: "start suspended sessions again", arguments: [sessions], flags: {}, examples: [] },
+  rm: {
+    summary: "forget sessions: record, transcript and own directory",
+    arguments: [sessions],
+    flags: {},
+    examples: [],
+  },
+  stats: { summary: "counts, outcomes, restarts and memory of the runtime", arguments: [], flags: {}, examples: [] },
+  doctor: {
+    summary: "say what this machine offers and what to do about what is missing",
+    detail: "Exits 0 when creche can work here, 1 when it cannot. Looks for programs; runs none of them.",
+    arguments: [],
+    flags: {},
+    examples: [],
+  },
+  demo: {
+    summary: "play a short scene by itself: start, ask, kill -9, restart, ask again, stop, nothing left",
+    detail: "Runs a runtime of its own in a temporary directory; needs no running runtime.",
+    arguments: [],
+    flags: {},
+    examples: [],
+  },
+  completions: {
+    summary: "print a completion script for your shell",
+    arguments: [{ name: "shell", summary: "the shell", choices: ["bash", "zsh", "fish"] }],
+    flags: {},
+    examples: [{ command: `eval "$(creche completions bash)"`, summary: "for this shell" }],
+  },
+} as const satisfies Record<string, CommandSpec>
+
+export type CommandName = keyof typeof commands
+
+type Value<F extends FlagSpec> = F["type"] extends "boolean"
+  ? boolean
+  : F["type"] extends "integer"
+    ? number
+    : F extends { readonly type: "choice"; readonly choices: ReadonlyArray<infer C> }
+      ? C
+      : string
+
+/** Flags as a command gets them: booleans are always there, the rest only when given. */
+export type FlagValues<F extends Readonly<Record<string, FlagSpec>>> = {
+  readonly [K in keyof F]: F[K] extends { readonly many: true }
+    ? ReadonlyArray<Value<F[K]>>
+    : F[K]["type"] extends "boolean"
+      ? boolean
+      : Value<F[K]> | undefined
+}
+
+export type ArgumentValues<A extends ReadonlyArray<ArgumentSpec>> = {
+  readonly [S in A[number] as S["name"]]: S extends { readonly many: true }
+    ? ReadonlyArray<string>
+    : S extends { readonly optional: true }
+      ? string | undefined
+      : string
+}
+
+/** What every call of a command has. */
+export interface Call {
+  readonly name: CommandName
+  readonly shared: FlagValues<typeof sharedFlags>
+}
+
+/** One call of a command, parsed. */
+export interface Invocation<N extends CommandName = CommandName> extends Call {
+  readonly name: N
+  readonly flags: FlagValues<(typeof commands)[N]["flags"]>
+  readonly args: ArgumentValues<(typeof commands)[N]["arguments"]>
+  /** What followed `--`, where the command takes a command line; else empty. */
+  readonly commandLine: ReadonlyArray<string>
+}

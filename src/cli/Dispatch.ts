@@ -1,0 +1,26 @@
+/** From a command's name to the file that runs it, loaded only then. Exhaustive by type. */
+import type { CommandName, Invocation } from "./Commands.ts"
+import type { ExitCode, Io } from "./Io.ts"
+
+export type Run<N extends CommandName> = (call: Invocation<N>, io: Io) => Promise<ExitCode>
+
+export const loaders: { readonly [N in CommandName]: () => Promise<{ readonly run: Run<N> }> } = {
+  serve: () => import("./commands/serve.ts"),
+  stdio: () => import("./commands/stdio.ts"),
+  start: () => import("./commands/start.ts"),
+  ask: () => import("./commands/ask.ts"),
+  tell: () => import("./commands/tell.ts"),
+  ps: () => import("./commands/ps.ts"),
+  tree: () => import("./commands/tree.ts"),
+  logs: () => import("./commands/logs.ts"),
+  cancel: () => import("./commands/cancel.ts"),
+  stop: () => import("./commands/stop.ts"),
+  restart: () => import("./commands/restart.ts"),
+  suspend: () => import("./commands/suspend.ts"),
+  resume: () => import("./commands/resume.ts"),
+  rm: () => import("./commands/rm.ts"),
+  stats: () => import("./commands/stats.ts"),
+  doctor: () => import("./commands/doctor.ts"),
+  demo: () => import("./commands/demo.ts"),
+  completions: () => import("./commands/completions.ts"),
+}

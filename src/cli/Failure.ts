@@ -1,0 +1,66 @@
+/** Why a command could not do what it was asked, in words for a person, and the exit code it ends with. */
+import type { Call } from "./Commands.ts"
+import type { ExitCode, Io } from "./Io.ts"
+
+export class CommandFailure extends Error {
+  readonly code: ExitCode
+  /** What `--json` prints besides the message. */
+  readonly details: Readonly<Record<string, unknown>>
+  constructor(message: string, details: Readonly<Record<string, unknown>> = {}, code: ExitCode = 1) {
+    super(message)
+    this.name = "CommandFailure"
+    this.code = code
+    this.details = details
+  }
+}
+
+/** The command line itself is wrong: exit code 2. */
+export const wrongUsage = (message: string): CommandFailure => new CommandFailure(message, { tag: "WrongUsage" }, 2)
+
+/** An answer of the runtime that is an error, as any client throws it. */
+interface Refusal {
+  readonly code: number
+  readonly message: string
+  readonly data?: { readonly tag?: string; readonly [field: string]: unknown }
+}
+
+const isRefusal = (error: unknown): error is Refusal =>
+  error instanceof Error && typeof (error as { code?: unknown }).code === "number" && !(error instanceof CommandFailure)
+
+const invalidParams = -32602
+
+/** What the runtime refused, as a failure of this command; its stderr is shown where a start failed. */
+export const fromRefusal = (error: unknown): unknown => {
+  if (!isRefusal(error)) return error
+  const { data } = error
+  const tail = data?.["stderrTail"]
+  const said =
+    typeof tail === "string" && tail.trim() !== ""
+      ? `\nit wrote to stderr:\n${tail.trimEnd().replace(/^/gm, "  ")}`
+      : ""
+  return new CommandFailure(
+    `${error.message}${said}`,
+    { ...data, code: error.code },
+    error.code === invalidParams ? 2 : 1,
+  )
+}
+
+/** Prints a failure on stderr, as one JSON object with `--json`. A bug keeps its stack. */
+export const report = (thrown: unknown, call: Call, io: Pick<Io, "stderr">): ExitCode => {
+  const error = fromRefusal(thrown)
+  if (!(error instanceof CommandFailure)) {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
+    io.stderr(
+      call.shared.json
+        ? `${JSON.stringify({ error: { tag: "Defect", message: text } })}\n`
+        : `creche ${call.name}: this is a bug in creche: ${text}\n`,
+    )
+    return 1
+  }
+  io.stderr(
+    call.shared.json
+      ? `${JSON.stringify({ error: { ...error.details, message: error.message } })}\n`
+      : `creche ${call.name}: ${error.message}\n`,
+  )
+  return error.code
+}

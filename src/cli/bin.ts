@@ -1,0 +1,57 @@
+#!/usr/bin/env node
+/**
+ * The executable: parses the line, loads the one command it names, and ends with its exit code: 0 done, 1 it
+ * failed, 2 wrong usage. Everything is imported late, so that a client command loads neither effect nor the
+ * runtime.
+ */
+import { enableCompileCache } from "node:module"
+import { homedir } from "node:os"
+import { join } from "node:path"
+import { fastParse } from "./FastParse.ts"
+import type { ExitCode, Io } from "./Io.ts"
+import type { Run } from "./Dispatch.ts"
+import type { CommandName, Invocation } from "./Commands.ts"
+
+// Not Node's default under the temporary directory, which others may write.
+enableCompileCache(join(process.env["XDG_CACHE_HOME"] || join(process.env["HOME"] || homedir(), ".cache"), "creche"))
+
+const parse = async (argv: ReadonlyArray<string>, io: Io): Promise<Invocation | ExitCode> => {
+  const fast = fastParse(argv)
+  if (fast !== undefined) return fast
+  const { version } = await import("./version.ts")
+  if (argv.length === 1 && argv[0] === "--version") {
+    await io.stdout(`creche ${version}\n`)
+    return 0
+  }
+  const tree = await import("./CommandTree.ts")
+  const parsed = await tree.parse(argv, { version, colours: io.colours })
+  switch (parsed._tag) {
+    case "Command":
+      return parsed.invocation
+    case "Help":
+      await io.stdout(`${parsed.text}\n`)
+      return 0
+    case "Mistake":
+      io.stderr(`${parsed.text}\n`)
+      return 2
+  }
+}
+
+const main = async (argv: ReadonlyArray<string>): Promise<ExitCode> => {
+  const { processIo } = await import("./Io.ts")
+  const io = processIo()
+  const call = await parse(argv, io)
+  if (typeof call === "number") return call
+  const { loaders } = await import("./Dispatch.ts")
+  try {
+    const { run } = await loaders[call.name]()
+    return await (run as Run<CommandName>)(call, io)
+  } catch (error) {
+    const { report } = await import("./Failure.ts")
+    return report(error, call, io)
+  }
+}
+
+const code = await main(process.argv.slice(2))
+// Not process.exit: what was written to a pipe must arrive first. Commands leave no handle open behind them.
+process.exitCode = code

@@ -1,0 +1,71 @@
+/** `creche doctor`: what this machine offers, and what to do about what is missing. */
+import { findGuardBinary } from "../../process/GuardBinary.ts"
+import type { Call } from "../Commands.ts"
+import { withRuntime } from "../Connection.ts"
+import type { Run } from "../Dispatch.ts"
+import { CommandFailure } from "../Failure.ts"
+import { agentClis, compiler, type Finding, nodeVersion, socketPath, writable } from "../Findings.ts"
+import type { Io } from "../Io.ts"
+import { resolvePaths } from "../Paths.ts"
+import { version } from "../version.ts"
+
+export const run: Run<"doctor"> = async (call, io) => {
+  const paths = resolvePaths(call.shared, io.env, io.cwd)
+  const guard = findGuardBinary(io.env)
+  const socket = socketPath(paths.socket)
+  const findings: ReadonlyArray<Finding> = [
+    { what: "creche", status: "ok", detail: version },
+    nodeVersion(process.version),
+    containment(guard),
+    compiler(io.env, !guard.found),
+    writable("data", paths.dataDirectory),
+    socket,
+    ...(socket.status === "ok" ? [await runtime(call, io)] : []),
+    ...agentClis(io.env),
+  ]
+  const usable = findings.every((finding) => finding.status !== "bad")
+  if (call.shared.json) await io.stdout(`${JSON.stringify({ usable, findings })}\n`)
+  else
+    await io.stdout(
+      `${findings.map(render).join("\n")}\n\n${usable ? "creche can work here" : "creche cannot work here yet"}\n`,
+    )
+  return usable ? 0 : 1
+}
+
+const containment = (guard: ReturnType<typeof findGuardBinary>): Finding => {
+  const what = "containment"
+  if (!guard.found)
+    return {
+      what,
+      status: "missing",
+      detail: `group: the process group alone is ended, not what left it by setsid (${guard.detail})`,
+      remedy: "build the guard: install a C compiler, then `npm rebuild` or `npm run build`",
+    }
+  if (process.platform !== "linux")
+    return { what, status: "ok", detail: `group: the strongest level on ${process.platform}; guard ${guard.path}` }
+  return { what, status: "ok", detail: `guard: the whole process tree, daemons included; ${guard.path}` }
+}
+
+const runtime = async (call: Call, io: Io): Promise<Finding> => {
+  const what = "runtime"
+  try {
+    const info = await withRuntime(call, io, (client) => client.request("runtime/info", {}))
+    return {
+      what,
+      status: "ok",
+      detail: `${info.version} is running, pid ${info.pid}; containment ${info.containment.level}: ${info.containment.detail}`,
+    }
+  } catch (error) {
+    if (!(error instanceof CommandFailure)) throw error
+    return error.details["tag"] === "NoRuntime"
+      ? { what, status: "missing", detail: "none is running", remedy: "creche serve" }
+      : { what, status: "bad", detail: error.message, remedy: "name another socket with --socket" }
+  }
+}
+
+const marks = { ok: "ok     ", missing: "missing", bad: "BAD    " } as const
+
+const render = (finding: Finding): string =>
+  `${marks[finding.status]}  ${finding.what.padEnd(16)}  ${finding.detail}${
+    finding.remedy === undefined ? "" : `\n${" ".repeat(27)}→ ${finding.remedy}`
+  }`

@@ -1,0 +1,12 @@
+/** `creche restart`: see the command table. */
+import type { Run } from "../Dispatch.ts"
+import { eachSession } from "../SessionControl.ts"
+
+export const run: Run<"restart"> = (call, io) =>
+  eachSession(
+    call,
+    call.args.session,
+    io,
+    (client, session) => client.request("session/restart", { session }),
+    (session) => `${session.name} is ${session.status}${session.pid === null ? "" : `, pid ${session.pid}`}`,
+  )

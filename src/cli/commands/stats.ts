@@ -1,0 +1,35 @@
+/** `creche stats`: the runtime's counts as a table. */
+import type { RuntimeStats } from "../../supervisor/Runtime.ts"
+import { withRuntime } from "../Connection.ts"
+import type { Run } from "../Dispatch.ts"
+import { bytes, table } from "../Text.ts"
+
+export const run: Run<"stats"> = async (call, io) => {
+  const stats = await withRuntime(call, io, (client) => client.request("runtime/stats", {}))
+  await io.stdout(call.shared.json ? `${JSON.stringify(stats)}\n` : render(stats))
+  return 0
+}
+
+/** Statuses that nothing has are left out; a runtime without any says 0. */
+const counts = (of: Readonly<Record<string, number>>): string => {
+  const present = Object.entries(of).filter(([, count]) => count > 0)
+  return present.length === 0 ? "0" : present.map(([status, count]) => `${count} ${status}`).join(", ")
+}
+
+const render = (stats: RuntimeStats): string =>
+  table(
+    [
+      { title: "WHAT", value: ([name]) => name },
+      { title: "VALUE", value: ([, value]) => value },
+    ],
+    [
+      ["sessions", counts(stats.sessions)],
+      ["turns", counts(stats.turns)],
+      ["spawns", String(stats.spawns)],
+      ["crashes", String(stats.crashes)],
+      ["restarts", String(stats.restarts)],
+      ["gave up", String(stats.gaveUp)],
+      ["uptime", `${Math.floor(stats.uptimeMs / 1000)} s`],
+      ["memory", `${bytes(stats.memory.rssBytes)} resident, ${bytes(stats.memory.heapUsedBytes)} heap`],
+    ] as ReadonlyArray<readonly [string, string]>,
+  )

@@ -1,0 +1,12 @@
+/** `creche suspend`: see the command table. */
+import type { Run } from "../Dispatch.ts"
+import { eachSession } from "../SessionControl.ts"
+
+export const run: Run<"suspend"> = (call, io) =>
+  eachSession(
+    call,
+    call.args.session,
+    io,
+    (client, session) => client.request("session/suspend", { session }),
+    (session) => `${session.name} is ${session.status}${session.pid === null ? "" : `, pid ${session.pid}`}`,
+  )
