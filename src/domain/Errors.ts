@@ -22,9 +22,14 @@ export class SessionNotFound extends Data.TaggedError("SessionNotFound")<{ reado
   }
 }
 
-export class TurnNotFound extends Data.TaggedError("TurnNotFound")<{ readonly turn: string }> {
+export class TurnNotFound extends Data.TaggedError("TurnNotFound")<{
+  /** The id that was asked for; null where a session's running turn was meant and none runs. */
+  readonly turn: string | null
+  readonly session?: string
+}> {
   override get message() {
-    return `no turn has the id ${JSON.stringify(this.turn)}`
+    const where = this.session === undefined ? "" : ` in session ${this.session}`
+    return this.turn === null ? `no turn is running${where}` : `no turn has the id ${JSON.stringify(this.turn)}${where}`
   }
 }
 

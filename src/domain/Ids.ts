@@ -1,5 +1,5 @@
 /**
- * The names by which sessions and turns are found. Ids are opaque to clients: a prefix, eight random
+ * The names by which sessions and turns are found. Ids are opaque to clients: a prefix, twelve random
  * characters drawn once per runtime, and a counter. A shared prefix costs no randomness per turn and
  * keeps ids of different runtimes apart.
  */
@@ -18,13 +18,16 @@ export interface Ids {
 }
 
 /** A source of ids. `origin` separates runtimes; give one for ids that a test can predict. */
-export const makeIds = (origin: string = randomBytes(6).toString("base64url")): Ids => {
+export const makeIds = (origin: string = randomBytes(6).toString("hex")): Ids => {
   let sessions = 0
   let turns = 0
   let subscriptions = 0
   return {
-    session: () => `ses_${origin}_${(++sessions).toString(36)}` as SessionId,
-    turn: () => `turn_${origin}_${(++turns).toString(36)}` as TurnId,
-    subscription: () => `sub_${origin}_${(++subscriptions).toString(36)}`,
+    session: () => `ses_${origin}${(++sessions).toString(36)}` as SessionId,
+    turn: () => `turn_${origin}${(++turns).toString(36)}` as TurnId,
+    subscription: () => `sub_${origin}${(++subscriptions).toString(36)}`,
   }
 }
+
+/** What of a turn's id may stand in any program's text: letters and digits alone. */
+export const turnToken = (turn: TurnId): string => turn.slice("turn_".length)

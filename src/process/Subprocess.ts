@@ -19,6 +19,8 @@ import type { Command } from "./Command.ts"
 export interface SubprocessHandlers {
   readonly onStdout: (chunk: Buffer) => void
   readonly onStderr: (chunk: Buffer) => void
+  /** Stdout is at its end; the process may live on. Comes before `onClosed`, at the latest with it. */
+  readonly onStdoutEnd?: () => void
   /** Stdin has room again after a `write` that returned false. */
   readonly onDrain: () => void
   /** The command's own process ended. Output may still follow, from the pipe or from descendants. */

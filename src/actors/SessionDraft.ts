@@ -1,0 +1,113 @@
+/**
+ * One step under construction: a copy of the state that the transition may change, and the actions it
+ * collects. Private to the transition, which is pure when seen from outside.
+ */
+import type { SessionId, TurnId } from "../domain/Ids.ts"
+import type { TranscriptBody, TranscriptEntry } from "../domain/Transcript.ts"
+import type { TerminalTurnStatus, Turn, TurnError, Usage } from "../domain/Turn.ts"
+import type { SessionAction } from "./SessionEvent.ts"
+import { type PendingTurn, type SessionState, statusOf, type Phase } from "./SessionState.ts"
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] }
+
+export interface Draft extends Mutable<SessionState> {
+  readonly id: SessionId
+}
+
+export interface Ended {
+  readonly status: TerminalTurnStatus
+  readonly text: string
+  readonly stopReason: string | null
+  readonly error?: TurnError | undefined
+  readonly usage?: Usage | undefined
+}
+
+export class Step {
+  readonly draft: Draft
+  readonly actions: Array<SessionAction> = []
+  readonly now: number
+
+  constructor(state: SessionState, now: number) {
+    this.draft = { ...state }
+    this.now = now
+  }
+
+  act(action: SessionAction): void {
+    this.actions.push(action)
+  }
+
+  /** Appends the next entry of the transcript and returns its `seq`. */
+  append(body: TranscriptBody, turn?: TurnId): number {
+    const { draft } = this
+    const seq = ++draft.seq
+    const { id: session, incarnation } = draft
+    const entry: TranscriptEntry =
+      turn === undefined
+        ? { session, seq, at: this.now, incarnation, ...body }
+        : { session, seq, at: this.now, incarnation, turn, ...body }
+    this.actions.push({ type: "append", entry })
+    return seq
+  }
+
+  /** Goes to a phase, with a `status` entry where clients see another status than before (`busy` and `ready` apart). */
+  enter(phase: Phase, detail?: string): void {
+    const { draft } = this
+    const before = statusOf(draft.phase)
+    draft.phase = phase
+    const after = statusOf(phase)
+    if (before === after || after === "busy" || (before === "busy" && after === "ready")) return
+    this.append(detail === undefined ? { type: "status", status: after } : { type: "status", status: after, detail })
+  }
+
+  /** Takes a turn in: from here on it ends exactly once. */
+  accept(pending: PendingTurn): PendingTurn {
+    const seq = this.append({ type: "turn/queued", prompt: pending.turn.prompt }, pending.turn.id)
+    const turn: Turn = { ...pending.turn, firstSeq: seq, lastSeq: seq }
+    this.draft.lastActiveAt = this.now
+    this.actions.push({ type: "save", turn }, { type: "accepted", turn })
+    const { dueAt } = pending
+    if (dueAt !== null) this.draft.queueDueAt = Math.min(dueAt, this.draft.queueDueAt ?? dueAt)
+    return { turn, attempts: 0, dueAt }
+  }
+
+  /** The one place where a turn ends. */
+  end(pending: PendingTurn, ended: Ended): Turn {
+    const { now, draft } = this
+    const { turn } = pending
+    const { status, text, stopReason, error, usage } = ended
+    const seq = this.append(
+      {
+        type: "turn/ended",
+        status,
+        text,
+        stopReason,
+        ...(error === undefined ? undefined : { error }),
+        ...(usage === undefined ? undefined : { usage }),
+        durationMs: now - (turn.startedAt ?? turn.queuedAt),
+      },
+      turn.id,
+    )
+    const done: Turn = {
+      ...turn,
+      status,
+      text,
+      stopReason,
+      error: error ?? null,
+      usage: usage ?? null,
+      endedAt: now,
+      lastSeq: seq,
+    }
+    if (status === "completed") draft.completed++
+    else draft.failed++
+    if (usage !== undefined) draft.usage = addUsage(draft.usage, usage)
+    draft.lastActiveAt = now
+    this.actions.push({ type: "save", turn: done }, { type: "ended", turn: done })
+    return done
+  }
+}
+
+const addUsage = (sum: Usage | null, more: Usage): Usage => {
+  const total: Record<string, number> = { ...sum }
+  for (const [unit, amount] of Object.entries(more)) total[unit] = (total[unit] ?? 0) + amount
+  return total
+}

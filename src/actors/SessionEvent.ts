@@ -1,0 +1,81 @@
+/** What can happen to a session, and what it can want done: both as data. */
+import type { RuntimeError } from "../domain/Errors.ts"
+import type { ExitReason } from "../domain/ExitReason.ts"
+import type { TurnId } from "../domain/Ids.ts"
+import type { Containment } from "../domain/Session.ts"
+import type { ShutdownSpec, Signal } from "../domain/SessionSpec.ts"
+import type { TranscriptEntry } from "../domain/Transcript.ts"
+import type { Turn } from "../domain/Turn.ts"
+import type { PendingTurn, SessionReply, TurnReply } from "./SessionState.ts"
+
+/** The supervisor's answer to the end of a process. */
+export type Decision =
+  | { readonly _tag: "Restart"; readonly delayMs: number; readonly attempt: number }
+  /** The restart type says that this was all. */
+  | { readonly _tag: "Done" }
+  /** The intensity limit is reached, or the child cannot be replaced. */
+  | { readonly _tag: "GiveUp"; readonly error: RuntimeError }
+
+/** What the supervisor is told when a process ended that nobody had asked to end. */
+export interface ExitReport {
+  readonly normal: boolean
+  /** Ready time of the process that ended; 0 when it never was ready. */
+  readonly readyMs: number
+}
+
+export type SessionEvent =
+  // from clients
+  | { readonly type: "start"; readonly reply: SessionReply }
+  | { readonly type: "submit"; readonly pending: PendingTurn }
+  | { readonly type: "withdraw"; readonly turn: TurnId }
+  /** Answered when the turn ends; `TurnNotFound` where it is not open any more. */
+  | { readonly type: "await"; readonly turn: TurnId; readonly reply: TurnReply }
+  | { readonly type: "cancel"; readonly turn: TurnId | null; readonly reply: TurnReply }
+  | { readonly type: "write"; readonly data: Uint8Array; readonly reply: SessionReply }
+  | { readonly type: "signal"; readonly signal: Signal; readonly reply: SessionReply }
+  | { readonly type: "suspend"; readonly reply: SessionReply }
+  | { readonly type: "resume"; readonly reply: SessionReply }
+  | { readonly type: "restart"; readonly reply: SessionReply }
+  | { readonly type: "stop"; readonly brutal: boolean; readonly reply: SessionReply }
+  | { readonly type: "remove"; readonly reply: SessionReply }
+  // from the process
+  | { readonly type: "spawned"; readonly pid: number; readonly containment: Containment }
+  | { readonly type: "spawnFailed"; readonly error: RuntimeError }
+  | { readonly type: "frames"; readonly frames: ReadonlyArray<string> }
+  /** A frame over the line limit was skipped. */
+  | { readonly type: "oversize"; readonly bytes: number }
+  | { readonly type: "stdoutEnd" }
+  | { readonly type: "stderr"; readonly data: string }
+  | { readonly type: "exited"; readonly exit: ExitReason }
+  | { readonly type: "closed"; readonly survivors: ReadonlyArray<number>; readonly stderrTail: string }
+  // from the runtime
+  | { readonly type: "decision"; readonly decision: Decision }
+  | { readonly type: "tick" }
+  /** A step of this session threw: a bug, in the protocol or here. */
+  | { readonly type: "defect"; readonly detail: string }
+  | { readonly type: "note"; readonly text: string }
+
+export type SessionAction =
+  // to the store, before anything else of the same step
+  | { readonly type: "append"; readonly entry: TranscriptEntry }
+  | { readonly type: "save"; readonly turn: Turn }
+  // to clients
+  | { readonly type: "accepted"; readonly turn: Turn }
+  | { readonly type: "refused"; readonly turn: TurnId; readonly error: RuntimeError }
+  | { readonly type: "ended"; readonly turn: Turn }
+  | { readonly type: "await"; readonly turn: TurnId; readonly reply: TurnReply }
+  | { readonly type: "reply"; readonly to: SessionReply; readonly error: RuntimeError | null }
+  | { readonly type: "replyTurn"; readonly to: TurnReply; readonly turn: Turn }
+  | { readonly type: "replyTurnFailed"; readonly to: TurnReply; readonly error: RuntimeError }
+  // to the process
+  | { readonly type: "spawn" }
+  /** Ends the process tree, or the spawn under way; `closed` follows in either case. */
+  | { readonly type: "terminate"; readonly shutdown: ShutdownSpec }
+  | { readonly type: "write"; readonly data: string | Uint8Array; readonly reply: SessionReply | null }
+  | { readonly type: "signal"; readonly signal: Signal }
+  // to the supervisor
+  | { readonly type: "supervise"; readonly report: ExitReport }
+  /** A client's start: past restarts count no more. */
+  | { readonly type: "forgive" }
+  /** The session ended for good; `cause` tells whether it ever began. */
+  | { readonly type: "gone"; readonly cause: "startFailed" | "removed" }

@@ -1,0 +1,83 @@
+/**
+ * The moves between phases that both halves of the transition make: begin a start, become ready, begin an
+ * ending. Nothing here decides about turns.
+ */
+import { NotReady, SessionNotRunning, type RuntimeError } from "../domain/Errors.ts"
+import type { ExitReason } from "../domain/ExitReason.ts"
+import type { ShutdownSpec } from "../domain/SessionSpec.ts"
+import type { Step } from "./SessionDraft.ts"
+import { processOf, statusOf, type Aim, type SessionReply, type StartCause } from "./SessionState.ts"
+
+export const answer = (step: Step, to: SessionReply, error: RuntimeError | null = null): void =>
+  step.act({ type: "reply", to, error })
+
+export const notRunning = ({ draft }: Step) =>
+  new SessionNotRunning({ session: draft.spec.name, status: statusOf(draft.phase), exit: draft.exit })
+
+export const refuse = (step: Step, reply: SessionReply): void => answer(step, reply, notRunning(step))
+
+/** Begins the next incarnation. Only from phases without a process. */
+export const beginStart = (step: Step, cause: StartCause, replies: ReadonlyArray<SessionReply>): void => {
+  const { draft, now } = step
+  draft.incarnation++
+  if (cause === "client") step.act({ type: "forgive" })
+  const deadline = now + draft.spec.readyTimeoutMs
+  step.enter({ _tag: "Starting", cause, process: null, authenticating: false, deadline, replies })
+  step.act({ type: "spawn" })
+}
+
+export const becomeReady = (step: Step): void => {
+  const { draft, now } = step
+  const { phase } = draft
+  if (phase._tag !== "Starting" || phase.process === null) return
+  const idle = draft.spec.idleTimeoutMs
+  const idleAt = idle === null ? null : now + idle
+  step.enter({ _tag: "Ready", process: phase.process, since: now, idleAt })
+  phase.replies.forEach((to) => answer(step, to))
+}
+
+interface Ending {
+  readonly aim: Aim
+  readonly detail?: string
+  readonly shutdown?: ShutdownSpec
+  readonly stopReplies?: ReadonlyArray<SessionReply>
+  readonly startReplies?: ReadonlyArray<SessionReply>
+}
+
+/** Ends the process tree; what comes then is `aim`. The running turn has its end already. */
+export const beginEnding = (step: Step, ending: Ending): void => {
+  const { draft } = step
+  const { phase } = draft
+  const { aim, detail, stopReplies = [], startReplies = [] } = ending
+  switch (phase._tag) {
+    case "Starting": {
+      const error =
+        aim === "crash" ? notReady(step, detail ?? "its start failed", processOf(phase)?.exit ?? null, "") : null
+      // The replies of a start that is given up for another aim hear of it when the tree is gone.
+      step.enter({
+        _tag: "Ending",
+        aim,
+        process: phase.process,
+        cause: phase.cause,
+        wake: false,
+        error,
+        stopReplies,
+        startReplies: [...phase.replies, ...startReplies],
+      })
+      break
+    }
+    case "Ready":
+    case "Busy": {
+      const error = aim === "crash" ? notReady(step, detail ?? "", null, "") : null
+      const { process } = phase
+      step.enter({ _tag: "Ending", aim, process, cause: "supervision", wake: false, error, stopReplies, startReplies })
+      break
+    }
+    default:
+      return
+  }
+  step.act({ type: "terminate", shutdown: ending.shutdown ?? draft.spec.shutdown })
+}
+
+export const notReady = ({ draft }: Step, detail: string, exit: ExitReason | null, stderrTail: string) =>
+  new NotReady({ session: draft.spec.name, detail, exit, stderrTail })

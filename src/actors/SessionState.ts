@@ -1,0 +1,247 @@
+/**
+ * What a session knows, as a value: a tagged union of phases, each with its own data, and the record that goes
+ * through all of them. `SessionTransition` changes it, `SessionActor` acts on it; nothing here has effects.
+ */
+import type { RuntimeError } from "../domain/Errors.ts"
+import type { ExitReason } from "../domain/ExitReason.ts"
+import type { SessionId } from "../domain/Ids.ts"
+import type { Containment, Death, Session, SessionStatus } from "../domain/Session.ts"
+import type { SessionSpec } from "../domain/SessionSpec.ts"
+import type { Turn, TerminalTurnStatus, Usage } from "../domain/Turn.ts"
+import type { Protocol } from "../protocols/Protocol.ts"
+import type { ReplyTo } from "./ActorRef.ts"
+import * as Mailbox from "./Mailbox.ts"
+
+export type SessionReply = ReplyTo<Session, RuntimeError>
+export type TurnReply = ReplyTo<Turn, RuntimeError>
+
+/** A turn on its way: `attempts` counts how often it was given to a process. */
+export interface PendingTurn {
+  readonly turn: Turn
+  readonly attempts: number
+  /** When its own `timeoutMs` is over (epoch ms). */
+  readonly dueAt: number | null
+}
+
+/** A turn that was asked to end early and may settle by itself until `deadline`. */
+export interface Cancelling {
+  readonly status: Extract<TerminalTurnStatus, "cancelled" | "timed_out">
+  readonly deadline: number
+  readonly replies: ReadonlyArray<TurnReply>
+}
+
+export interface RunningTurn extends PendingTurn {
+  /** The answer so far, for a turn that does not come to its end. */
+  readonly text: string
+  readonly deadline: number
+  readonly lastOutputAt: number
+  readonly stalled: boolean
+  readonly cancelling: Cancelling | null
+  readonly requests: ReadonlyArray<string>
+}
+
+/** What is bound to one OS process and gone with it. */
+export interface Incarnation {
+  readonly pid: number
+  readonly containment: Containment
+  readonly protocol: unknown
+  readonly protocolDeadline: number | null
+  /** When its stdout ended; null while it may still say something. */
+  readonly eofAt: number | null
+  /** Its own process has ended; its output, and its descendants, may not have. */
+  readonly exit: ExitReason | null
+}
+
+/** Who wants this start, and so who is told when it fails. */
+export type StartCause =
+  /** `session/start`: a failure is the answer, and the session is forgotten. */
+  | "initial"
+  /** A client's restart or resume: a failure is the answer; not charged. */
+  | "client"
+  /** Supervision, a waking turn, a replacement: a failure is an abnormal exit. */
+  | "supervision"
+
+/** What comes when the process tree is gone. `crash`: what supervision says to an incarnation that failed. */
+export type Aim = "stop" | "remove" | "suspend" | "restart" | "replace" | "crash"
+
+export type Phase =
+  | {
+      readonly _tag: "Starting"
+      readonly cause: StartCause
+      /** null while the spawn is under way. */
+      readonly process: Incarnation | null
+      readonly authenticating: boolean
+      readonly deadline: number
+      readonly replies: ReadonlyArray<SessionReply>
+    }
+  | { readonly _tag: "Ready"; readonly process: Incarnation; readonly since: number; readonly idleAt: number | null }
+  | { readonly _tag: "Busy"; readonly process: Incarnation; readonly since: number; readonly running: RunningTurn }
+  | {
+      readonly _tag: "Ending"
+      readonly aim: Aim
+      readonly process: Incarnation | null
+      readonly cause: StartCause
+      /** A turn came while the session was being suspended. */
+      readonly wake: boolean
+      readonly error: RuntimeError | null
+      /** Answered when the tree is gone. */
+      readonly stopReplies: ReadonlyArray<SessionReply>
+      /** Answered when the next incarnation is ready. */
+      readonly startReplies: ReadonlyArray<SessionReply>
+    }
+  /** Between the end of a process and the supervisor's word. */
+  | { readonly _tag: "Deciding"; readonly status: SessionStatus }
+  | { readonly _tag: "Backoff"; readonly until: number; readonly attempt: number }
+  | { readonly _tag: "Suspended" }
+  | { readonly _tag: "Stopped" }
+  | { readonly _tag: "Failed"; readonly error: RuntimeError }
+
+export interface SessionState {
+  readonly id: SessionId
+  readonly spec: SessionSpec
+  readonly protocol: Protocol
+  readonly createdAt: number
+  readonly expiresAt: number | null
+  readonly lastActiveAt: number
+  readonly seq: number
+  readonly incarnation: number
+  readonly restarts: number
+  readonly completed: number
+  readonly failed: number
+  readonly exit: ExitReason | null
+  readonly deaths: ReadonlyArray<Death>
+  /** Pids of the last process tree that could not be killed. */
+  readonly survivors: ReadonlyArray<number>
+  readonly usage: Usage | null
+  readonly conversation: string | null
+  readonly queue: Mailbox.Mailbox<PendingTurn>
+  /** The earliest `dueAt` in the queue, or earlier. */
+  readonly queueDueAt: number | null
+  readonly phase: Phase
+}
+
+/** How many past ends of its processes a session remembers. */
+export const deathHistory = 10
+
+/** A process that closed its stdout has this long to end by itself. */
+export const eofGraceMs = 1_000
+
+export const initialState = (id: SessionId, spec: SessionSpec, protocol: Protocol, now: number): SessionState => ({
+  id,
+  spec,
+  protocol,
+  createdAt: now,
+  expiresAt: spec.expiresInMs === null ? null : now + spec.expiresInMs,
+  lastActiveAt: now,
+  seq: 0,
+  incarnation: 0,
+  restarts: 0,
+  completed: 0,
+  failed: 0,
+  exit: null,
+  deaths: [],
+  survivors: [],
+  usage: null,
+  conversation: null,
+  queue: Mailbox.empty(spec.mailbox),
+  queueDueAt: null,
+  phase: { _tag: "Stopped" },
+})
+
+export const processOf = (phase: Phase): Incarnation | null => ("process" in phase ? phase.process : null)
+
+/** The status that clients see. */
+export const statusOf = (phase: Phase): SessionStatus => {
+  switch (phase._tag) {
+    case "Starting":
+      return phase.authenticating ? "authenticating" : "starting"
+    case "Ready":
+      return "ready"
+    case "Busy":
+      return "busy"
+    case "Ending":
+      return phase.aim === "replace" || phase.aim === "restart" || phase.aim === "crash" ? "starting" : "stopping"
+    case "Deciding":
+      return phase.status
+    case "Backoff":
+      return "backoff"
+    case "Suspended":
+      return "suspended"
+    case "Stopped":
+      return "stopped"
+    case "Failed":
+      return "failed"
+  }
+}
+
+export const toSession = (state: SessionState): Session => {
+  const process = processOf(state.phase)
+  const running = state.phase._tag === "Busy" ? state.phase.running : null
+  return {
+    id: state.id,
+    name: state.spec.name,
+    supervisor: state.spec.supervisor,
+    status: statusOf(state.phase),
+    spec: state.spec,
+    pid: process === null || process.exit !== null ? null : process.pid,
+    incarnation: state.incarnation,
+    restarts: state.restarts,
+    turns: {
+      queued: Mailbox.size(state.queue),
+      running: running === null ? 0 : 1,
+      completed: state.completed,
+      failed: state.failed,
+    },
+    containment: process === null ? null : process.containment,
+    agentSessionId: state.conversation,
+    pendingRequests: running === null ? [] : running.requests,
+    createdAt: state.createdAt,
+    lastActiveAt: state.lastActiveAt,
+    expiresAt: state.expiresAt,
+    exit: state.exit,
+    deaths: state.deaths,
+    usage: state.usage,
+    seq: state.seq,
+  }
+}
+
+const earlier = (a: number | null, b: number | null): number | null =>
+  a === null ? b : b === null ? a : Math.min(a, b)
+
+const processDeadline = (process: Incarnation | null): number | null =>
+  process === null
+    ? null
+    : earlier(
+        process.protocolDeadline,
+        process.eofAt === null || process.exit !== null ? null : process.eofAt + eofGraceMs,
+      )
+
+/** When the session wants the next `tick` (epoch ms); null: never. */
+export const nextDeadline = (state: SessionState): number | null => {
+  const { phase, spec } = state
+  const always = earlier(state.expiresAt, state.queueDueAt)
+  switch (phase._tag) {
+    case "Starting":
+      return earlier(always, earlier(phase.deadline, processDeadline(phase.process)))
+    case "Ready":
+      return earlier(always, earlier(phase.idleAt, processDeadline(phase.process)))
+    case "Busy": {
+      const { running } = phase
+      const stallAt =
+        spec.stallTimeoutMs === null || running.stalled || running.cancelling !== null
+          ? null
+          : running.lastOutputAt + spec.stallTimeoutMs
+      const end = running.cancelling === null ? earlier(running.deadline, running.dueAt) : running.cancelling.deadline
+      return earlier(earlier(always, processDeadline(phase.process)), earlier(end, stallAt))
+    }
+    case "Backoff":
+      return earlier(always, phase.until)
+    case "Ending":
+    case "Deciding":
+      return null
+    case "Suspended":
+    case "Stopped":
+    case "Failed":
+      return always
+  }
+}

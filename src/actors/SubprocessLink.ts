@@ -1,0 +1,180 @@
+/**
+ * One incarnation's line to its OS process: spawns it, turns its bytes into session events, writes, signals,
+ * terminates. Made anew for every incarnation; knows nothing of phases.
+ */
+import { StringDecoder } from "node:string_decoder"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Cause from "effect/Cause"
+import * as Scope from "effect/Scope"
+import { SpawnFailed } from "../domain/Errors.ts"
+import type { ShutdownSpec, Signal } from "../domain/SessionSpec.ts"
+import type { Command } from "../process/Command.ts"
+import { makeFraming, type Framing } from "../process/Framing.ts"
+import type { Spawner, Subprocess, SubprocessHandlers } from "../process/Subprocess.ts"
+import type { FramingKind } from "../protocols/Protocol.ts"
+import type { SessionEvent } from "./SessionEvent.ts"
+
+/** How much of its last stderr a death remembers (UTF-16 units). */
+const stderrTailLength = 2048
+/** Above this many bytes not yet taken in by the actor, stdout is paused and stderr dropped. */
+const highWaterBytes = 1024 * 1024
+
+export interface SubprocessLinkOptions {
+  readonly spawner: Spawner["Service"]
+  readonly command: Effect.Effect<Command, SpawnFailed>
+  readonly framing: FramingKind
+  readonly lineBytes: number
+  readonly post: (event: SessionEvent) => void
+  readonly onDrain: () => void
+  readonly run: (effect: Effect.Effect<unknown>) => Fiber.Fiber<unknown>
+}
+
+export class SubprocessLink implements SubprocessHandlers {
+  readonly #options: SubprocessLinkOptions
+  readonly #scope = Scope.makeUnsafe()
+  readonly #framing: Framing
+  #subprocess: Subprocess | undefined
+  #spawning: Fiber.Fiber<unknown> | undefined
+  #ending: ShutdownSpec | undefined
+  /** Callbacks that overtook the news of the spawn itself. */
+  #early: Array<() => void> | undefined = []
+  #stderr: StringDecoder | undefined
+  #stderrTail = ""
+  #stderrDropped = 0
+  #unread = 0
+  #paused = false
+
+  constructor(options: SubprocessLinkOptions) {
+    this.#options = options
+    this.#framing = makeFraming(options.framing, {
+      limitBytes: options.lineBytes,
+      onOversize: (bytes) => options.post({ type: "oversize", bytes }),
+    })
+  }
+
+  start(): void {
+    const { spawner, command, run } = this.#options
+    this.#spawning = run(
+      Effect.flatMap(command, (ready) => Scope.provide(spawner.spawn(ready, this), this.#scope)).pipe(
+        Effect.onExit((exit) => Effect.sync(() => this.#spawned(exit))),
+        Effect.exit,
+      ),
+    )
+  }
+
+  #spawned(exit: Exit.Exit<Subprocess, SpawnFailed>): void {
+    const { post } = this.#options
+    this.#spawning = undefined
+    if (Exit.isSuccess(exit)) {
+      const subprocess = exit.value
+      this.#subprocess = subprocess
+      post({ type: "spawned", pid: subprocess.pid, containment: subprocess.containment })
+      const early = this.#early ?? []
+      this.#early = undefined
+      for (const call of early) call()
+      if (this.#ending !== undefined) this.terminate(this.#ending)
+      return
+    }
+    this.#closeScope()
+    if (Cause.hasInterruptsOnly(exit.cause)) return post({ type: "closed", survivors: [], stderrTail: "" })
+    const failure = Cause.squash(exit.cause)
+    post({
+      type: "spawnFailed",
+      error:
+        failure instanceof SpawnFailed
+          ? failure
+          : new SpawnFailed({ command: "", field: "command", errno: "EIO", detail: String(failure) }),
+    })
+  }
+
+  #closeScope(): void {
+    this.#options.run(Scope.close(this.#scope, Exit.void))
+  }
+
+  /** False: hold back until `onDrain`. */
+  write(data: string | Uint8Array): boolean {
+    return this.#subprocess?.write(data) ?? true
+  }
+
+  signal(signal: Signal): void {
+    this.#subprocess?.signal(signal)
+  }
+
+  terminate(shutdown: ShutdownSpec): void {
+    this.#ending = shutdown
+    if (this.#subprocess !== undefined) this.#options.run(this.#subprocess.terminate(shutdown))
+    else this.#spawning?.interruptUnsafe()
+  }
+
+  /** The actor has taken in everything that was posted. */
+  taken(): void {
+    this.#unread = 0
+    if (this.#stderrDropped > 0) {
+      const text = `${this.#stderrDropped} bytes of stderr were dropped: they came faster than they could be recorded`
+      this.#stderrDropped = 0
+      this.#options.post({ type: "note", text })
+    }
+    if (!this.#paused) return
+    this.#paused = false
+    this.#subprocess?.resumeStdout()
+  }
+
+  onStdout(chunk: Buffer): void {
+    if (this.#early !== undefined) return void this.#early.push(() => this.onStdout(chunk))
+    const frames = this.#framing.push(chunk)
+    this.#unread += chunk.length
+    if (frames.length > 0) this.#options.post({ type: "frames", frames })
+    if (this.#unread > highWaterBytes && !this.#paused) {
+      this.#paused = true
+      this.#subprocess?.pauseStdout()
+    }
+  }
+
+  onStderr(chunk: Buffer): void {
+    if (this.#early !== undefined) return void this.#early.push(() => this.onStderr(chunk))
+    if (this.#unread > 2 * highWaterBytes) {
+      this.#stderrDropped += chunk.length
+      return
+    }
+    const data = (this.#stderr ??= new StringDecoder("utf8")).write(chunk)
+    if (data === "") return
+    this.#unread += chunk.length
+    this.#stderrTail =
+      data.length >= stderrTailLength
+        ? data.slice(-stderrTailLength)
+        : (this.#stderrTail + data).slice(-stderrTailLength)
+    this.#options.post({ type: "stderr", data })
+  }
+
+  onDrain(): void {
+    this.#options.onDrain()
+  }
+
+  onExit(exit: Parameters<SubprocessHandlers["onExit"]>[0]): void {
+    if (this.#early !== undefined) return void this.#early.push(() => this.onExit(exit))
+    this.#options.post({ type: "exited", exit })
+  }
+
+  onStdoutEnd(): void {
+    if (this.#early !== undefined) return void this.#early.push(() => this.onStdoutEnd())
+    this.#endStdout()
+  }
+
+  #stdoutEnded = false
+  #endStdout(): void {
+    if (this.#stdoutEnded) return
+    this.#stdoutEnded = true
+    const rest = this.#framing.end()
+    if (rest.length > 0) this.#options.post({ type: "frames", frames: rest })
+    this.#options.post({ type: "stdoutEnd" })
+  }
+
+  onClosed(survivors: ReadonlyArray<number>): void {
+    if (this.#early !== undefined) return void this.#early.push(() => this.onClosed(survivors))
+    this.#endStdout()
+    this.#closeScope()
+    this.#options.post({ type: "closed", survivors, stderrTail: this.#stderrTail })
+  }
+}

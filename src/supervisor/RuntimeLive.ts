@@ -1,0 +1,275 @@
+/**
+ * The Runtime service over a SessionSupervisor: finds the session, hands the wish to its actor, reads the store. Closing
+ * the layer's scope is a shutdown.
+ */
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { Draining, InvalidParams, TurnNotFound, type RuntimeError } from "../domain/Errors.ts"
+import { makeIds, type TurnId } from "../domain/Ids.ts"
+import { type Session, type SessionStatus, sessionStatuses } from "../domain/Session.ts"
+import { SessionStore } from "../domain/SessionStore.ts"
+import { isTerminal, type Turn } from "../domain/Turn.ts"
+import { statusOf, type PendingTurn } from "../actors/SessionState.ts"
+import { Spawner } from "../process/Subprocess.ts"
+import {
+  Runtime,
+  type ListQuery,
+  type RuntimeInfo,
+  type RuntimeStats,
+  type TreeNode,
+  type TurnRequest,
+} from "./Runtime.ts"
+import { RuntimeConfig } from "./RuntimeConfig.ts"
+import { SessionSupervisor, type Slot } from "./SessionSupervisor.ts"
+import * as Subscriptions from "./Subscriptions.ts"
+
+/** The version of `protocol.md` that this runtime speaks. */
+export const protocolVersion = 1
+const defaultListLimit = 100
+
+const make = Effect.gen(function* () {
+  const config = yield* RuntimeConfig
+  const store = yield* SessionStore
+  const spawner = yield* Spawner
+  const clock = yield* Clock.Clock
+  const ids = makeIds()
+  const startedAt = clock.currentTimeMillisUnsafe()
+  const supervisor = new SessionSupervisor({
+    config,
+    store,
+    spawner,
+    ids,
+    clock,
+    random: Math.random,
+    run: Effect.runForkWith(yield* Effect.context<never>()),
+  })
+
+  const onSlot = <A>(
+    ref: string,
+    use: (slot: Slot) => Effect.Effect<A, RuntimeError>,
+  ): Effect.Effect<A, RuntimeError> => {
+    const slot = supervisor.whereIs(ref)
+    return slot === undefined ? supervisor.find(ref).pipe(Effect.flatMap(use)) : use(slot)
+  }
+
+  const pendingTurn = (slot: Slot, request: TurnRequest): PendingTurn => {
+    const now = supervisor.now()
+    const turn: Turn = {
+      id: ids.turn(),
+      session: slot.actor.id,
+      status: "queued",
+      prompt: request.prompt,
+      text: "",
+      stopReason: null,
+      usage: null,
+      error: null,
+      idempotencyKey: request.idempotencyKey ?? null,
+      queuedAt: now,
+      startedAt: null,
+      endedAt: null,
+      firstSeq: 0,
+      lastSeq: 0,
+    }
+    return { turn, attempts: 0, dueAt: request.timeoutMs === undefined ? null : now + request.timeoutMs }
+  }
+
+  const submit = (request: TurnRequest, until: "accepted" | "ended"): Effect.Effect<Turn, RuntimeError> =>
+    Effect.suspend(() => {
+      if (supervisor.draining)
+        return Effect.fail(new Draining({ detail: "the runtime is shutting down; it takes no more turns" }))
+      return onSlot(request.session, (slot) => slot.actor.submit(pendingTurn(slot, request), until))
+    })
+
+  const readTurn = (id: string): Effect.Effect<Turn, RuntimeError> =>
+    store
+      .turn(id as TurnId)
+      .pipe(
+        Effect.flatMap((turn) =>
+          turn === undefined ? Effect.fail(new TurnNotFound({ turn: id })) : Effect.succeed(turn),
+        ),
+      )
+
+  const wait = (id: string, timeoutMs?: number): Effect.Effect<Turn, RuntimeError> =>
+    Effect.gen(function* () {
+      const turn = yield* readTurn(id)
+      if (isTerminal(turn)) return turn
+      const slot = supervisor.whereIs(turn.session)
+      if (slot === undefined) return turn
+      // Not open any more: it ended between the look at the store and the question.
+      const ended = Effect.catchTag(slot.actor.awaitEnd(turn.id), "TurnNotFound", () => readTurn(id))
+      if (timeoutMs === undefined) return yield* ended
+      const waited = yield* Effect.timeoutOption(ended, timeoutMs)
+      return waited._tag === "Some" ? waited.value : yield* readTurn(id)
+    })
+
+  const cancel = (ref: string, id?: string): Effect.Effect<Turn, RuntimeError> =>
+    onSlot(ref, ({ actor }) =>
+      actor.cancel((id ?? null) as TurnId | null).pipe(
+        Effect.catchTag("TurnNotFound", (missing) =>
+          id === undefined
+            ? Effect.fail(missing)
+            : // Cancelling what has ended already changes nothing; its outcome is the answer.
+              Effect.filterOrFail(
+                readTurn(id),
+                (turn) => turn.session === actor.id && isTerminal(turn),
+                () => missing,
+              ),
+        ),
+      ),
+    )
+
+  const list = (query: ListQuery) =>
+    Effect.gen(function* () {
+      const { limit = defaultListLimit, cursor, tags, task, supervisor: path } = query
+      const statuses = query.status === undefined ? undefined : [query.status].flat()
+      const all = supervisor.slots()
+      const from = cursor === undefined ? 0 : all.findIndex(({ actor }) => actor.id === cursor) + 1
+      if (cursor !== undefined && from === 0) {
+        return yield* new InvalidParams({ issues: [{ path: "cursor", message: "is unknown; begin without one" }] })
+      }
+      const sessions: Array<Session> = []
+      for (const { actor } of all.slice(from)) {
+        const { spec, phase } = actor.state
+        if (statuses !== undefined && !statuses.includes(statusOf(phase))) continue
+        if (task !== undefined && spec.task !== task) continue
+        if (path !== undefined && spec.supervisor !== path) continue
+        if (tags !== undefined && !Object.entries(tags).every(([key, value]) => spec.tags[key] === value)) continue
+        if (sessions.length === limit) return { sessions, nextCursor: sessions.at(-1)!.id }
+        sessions.push(actor.snapshot())
+      }
+      return { sessions, nextCursor: null }
+    })
+
+  const info: Effect.Effect<RuntimeInfo> = Effect.sync(() => ({
+    name: "creche",
+    version: config.version,
+    protocolVersion,
+    pid: process.pid,
+    node: process.version,
+    platform: `${process.platform}-${process.arch}`,
+    startedAt,
+    containment: spawner.containment,
+    dataDirectory: config.dataDirectory,
+    socket: config.socket,
+  }))
+
+  const stats: Effect.Effect<RuntimeStats> = Effect.sync(() => {
+    const sessions = Object.fromEntries(sessionStatuses.map((status) => [status, 0])) as Record<SessionStatus, number>
+    let queued = 0
+    let running = 0
+    for (const { actor } of supervisor.slots()) {
+      sessions[statusOf(actor.state.phase)]++
+      queued += actor.state.queue.items.size
+      if (actor.state.phase._tag === "Busy") running++
+    }
+    const { restarts, crashes, gaveUp, spawns, turns } = supervisor.counters
+    const { rss, heapUsed } = process.memoryUsage()
+    return {
+      sessions,
+      turns: { queued, running, ...turns },
+      restarts,
+      crashes,
+      gaveUp,
+      spawns,
+      uptimeMs: supervisor.now() - startedAt,
+      memory: { rssBytes: rss, heapUsedBytes: heapUsed },
+    }
+  })
+
+  const tree: Effect.Effect<TreeNode> = Effect.sync(() => ({
+    type: "supervisor",
+    path: "root",
+    status: "running",
+    strategy: "one_for_one",
+    children: supervisor.slots().map(({ actor }): TreeNode => {
+      const { id, name, status, pid, incarnation, restarts } = actor.snapshot()
+      return { type: "session", id, name, status, pid, incarnation, restarts }
+    }),
+  }))
+
+  const closed = yield* Deferred.make<void>()
+  const shuttingDown = yield* Deferred.make<{ readonly survivors: ReadonlyArray<number> }>()
+  const shutdown = (drainMs = 0) =>
+    Effect.suspend(() => {
+      if (supervisor.draining) return Deferred.await(shuttingDown)
+      supervisor.draining = true
+      return supervisor.drained(drainMs).pipe(
+        Effect.andThen(supervisor.stopAll()),
+        Effect.map((survivors) => ({ survivors })),
+        Effect.tap((outcome) => Deferred.succeed(shuttingDown, outcome)),
+        Effect.tap(() => Deferred.succeed(closed, undefined)),
+        // Half a shutdown would leave sessions that nobody stops.
+        Effect.uninterruptible,
+      )
+    })
+  yield* Effect.addFinalizer(() => shutdown())
+
+  return Runtime.of({
+    info,
+    stats,
+    tree,
+    health: Effect.sync(() => {
+      const problems = supervisor.slots().flatMap(({ actor }) => {
+        const { phase, spec } = actor.state
+        return phase._tag === "Failed" ? [`session ${spec.name} is failed: ${phase.error.message}`] : []
+      })
+      return { status: supervisor.draining ? "draining" : problems.length > 0 ? "degraded" : "ok", problems }
+    }),
+    shutdown,
+    closed: Deferred.await(closed),
+    start: (spec, ifExists) => supervisor.start(spec, ifExists),
+    get: (ref) => onSlot(ref, ({ actor }) => Effect.succeed(actor.snapshot())),
+    list,
+    ask: (request) => submit(request, "ended"),
+    tell: (request) => submit(request, "accepted"),
+    turn: readTurn,
+    wait,
+    cancel,
+    write: (ref, data) => onSlot(ref, ({ actor }) => actor.request((reply) => ({ type: "write", data, reply }))),
+    signal: (ref, signal) => onSlot(ref, ({ actor }) => actor.request((reply) => ({ type: "signal", signal, reply }))),
+    suspend: (ref) => onSlot(ref, ({ actor }) => actor.request((reply) => ({ type: "suspend", reply }))),
+    resume: (ref) =>
+      onSlot(ref, (slot) =>
+        Effect.andThen(
+          supervisor.reclaim(slot),
+          slot.actor.request((reply) => ({ type: "resume", reply })),
+        ),
+      ),
+    restart: (ref) =>
+      onSlot(ref, (slot) =>
+        Effect.andThen(
+          supervisor.reclaim(slot),
+          slot.actor.request((reply) => ({ type: "restart", reply })),
+        ),
+      ),
+    stop: (ref, mode) =>
+      onSlot(ref, ({ actor }) => actor.request((reply) => ({ type: "stop", brutal: mode === "kill", reply }))),
+    remove: (ref) =>
+      onSlot(ref, (slot) =>
+        slot.actor
+          .request((reply) => ({ type: "remove", reply }))
+          .pipe(Effect.andThen(Effect.promise(() => slot.removed ?? Promise.resolve()))),
+      ),
+    transcript: (ref, query) => onSlot(ref, ({ actor }) => store.transcript(actor.id, query)),
+    subscribe: ({ session, after, types, turn }) =>
+      Effect.gen(function* () {
+        const filter = { types, turn: turn as TurnId | undefined }
+        if (session !== undefined) {
+          const { actor } = yield* supervisor.find(session)
+          const from = after ?? actor.state.seq
+          return yield* Subscriptions.ofSession(store, actor.id, (listener) => actor.listen(listener), from, filter)
+        }
+        const misplaced = after !== undefined ? "after" : turn !== undefined ? "turn" : undefined
+        if (misplaced !== undefined) {
+          const message = "needs `session`: every session counts its own entries"
+          return yield* new InvalidParams({ issues: [{ path: misplaced, message }] })
+        }
+        const known = supervisor.slots().map(({ actor }) => ({ id: actor.id, seq: actor.state.seq }))
+        return yield* Subscriptions.ofAll(store, known, (listener) => supervisor.listen(listener), filter)
+      }),
+  })
+})
+
+export const layer: Layer.Layer<Runtime, never, RuntimeConfig | SessionStore | Spawner> = Layer.effect(Runtime, make)

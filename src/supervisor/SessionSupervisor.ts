@@ -1,0 +1,318 @@
+/**
+ * The supervisor of sessions: one_for_one, any number, each with an intensity of its own. It owns the slots (restart
+ * history, names) and starts, finds and stops actors; what a session does is the actor's business. Starting or stopping
+ * one never waits for another.
+ */
+import { mkdirSync } from "node:fs"
+import { rm } from "node:fs/promises"
+import { join } from "node:path"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
+import { Registry } from "../actors/Registry.ts"
+import { SessionActor } from "../actors/SessionActor.ts"
+import type { Decision, ExitReport } from "../actors/SessionEvent.ts"
+import { statusOf } from "../actors/SessionState.ts"
+import { Draining, SessionAlreadyExists, SessionNotFound, SpawnFailed, type RuntimeError } from "../domain/Errors.ts"
+import type { Ids, SessionId } from "../domain/Ids.ts"
+import type { Session } from "../domain/Session.ts"
+import type { SessionSpecInput } from "../domain/SessionSpec.ts"
+import type { SessionStore } from "../domain/SessionStore.ts"
+import type { TerminalTurnStatus } from "../domain/Turn.ts"
+import type { Command } from "../process/Command.ts"
+import { childEnvironment } from "../process/Environment.ts"
+import type { Spawner } from "../process/Subprocess.ts"
+import { decide, noHistory, type RestartHistory } from "./RestartPolicy.ts"
+import type { RuntimeOptions } from "./RuntimeConfig.ts"
+import { fullBucket, takeToken, type SpawnBucket } from "./SpawnBucket.ts"
+import { admit, type Admitted } from "./SpecAdmission.ts"
+
+/** How long the last stop goes strictly one after the other, before the rest are told all at once (ms). */
+const orderedStopMs = 5_000
+
+export interface Slot {
+  readonly actor: SessionActor
+  readonly scope: Scope.Closeable
+  history: RestartHistory
+  /** Settles when nothing of a removed session is left. */
+  removed: Promise<void> | undefined
+}
+
+export interface Counters {
+  restarts: number
+  crashes: number
+  gaveUp: number
+  spawns: number
+  readonly turns: Record<TerminalTurnStatus, number>
+}
+
+export interface SupervisorOptions {
+  readonly config: RuntimeOptions
+  readonly store: SessionStore["Service"]
+  readonly spawner: Spawner["Service"]
+  readonly ids: Ids
+  readonly clock: Clock.Clock
+  readonly random: () => number
+  readonly run: (effect: Effect.Effect<unknown>) => Fiber.Fiber<unknown>
+}
+
+export class SessionSupervisor {
+  readonly counters: Counters = {
+    restarts: 0,
+    crashes: 0,
+    gaveUp: 0,
+    spawns: 0,
+    turns: { completed: 0, failed: 0, cancelled: 0, timed_out: 0, lost: 0 },
+  }
+  draining = false
+  readonly #options: SupervisorOptions
+  readonly #slots = new Registry<SessionId, Slot>()
+  readonly #names = new Registry<string, Slot>()
+  readonly #tasks = new Registry<string, Slot>()
+  readonly #listeners = new Set<(session: SessionId) => void>()
+  #bucket: SpawnBucket
+  #named = 0
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options
+    this.#bucket = fullBucket(options.config.restarts, this.now())
+  }
+
+  now(): number {
+    return this.#options.clock.currentTimeMillisUnsafe()
+  }
+
+  /** In order of their start. */
+  slots(): ReadonlyArray<Slot> {
+    return [...this.#slots.values()]
+  }
+
+  /** By id, or else by name: the newest session that has it. */
+  whereIs(ref: string): Slot | undefined {
+    return this.#slots.whereIs(ref as SessionId) ?? this.#names.whereIs(ref)
+  }
+
+  find(ref: string): Effect.Effect<Slot, SessionNotFound> {
+    const slot = this.whereIs(ref)
+    return slot === undefined ? Effect.fail(new SessionNotFound({ session: ref })) : Effect.succeed(slot)
+  }
+
+  /** Calls back with the session whose transcript grew. */
+  listen(listener: (session: SessionId) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  start(input: SessionSpecInput, ifExists: "fail" | "return"): Effect.Effect<Session, RuntimeError> {
+    return Effect.gen({ self: this }, function* () {
+      if (this.draining) return yield* new Draining({ detail: "the runtime is shutting down; it starts nothing more" })
+      const admitted = yield* admit(input, this.#generateName())
+      const taken = this.#taken(admitted)
+      if (taken !== undefined) {
+        if (ifExists === "fail") return yield* taken.error
+        const { phase } = taken.slot.actor.state
+        // Its own start, or a restart, may be under way: the answer is a session that is ready.
+        return phase._tag === "Starting"
+          ? yield* taken.slot.actor.request((reply) => ({ type: "resume", reply }))
+          : taken.slot.actor.snapshot()
+      }
+      return yield* this.#begin(admitted)
+    })
+  }
+
+  #generateName(): string {
+    let name: string
+    do name = `session-${++this.#named}`
+    while (this.#names.whereIs(name) !== undefined)
+    return name
+  }
+
+  /** Whoever bears the name or the task now, unless it is over with. */
+  #taken({ spec }: Admitted, but?: Slot): { readonly slot: Slot; readonly error: SessionAlreadyExists } | undefined {
+    const over = (slot: Slot | undefined) => {
+      if (slot === undefined || slot === but) return true
+      const { _tag } = slot.actor.state.phase
+      return _tag === "Stopped" ? slot.actor.state.incarnation > 0 : _tag === "Failed"
+    }
+    const byName = this.#names.whereIs(spec.name)
+    if (!over(byName)) {
+      return { slot: byName!, error: new SessionAlreadyExists({ session: spec.name, field: "name" }) }
+    }
+    if (spec.task === null) return undefined
+    const byTask = this.#tasks.whereIs(spec.task)
+    return over(byTask)
+      ? undefined
+      : { slot: byTask!, error: new SessionAlreadyExists({ session: spec.task, field: "task" }) }
+  }
+
+  #begin(admitted: Admitted): Effect.Effect<Session, RuntimeError> {
+    const { spec, protocol } = admitted
+    const { store, spawner, ids, config, run } = this.#options
+    return Effect.gen({ self: this }, function* () {
+      const id = ids.session()
+      const scope = Scope.makeUnsafe()
+      let slot: Slot | undefined
+      const actor = yield* Scope.provide(
+        SessionActor.make({
+          id,
+          spec,
+          protocol,
+          store,
+          spawner,
+          command: this.#command(id, admitted),
+          now: () => this.now(),
+          supervise: (report) => this.#supervise(slot!, report),
+          forgive: () => {
+            slot!.history = noHistory
+          },
+          onSpawn: () => {
+            this.counters.spawns++
+          },
+          onTurnEnded: (turn) => {
+            this.counters.turns[turn.status as TerminalTurnStatus]++
+          },
+          onCommit: () => this.#listeners.forEach((listener) => listener(id)),
+          onGone: () => this.#forget(slot!),
+        }),
+        scope,
+      )
+      slot = { actor, scope, history: noHistory, removed: undefined }
+      this.#slots.register(id, slot)
+      this.#bear(slot)
+      void config
+      void run
+      // A caller that goes away must not leave a session behind that it never learnt of.
+      return yield* Effect.onInterrupt(
+        actor.request((reply) => ({ type: "start", reply })),
+        () => Effect.ignore(actor.request((reply) => ({ type: "remove", reply }))),
+      )
+    })
+  }
+
+  /** Takes the name and the task, also from a session that is over with. */
+  #bear(slot: Slot): void {
+    const { name, task } = slot.actor.state.spec
+    const take = (registry: Registry<string, Slot>, key: string) => {
+      const before = registry.whereIs(key)
+      if (before !== undefined) registry.unregister(key, before)
+      registry.register(key, slot)
+    }
+    take(this.#names, name)
+    if (task !== null) take(this.#tasks, task)
+  }
+
+  /** Before a session that was over with comes back: its name may be another's by now. */
+  reclaim(slot: Slot): Effect.Effect<void, RuntimeError> {
+    return Effect.suspend((): Effect.Effect<void, RuntimeError> => {
+      if (this.draining) return Effect.fail(new Draining({ detail: "the runtime is shutting down" }))
+      const { spec, protocol } = slot.actor.state
+      const taken = this.#taken({ spec, protocol }, slot)
+      if (taken !== undefined) return Effect.fail(taken.error)
+      this.#bear(slot)
+      return Effect.void
+    })
+  }
+
+  directoryOf(id: SessionId): string {
+    return join(this.#options.config.dataDirectory, "sessions", id)
+  }
+
+  #command(id: SessionId, { spec }: Admitted): Effect.Effect<Command, SpawnFailed> {
+    const { config } = this.#options
+    return Effect.suspend(() => {
+      const cwd = spec.cwd ?? this.directoryOf(id)
+      if (spec.cwd === null) {
+        try {
+          mkdirSync(cwd, { recursive: true, mode: 0o700 })
+        } catch (error) {
+          const { code = "EIO", message } = error as NodeJS.ErrnoException
+          const detail = `the session's own directory cannot be made: ${message}`
+          return Effect.fail(new SpawnFailed({ command: spec.command, field: "cwd", errno: code, detail }))
+        }
+      }
+      return Effect.succeed({
+        session: id,
+        command: spec.command,
+        args: spec.args,
+        cwd,
+        env: childEnvironment(spec.inheritEnv, spec.env, config.environment, {
+          CRECHE_RUNTIME: config.marker,
+          CRECHE_SESSION: id,
+        }),
+        shutdown: spec.shutdown,
+        containment: spec.containment,
+      })
+    })
+  }
+
+  #supervise(slot: Slot, report: ExitReport): Decision {
+    const { counters } = this
+    const { config, random } = this.#options
+    const now = this.now()
+    if (!report.normal) counters.crashes++
+    if (this.draining) return { _tag: "Done" }
+    const { history, decision } = decide(slot.actor.state.spec, slot.history, report, now, random())
+    slot.history = history
+    if (decision._tag === "GiveUp") counters.gaveUp++
+    if (decision._tag !== "Restart") return decision
+    counters.restarts++
+    const { bucket, delayMs } = takeToken(this.#bucket, config.restarts, now)
+    this.#bucket = bucket
+    return { ...decision, delayMs: Math.max(decision.delayMs, delayMs) }
+  }
+
+  /** The session is gone: nothing of it stays. */
+  #forget(slot: Slot): void {
+    const { store, run } = this.#options
+    const { id, spec } = slot.actor.state
+    this.#slots.unregister(id, slot)
+    this.#names.unregister(spec.name, slot)
+    if (spec.task !== null) this.#tasks.unregister(spec.task, slot)
+    const directory = spec.cwd === null ? rm(this.directoryOf(id), { recursive: true, force: true }) : Promise.resolve()
+    slot.removed = new Promise((resolve) => {
+      run(
+        Effect.all([Effect.ignore(store.remove(id)), Effect.ignore(Effect.tryPromise(() => directory))]).pipe(
+          Effect.andThen(Scope.close(slot.scope, Exit.void)),
+          Effect.ensuring(Effect.sync(() => resolve())),
+        ),
+      )
+    })
+  }
+
+  /** Waits until no turn runs or waits any more, at most `drainMs`. */
+  drained(drainMs: number): Effect.Effect<void> {
+    const busy = () => this.slots().some(({ actor }) => statusOf(actor.state.phase) === "busy")
+    return Effect.callback<void>((resume) => {
+      if (!busy()) return resume(Effect.void)
+      const unlisten = this.listen(() => {
+        if (!busy()) resume(Effect.void)
+      })
+      return Effect.sync(unlisten)
+    }).pipe(Effect.timeoutOption(drainMs), Effect.asVoid)
+  }
+
+  /**
+   * Ends every session in reverse order of start, each gone before the next is told; once that has taken
+   * `orderedStopMs`, the rest are told together. Returns the pids that could not be killed.
+   */
+  stopAll(): Effect.Effect<ReadonlyArray<number>> {
+    return Effect.gen({ self: this }, function* () {
+      this.draining = true
+      const until = this.now() + orderedStopMs
+      const rest = this.slots().toReversed()
+      const stop = ({ actor }: Slot) =>
+        Effect.ignore(actor.request((reply) => ({ type: "stop", brutal: false, reply })))
+      while (rest.length > 0) {
+        const left = until - this.now()
+        if (left <= 0) break
+        // An unfinished stop goes on by itself and is joined below.
+        const done = yield* stop(rest[0]!).pipe(Effect.timeoutOption(left))
+        if (done._tag === "Some") rest.shift()
+      }
+      yield* Effect.forEach(rest, stop, { concurrency: "unbounded", discard: true })
+      return this.slots().flatMap(({ actor }) => actor.state.survivors)
+    })
+  }
+}

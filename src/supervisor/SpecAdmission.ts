@@ -1,0 +1,53 @@
+/**
+ * The gate for a SessionSpec: fills in defaults, and refuses by name what this runtime cannot give. A spec that passes is
+ * kept to the letter; nothing in it is silently ignored.
+ */
+import { isAbsolute } from "node:path"
+import * as Effect from "effect/Effect"
+import { InvalidParams, SupervisorNotFound, TemplateNotFound, Unsupported } from "../domain/Errors.ts"
+import { resolveSpec, type SessionSpec, type SessionSpecInput } from "../domain/SessionSpec.ts"
+import type { Protocol } from "../protocols/Protocol.ts"
+import { protocolFor } from "../protocols/ProtocolFor.ts"
+
+export interface Admitted {
+  readonly spec: SessionSpec
+  readonly protocol: Protocol
+}
+
+export type Refusal = InvalidParams | TemplateNotFound | SupervisorNotFound | Unsupported
+
+const invalid = (path: string, message: string) => Effect.fail(new InvalidParams({ issues: [{ path, message }] }))
+
+/** Limits that no part of this build enforces: accepting one would be a promise not kept. */
+const unenforced = ["memoryBytes", "processes", "costUsd"] as const
+
+export const admit = (input: SessionSpecInput, generatedName: string): Effect.Effect<Admitted, Refusal> =>
+  Effect.suspend((): Effect.Effect<Admitted, Refusal> => {
+    if (input.template !== undefined) return Effect.fail(new TemplateNotFound({ template: input.template }))
+    if (input.supervisor !== undefined && input.supervisor !== "root") {
+      return Effect.fail(new SupervisorNotFound({ supervisor: input.supervisor }))
+    }
+    if (input.command === undefined) {
+      return invalid("command", 'is required: the program to run, e.g. "python3"')
+    }
+    if (input.cwd !== undefined && !isAbsolute(input.cwd)) {
+      return invalid("cwd", "must be an absolute path")
+    }
+    for (const limit of unenforced) {
+      if (input.limits?.[limit] !== undefined) {
+        return Effect.fail(
+          new Unsupported({ what: `limits.${limit}`, detail: "this build does not enforce it; leave it out" }),
+        )
+      }
+    }
+    const spec = resolveSpec({ ...input, name: input.name ?? generatedName, command: input.command })
+    const protocol = protocolFor(spec.protocol)
+    if (protocol === undefined) {
+      const detail = `this build does not speak ${JSON.stringify(spec.protocol.type)}; it speaks text, lines and ndjson`
+      return Effect.fail(new Unsupported({ what: "protocol", detail }))
+    }
+    if (spec.backoff.initialMs > spec.backoff.maxMs) {
+      return invalid("backoff.initialMs", `must not be greater than backoff.maxMs (${spec.backoff.maxMs})`)
+    }
+    return Effect.succeed({ spec, protocol })
+  })
