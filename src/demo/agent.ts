@@ -40,7 +40,7 @@ interface TurnContext {
 type CommandFunction = (argument: string, turn: TurnContext) => string | Promise<string>
 
 let turns = 0
-let exitAfterTurn = false
+let exiting = false
 
 const send = (message: object) => process.stdout.write(JSON.stringify(message) + "\n")
 
@@ -142,18 +142,20 @@ const commands: { readonly [name: string]: CommandFunction } = {
     return hang()
   },
   exit: () => {
-    exitAfterTurn = true
+    exiting = true
     return "goodbye"
   },
 }
 
-const converse = async (prompt: string, turn: TurnContext): Promise<string> => {
+const converse = (prompt: string, turn: TurnContext): string => {
   const unknown = /^\/(\S*)/.exec(prompt)
-  const hint =
-    unknown === null ? "/help lists what I can do." : `I know no command /${unknown[1]}; /help lists those I do.`
-  const answer = `You said ${JSON.stringify(prompt)}. This is turn ${turns} of this process. ${hint}`
-  for (const sentence of answer.split(/(?<=[.!?]"?\.? )/)) turn.say(sentence)
-  return answer
+  const sentences = [
+    `You said ${JSON.stringify(prompt)}.`,
+    ` This is turn ${turns} of this process.`,
+    unknown === null ? " /help lists what I can do." : ` I know no command /${unknown[1]}; /help lists those I do.`,
+  ]
+  for (const sentence of sentences) turn.say(sentence)
+  return sentences.join("")
 }
 
 const answer = (prompt: string, turn: TurnContext): string | Promise<string> => {
@@ -181,7 +183,7 @@ const runTurn = async (prompt: string, signal: AbortSignal) => {
   } catch (error) {
     send({ type: "result", text: said, error: error instanceof Error ? error.message : String(error) })
   }
-  if (exitAfterTurn) process.stdout.write("", () => process.exit(0))
+  if (exiting) process.stdout.write("", () => process.exit(0))
 }
 
 /** Prompts that wait; null stands for a line that was not understood and is answered in its turn. */
@@ -194,6 +196,7 @@ const next = async () => {
     running = new AbortController()
     if (prompt === null) send({ type: "result", error: notUnderstood })
     else await runTurn(prompt, running.signal)
+    if (exiting) return
     running = null
   }
 }
