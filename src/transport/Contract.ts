@@ -1,0 +1,290 @@
+/**
+ * The public contract, declared once: each method's params, result, doc sentence and errors. Every transport
+ * serves it, the client is typed by it, the docs are made from it. It does nothing itself: `Params` decodes,
+ * `Handlers` answers.
+ */
+import * as Schema from "effect/Schema"
+import { ContentBlock, Prompt } from "../domain/Prompt.ts"
+import { sessionStatuses } from "../domain/Session.ts"
+import { sessionSpecFields, Signal } from "../domain/SessionSpec.ts"
+import { transcriptTypes } from "../domain/Transcript.ts"
+import type { RuntimeHealth, RuntimeInfo, RuntimeStats, TreeNode } from "../supervisor/Runtime.ts"
+import type { ErrorTag } from "./ErrorCodes.ts"
+import type { Time, WireEntry, WireSession, WireTurn } from "./Wire.ts"
+
+export const protocolVersion = 1
+
+export interface MethodSpec<P extends Schema.Top, A> {
+  readonly params: P
+  /** What comes back, for the docs. */
+  readonly result: string
+  readonly doc: string
+  /** Besides InvalidParams, which every method can give. */
+  readonly errors: ReadonlyArray<ErrorTag>
+  /** The request does nothing but wait: it is given up when its client is gone. */
+  readonly waits: boolean
+  /** Only in types. */
+  readonly Result?: A
+}
+
+const method =
+  <A>() =>
+  <P extends Schema.Top>(
+    spec: Omit<MethodSpec<P, A>, "waits" | "Result"> & { readonly waits?: boolean },
+  ): MethodSpec<P, A> => ({ waits: false, ...spec })
+
+const optional = Schema.optionalKey
+const name = Schema.String.check(Schema.isMinLength(1, { message: "must not be empty" }))
+const seq = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
+const milliseconds = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
+const positiveMs = Schema.Int.check(Schema.isGreaterThanOrEqualTo(1))
+const page = (maximum: number) => Schema.Int.check(Schema.isBetween({ minimum: 1, maximum }))
+const types = Schema.Array(Schema.Literals(transcriptTypes))
+const status = Schema.Literals(sessionStatuses)
+
+const session = Schema.Struct({ session: name })
+const turnRequest = {
+  session: name,
+  prompt: Prompt,
+  attachments: optional(Schema.Array(ContentBlock)),
+  timeoutMs: optional(positiveMs),
+  idempotencyKey: optional(name),
+}
+
+export interface Initialized {
+  readonly protocolVersion: number
+  readonly serverInfo: { readonly name: string; readonly version: string }
+  readonly capabilities: {
+    readonly methods: ReadonlyArray<string>
+    readonly framings: ReadonlyArray<string>
+    readonly subscriptions: true
+    readonly streaming: true
+    readonly maxMessageBytes: number
+    readonly maxPendingRequests: number
+    readonly containment: string
+  }
+}
+export type WireInfo = Omit<RuntimeInfo, "startedAt"> & { readonly startedAt: Time }
+export interface WirePage {
+  readonly entries: ReadonlyArray<WireEntry>
+  readonly nextAfter: number
+  /** The greatest `seq` that the session's limits have dropped; 0 while the transcript is whole. */
+  readonly trimmed: number
+}
+export interface WireList {
+  readonly sessions: ReadonlyArray<WireSession>
+  readonly nextCursor: string | null
+}
+
+const unknownSession = ["SessionNotFound", "StoreUnavailable"] as const
+const controls = [...unknownSession, "SessionNotRunning", "Draining"] as const
+const starts = [...controls, "SpawnFailed", "NotReady", "RestartIntensityReached", "LimitReached"] as const
+const accepts = [...controls, "MailboxFull", "RestartIntensityReached", "LimitReached"] as const
+
+export const contract = {
+  initialize: method<Initialized>()({
+    params: Schema.Struct({
+      protocolVersion: Schema.Int.check(Schema.isGreaterThanOrEqualTo(1)),
+      clientInfo: optional(Schema.Record(Schema.String, Schema.Json)),
+      token: optional(Schema.String),
+    }),
+    result: "{protocolVersion, serverInfo, capabilities}",
+    doc: "Says who speaks and what this runtime can do; calling it is optional.",
+    errors: [],
+  }),
+  "runtime/info": method<WireInfo>()({
+    params: Schema.Struct({}),
+    result: "versions, containment in force, data directory, socket",
+    doc: "What runs here, and which containment holds.",
+    errors: [],
+  }),
+  "runtime/stats": method<RuntimeStats>()({
+    params: Schema.Struct({}),
+    result: "sessions and turns by status, restarts, crashes, spawns, memory",
+    doc: "Counts since the runtime started, and its memory.",
+    errors: [],
+  }),
+  "runtime/health": method<RuntimeHealth>()({
+    params: Schema.Struct({}),
+    result: "{status, problems}",
+    doc: "Whether all is well: ok, degraded or draining, with a line for each problem.",
+    errors: [],
+  }),
+  "runtime/tree": method<TreeNode>()({
+    params: Schema.Struct({}),
+    result: "supervisors and sessions, nested in children",
+    doc: "The supervision tree.",
+    errors: [],
+  }),
+  "runtime/shutdown": method<{ readonly survivors: ReadonlyArray<number> }>()({
+    params: Schema.Struct({ drainMs: optional(milliseconds) }),
+    result: "{survivors}: pids that could not be killed, after the last descendant is gone",
+    doc: "Refuses new work, waits up to drainMs (default 0) for running turns, stops every session and ends the runtime.",
+    errors: [],
+  }),
+  "session/start": method<WireSession>()({
+    params: Schema.Struct({ ...sessionSpecFields, ifExists: optional(Schema.Literals(["fail", "return"])) }),
+    result: "Session, once it is ready",
+    doc: "Starts a session; when its first start fails, the error says why and no session is left behind.",
+    errors: [
+      "SessionAlreadyExists",
+      "SpawnFailed",
+      "NotReady",
+      "RestartIntensityReached",
+      "TemplateNotFound",
+      "SupervisorNotFound",
+      "Unsupported",
+      "LimitReached",
+      "Draining",
+      "StoreUnavailable",
+    ],
+  }),
+  "session/get": method<WireSession>()({
+    params: session,
+    result: "Session",
+    doc: "One session, by name or id.",
+    errors: unknownSession,
+  }),
+  "session/list": method<WireList>()({
+    params: Schema.Struct({
+      status: optional(Schema.Union([status, Schema.Array(status)])),
+      tags: optional(Schema.Record(Schema.String, Schema.String)),
+      task: optional(name),
+      supervisor: optional(name),
+      limit: optional(page(1000)),
+      cursor: optional(name),
+    }),
+    result: "{sessions, nextCursor}",
+    doc: "Sessions in order of creation, at most limit (default 100) of those that match; nextCursor is null at the end.",
+    errors: ["StoreUnavailable"],
+  }),
+  "session/ask": method<WireTurn>()({
+    params: Schema.Struct({ ...turnRequest, stream: optional(Schema.Boolean) }),
+    result: "Turn, once it ended",
+    doc: "Asks and waits for the answer; with stream, the turn's entries arrive first as session/event.",
+    errors: accepts,
+    waits: true,
+  }),
+  "session/tell": method<WireTurn>()({
+    params: Schema.Struct({ ...turnRequest, stream: optional(Schema.Boolean) }),
+    result: "Turn, queued, once it is durable",
+    doc: "Asks without waiting for the answer; stream means nothing here.",
+    errors: accepts,
+  }),
+  "turn/get": method<WireTurn>()({
+    params: Schema.Struct({ turn: name }),
+    result: "Turn",
+    doc: "One turn as it stands.",
+    errors: ["TurnNotFound", "StoreUnavailable"],
+  }),
+  "turn/wait": method<WireTurn>()({
+    params: Schema.Struct({ turn: name, timeoutMs: optional(milliseconds) }),
+    result: "Turn, once it ended, or as it stands after timeoutMs",
+    doc: "Waits for the end of a turn.",
+    errors: ["TurnNotFound", "StoreUnavailable"],
+    waits: true,
+  }),
+  "session/cancel": method<WireTurn>()({
+    params: Schema.Struct({ session: name, turn: optional(name) }),
+    result: "the Turn that was cancelled",
+    doc: "Cancels a turn, queued or running; without turn, the running one. The session lives on.",
+    errors: [...controls, "TurnNotFound"],
+  }),
+  "session/write": method<WireSession>()({
+    params: Schema.Struct({
+      session: name,
+      data: Schema.String,
+      encoding: optional(Schema.Literals(["utf8", "base64"])),
+    }),
+    result: "Session",
+    doc: "Writes raw bytes to the stdin of the session's process.",
+    errors: [...controls, "Unsupported"],
+  }),
+  "session/signal": method<WireSession>()({
+    params: Schema.Struct({ session: name, signal: Signal }),
+    result: "Session",
+    doc: "Sends a signal to the session's process group.",
+    errors: controls,
+  }),
+  "session/suspend": method<WireSession>()({
+    params: session,
+    result: "Session",
+    doc: "Ends the process and keeps the session; the next turn wakes it.",
+    errors: controls,
+  }),
+  "session/resume": method<WireSession>()({
+    params: session,
+    result: "Session",
+    doc: "Starts a suspended session's process again.",
+    errors: starts,
+  }),
+  "session/restart": method<WireSession>()({
+    params: session,
+    result: "Session",
+    doc: "Replaces the process, also of a stopped or failed session; not charged to its restart intensity.",
+    errors: starts,
+  }),
+  "session/stop": method<WireSession>()({
+    params: Schema.Struct({ session: name, mode: optional(Schema.Literals(["graceful", "kill"])) }),
+    result: "Session, after its last descendant is gone",
+    doc: "Terminates the process, by the session's shutdown or at once, and waits; the record stays.",
+    errors: unknownSession,
+  }),
+  "session/remove": method<Record<string, never>>()({
+    params: session,
+    result: "{}",
+    doc: "Stops the session and forgets it: record, transcript, own directory.",
+    errors: unknownSession,
+  }),
+  "session/transcript": method<WirePage>()({
+    params: Schema.Struct({
+      session: name,
+      after: optional(seq),
+      limit: optional(page(10_000)),
+      types: optional(types),
+      turn: optional(name),
+    }),
+    result: "{entries, nextAfter, trimmed}",
+    doc: "Entries with seq > after (default 0), at most limit (default 1000); pass nextAfter as after to go on.",
+    errors: unknownSession,
+  }),
+  "session/subscribe": method<{ readonly subscription: string }>()({
+    params: Schema.Struct({ session: optional(name), after: optional(seq), types: optional(types) }),
+    result: "{subscription}; then session/event {subscription, entry}",
+    doc: "First what is stored after `after`, then live, no gap and no duplicate; without session, every session's entries from now on.",
+    errors: [...unknownSession, "LimitReached", "Draining"],
+  }),
+  "session/unsubscribe": method<Record<string, never>>()({
+    params: Schema.Struct({ subscription: name }),
+    result: "{}",
+    doc: "Ends a subscription of this connection.",
+    errors: ["SubscriptionNotFound"],
+  }),
+} as const
+
+/** Pinned by the protocol, not offered by this build: answered as Unsupported. */
+export const notOffered = [
+  "session/answer",
+  "session/authenticate",
+  "session/search",
+  "session/resize",
+  "session/screen",
+  "session/fork",
+  "session/extend",
+  "supervisor/start",
+  "supervisor/stop",
+  "template/list",
+  "template/get",
+  "template/put",
+  "template/remove",
+  "pool/start",
+  "pool/list",
+  "pool/stop",
+] as const
+
+export type Contract = typeof contract
+export type Method = keyof Contract
+export type Params<M extends Method> = Contract[M]["params"]["Type"]
+export type Result<M extends Method> = NonNullable<Contract[M]["Result"]>
+
+export const methods = Object.keys(contract) as ReadonlyArray<Method>

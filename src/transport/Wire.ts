@@ -1,0 +1,132 @@
+/**
+ * What clients see: the domain's values as they go over the wire. Epoch milliseconds become RFC 3339 UTC
+ * strings, values of environment variables become "***", a turn gets its duration. No Schema here: these
+ * run for every answer and every entry. Called by the handlers; the types are the client's too.
+ */
+import type { ExitReason } from "../domain/ExitReason.ts"
+import type { Death, Session } from "../domain/Session.ts"
+import type { SessionSpec } from "../domain/SessionSpec.ts"
+import type { TranscriptEntry } from "../domain/Transcript.ts"
+import type { Turn } from "../domain/Turn.ts"
+
+/** An RFC 3339 time in UTC with milliseconds, as in `2026-01-31T12:00:00.000Z`. */
+export type Time = string
+
+export interface WireExit {
+  readonly kind: ExitReason["kind"]
+  readonly code?: number
+  readonly signal?: string
+  readonly detail?: string
+  readonly at: Time
+}
+
+export type WireTurn = Omit<Turn, "queuedAt" | "startedAt" | "endedAt"> & {
+  readonly queuedAt: Time
+  readonly startedAt: Time | null
+  readonly endedAt: Time | null
+  /** From start to end; null until it ended, or where it never started. */
+  readonly durationMs: number | null
+}
+
+export type WireDeath = Omit<Death, "exit"> & { readonly exit: WireExit }
+
+export type WireSession = Omit<Session, "createdAt" | "lastActiveAt" | "expiresAt" | "exit" | "deaths"> & {
+  readonly createdAt: Time
+  readonly lastActiveAt: Time
+  readonly expiresAt: Time | null
+  readonly exit: WireExit | null
+  readonly deaths: ReadonlyArray<WireDeath>
+}
+
+type Rewired<E> = E extends unknown
+  ? Omit<E, "at" | "exit"> & { readonly at: Time } & (E extends { readonly exit: ExitReason }
+        ? { readonly exit: WireExit }
+        : unknown)
+  : never
+export type WireEntry = Rewired<TranscriptEntry>
+
+/** The params of every `session/event`. */
+export type SessionEvent =
+  | { readonly subscription: string; readonly entry: WireEntry }
+  | { readonly subscription: string; readonly missed: MissedRange }
+  /** An entry of a turn asked with `stream`; `request` is the id of that ask. */
+  | { readonly request: string | number | null; readonly turn: string; readonly entry: WireEntry }
+  | { readonly request: string | number | null; readonly turn: string; readonly missed: MissedRange }
+
+/** Entries that the session's limits had dropped before they could be read: those with after < seq ≤ through. */
+export interface MissedRange {
+  readonly session: string
+  readonly after: number
+  readonly through: number
+}
+
+let lastAt = Number.NaN
+let lastTime = ""
+/** Remembers the last one: entries come in bursts of the same millisecond. */
+export const wireTime = (at: number): Time => {
+  if (at !== lastAt) {
+    lastTime = new Date(at).toISOString()
+    lastAt = at
+  }
+  return lastTime
+}
+
+const wireTimeOrNull = (at: number | null): Time | null => (at === null ? null : wireTime(at))
+
+export const wireExit = <E extends ExitReason | null>(exit: E): E extends null ? null : WireExit =>
+  (exit === null ? null : { ...exit, at: wireTime(exit.at) }) as E extends null ? null : WireExit
+
+/** A turn's error may carry the exit that caused it. */
+const wireTurnError = (error: Turn["error"]): Turn["error"] => {
+  if (error === null) return null
+  const exit = error["exit"] as ExitReason | null | undefined
+  return typeof exit === "object" && typeof exit?.at === "number" ? { ...error, exit: wireExit(exit) } : error
+}
+
+export const wireTurn = (turn: Turn): WireTurn => ({
+  id: turn.id,
+  session: turn.session,
+  status: turn.status,
+  prompt: turn.prompt,
+  text: turn.text,
+  stopReason: turn.stopReason,
+  usage: turn.usage,
+  error: wireTurnError(turn.error),
+  idempotencyKey: turn.idempotencyKey,
+  queuedAt: wireTime(turn.queuedAt),
+  startedAt: wireTimeOrNull(turn.startedAt),
+  endedAt: wireTimeOrNull(turn.endedAt),
+  durationMs: turn.startedAt === null || turn.endedAt === null ? null : turn.endedAt - turn.startedAt,
+  firstSeq: turn.firstSeq,
+  lastSeq: turn.lastSeq,
+})
+
+/** A spec never changes, and many sessions of one template share theirs. */
+const hiddenSpecs = new WeakMap<SessionSpec, SessionSpec>()
+
+const wireSpec = (spec: SessionSpec): SessionSpec => {
+  let hidden = hiddenSpecs.get(spec)
+  if (hidden === undefined) {
+    const env = Object.entries(spec.env).map(([name, value]) => [name, value === null ? null : "***"])
+    hidden = { ...spec, env: Object.fromEntries(env) as SessionSpec["env"] }
+    hiddenSpecs.set(spec, hidden)
+  }
+  return hidden
+}
+
+export const wireSession = (session: Session): WireSession => ({
+  ...session,
+  spec: wireSpec(session.spec),
+  createdAt: wireTime(session.createdAt),
+  lastActiveAt: wireTime(session.lastActiveAt),
+  expiresAt: wireTimeOrNull(session.expiresAt),
+  exit: wireExit(session.exit),
+  deaths: session.deaths.map((death) => ({ ...death, exit: wireExit(death.exit) })),
+})
+
+export const wireEntry = (entry: TranscriptEntry): WireEntry => {
+  const wired: Record<string, unknown> = { ...entry, at: wireTime(entry.at) }
+  if (entry.type === "process/exited") wired["exit"] = wireExit(entry.exit)
+  else if (entry.type === "turn/ended" && entry.error !== undefined) wired["error"] = wireTurnError(entry.error)
+  return wired as WireEntry
+}

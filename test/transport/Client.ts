@@ -1,0 +1,73 @@
+/** A raw client for tests: writes bytes as they are, collects the messages that come back, waits with a deadline. */
+import * as net from "node:net"
+import type { Duplex } from "node:stream"
+
+export interface RawClient {
+  readonly stream: Duplex
+  readonly messages: Array<any>
+  readonly send: (...messages: ReadonlyArray<unknown>) => void
+  readonly raw: (bytes: string | Uint8Array) => void
+  /** The first message that fits; waits for it up to 10 s. */
+  readonly until: (fits: (message: any) => boolean) => Promise<any>
+  readonly answer: (id: unknown) => Promise<any>
+  readonly request: (method: string, params?: unknown) => Promise<any>
+  readonly closed: Promise<void>
+}
+
+export const deadline = async (what: string, fits: () => boolean, withinMs = 10_000): Promise<void> => {
+  const end = Date.now() + withinMs
+  while (!fits()) {
+    if (Date.now() > end) throw new Error(`not within ${withinMs} ms: ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 2))
+  }
+}
+
+export const rawClient = (stream: Duplex): RawClient => {
+  const messages: Array<any> = []
+  const waiting = new Set<() => void>()
+  let rest = ""
+  let count = 0
+  stream.setEncoding("utf8")
+  stream.on("data", (chunk: string) => {
+    const lines = (rest + chunk).split("\n")
+    rest = lines.pop() ?? ""
+    for (const line of lines) messages.push(JSON.parse(line))
+    for (const wake of waiting) wake()
+  })
+  stream.on("error", () => {})
+  const closed = new Promise<void>((resolve) => stream.on("close", () => resolve()))
+  const until = (fits: (message: any) => boolean) =>
+    new Promise<any>((resolve, reject) => {
+      let from = 0
+      const timer = setTimeout(() => {
+        waiting.delete(look)
+        reject(new Error(`no such message within 10 s: ${fits}; got ${JSON.stringify(messages.slice(-3))}`))
+      }, 10_000)
+      const look = () => {
+        for (; from < messages.length; from++) {
+          if (!fits(messages[from])) continue
+          clearTimeout(timer)
+          waiting.delete(look)
+          return resolve(messages[from])
+        }
+      }
+      waiting.add(look)
+      look()
+    })
+  const raw = (bytes: string | Uint8Array) => void stream.write(bytes)
+  const send = (...all: ReadonlyArray<unknown>) => raw(all.map((message) => `${JSON.stringify(message)}\n`).join(""))
+  const answer = (id: unknown) => until((message) => "id" in message && message.id === id)
+  const request = (method: string, params?: unknown) => {
+    const id = `r${++count}`
+    send({ jsonrpc: "2.0", id, method, params })
+    return answer(id)
+  }
+  return { stream, messages, send, raw, until, answer, request, closed }
+}
+
+export const connect = (path: string): Promise<RawClient> =>
+  new Promise((resolve, reject) => {
+    const socket = net.connect({ path, allowHalfOpen: true })
+    socket.once("error", reject)
+    socket.once("connect", () => resolve(rawClient(socket)))
+  })
