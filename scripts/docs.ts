@@ -1,0 +1,206 @@
+/**
+ * Writes the generated parts of docs/: what stands between `<!-- generated: NAME -->` and `<!-- end -->` in
+ * protocol.md and cli.md is made from the contract, the session spec, the error codes and the command table.
+ * The prose around them is written by hand. `--check` writes nothing and exits 1 where a part is stale.
+ */
+import { readFileSync, writeFileSync } from "node:fs"
+import * as Schema from "effect/Schema"
+import { type ArgumentSpec, type CommandSpec, commands, type FlagSpec, sharedFlags } from "../src/cli/Commands.ts"
+import { defaultQuietMs, specDefaults } from "../src/domain/SessionSpec.ts"
+import { contract, notOffered } from "../src/transport/Contract.ts"
+import { errorCodes } from "../src/transport/ErrorCodes.ts"
+
+interface JsonSchema {
+  readonly type?: string
+  readonly enum?: ReadonlyArray<unknown>
+  readonly anyOf?: ReadonlyArray<JsonSchema>
+  readonly properties?: Readonly<Record<string, JsonSchema>>
+  readonly required?: ReadonlyArray<string>
+  readonly items?: JsonSchema
+  readonly minimum?: number
+  readonly maximum?: number
+  readonly description?: string
+}
+
+const jsonSchema = (schema: Schema.Top): JsonSchema => Schema.toJsonSchemaDocument(schema).schema as JsonSchema
+
+/** A type in a few words: `"a" | "b"`, `integer ≥ 1`, `{signal?, graceMs?}`. */
+const typeText = (schema: JsonSchema): string => {
+  if (schema.enum !== undefined) return schema.enum.map((value) => JSON.stringify(value)).join(" | ")
+  if (schema.anyOf !== undefined) return [...new Set(schema.anyOf.map(typeText))].join(" | ")
+  switch (schema.type) {
+    case "array":
+      return schema.items === undefined ? "array" : `array of ${typeText(schema.items)}`
+    case "integer":
+    case "number":
+      return `${schema.type}${bounds(schema)}`
+    case "object": {
+      if (schema.properties === undefined) return "object"
+      const fields = Object.entries(schema.properties).map(([name, field]) => {
+        const only = field.enum?.length === 1 ? `: ${JSON.stringify(field.enum[0])}` : ""
+        return `${name}${schema.required?.includes(name) ? "" : "?"}${only}`
+      })
+      return `{${fields.join(", ")}}`
+    }
+    default:
+      return schema.type ?? "any JSON"
+  }
+}
+
+const bounds = ({ minimum, maximum }: JsonSchema): string => {
+  const least = minimum === undefined ? "" : ` ≥ ${minimum}`
+  return maximum === undefined || maximum === Number.MAX_SAFE_INTEGER ? least : `${least} ≤ ${maximum}`
+}
+
+const cell = (text: string): string => text.replaceAll("|", "\\|").replaceAll("\n", " ")
+const code = (text: string): string => `\`${cell(text)}\``
+const row = (cells: ReadonlyArray<string>): string => `| ${cells.join(" | ")} |`
+const markdownTable = (titles: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string =>
+  [row(titles), row(titles.map(() => "---")), ...rows.map(row)].join("\n")
+
+const sessionSpec = (): string => {
+  const { properties = {} } = jsonSchema(contract["session/start"].params)
+  const defaults: Readonly<Record<string, unknown>> = { ...specDefaults, ifExists: "fail" }
+  return markdownTable(
+    ["field", "type", "default", "meaning"],
+    Object.entries(properties).map(([name, schema]) => [
+      code(name),
+      code(typeText(schema)),
+      name in defaults && defaults[name] !== null ? code(JSON.stringify(defaults[name])) : "",
+      cell(schema.description ?? ""),
+    ]),
+  )
+}
+
+const paramsText = (schema: Schema.Top): string => {
+  const { properties = {}, required = [] } = jsonSchema(schema)
+  const names = Object.keys(properties).map((name) => `${name}${required.includes(name) ? "" : "?"}`)
+  return `{${names.join(", ")}}`
+}
+
+const methods = (): string =>
+  Object.entries(contract)
+    .map(([name, method]) => {
+      const { properties = {}, required = [] } = jsonSchema(method.params)
+      const params =
+        name === "session/start"
+          ? "Params: the fields of a SessionSpec, and `ifExists`; see above.\n\n"
+          : Object.keys(properties).length === 0
+            ? "Params: `{}`.\n\n"
+            : `${Object.entries(properties)
+                .map(
+                  ([field, schema]) =>
+                    `- \`${field}\`${required.includes(field) ? "" : " (optional)"}: ${code(typeText(schema))}`,
+                )
+                .join("\n")}\n\n`
+      const errors = method.errors.length === 0 ? "" : `\nErrors: ${method.errors.map(code).join(", ")}.\n`
+      return `### ${name}\n\n${method.doc}\n\n${params}Result: ${method.result}.\n${errors}`
+    })
+    .join("\n")
+
+const methodList = (): string =>
+  markdownTable(
+    ["method", "params", "what it does"],
+    Object.entries(contract).map(([name, method]) => [
+      `[\`${name}\`](#${name.replace("/", "")})`,
+      name === "session/start" ? "SessionSpec and `ifExists?`" : code(paramsText(method.params)),
+      cell(method.doc),
+    ]),
+  )
+
+const errors = (): string =>
+  markdownTable(
+    ["tag", "code", "HTTP"],
+    Object.entries(errorCodes).map(([tag, { code: number, http }]) => [code(tag), String(number), String(http)]),
+  )
+
+const flagText = (name: string, flag: FlagSpec): string => {
+  const value =
+    flag.type === "boolean" ? "" : ` ${flag.metavar ?? (flag.choices === undefined ? "VALUE" : flag.choices.join("|"))}`
+  return `${flag.alias === undefined ? "" : `-${flag.alias}, `}--${name}${value}`
+}
+
+const argumentText = (argument: ArgumentSpec): string => {
+  const name = `${argument.name.toUpperCase()}${argument.many ? "…" : ""}`
+  return argument.optional ? `[${name}]` : name
+}
+
+const flagTable = (flags: Readonly<Record<string, FlagSpec>>): string =>
+  markdownTable(
+    ["flag", "meaning"],
+    Object.entries(flags).map(([name, flag]) => [
+      code(flagText(name, flag)),
+      `${cell(flag.summary)}${flag.many ? "; may be given more than once" : ""}`,
+    ]),
+  )
+
+const commandDocs = (): string =>
+  (Object.entries(commands) as Array<[string, CommandSpec]>)
+    .map(([name, command]) => {
+      const usage = [
+        "creche",
+        name,
+        ...(Object.keys(command.flags).length > 0 ? ["[flags]"] : []),
+        ...command.arguments.map(argumentText),
+        ...(command.commandLine === undefined ? [] : ["-- COMMAND ARGS…"]),
+      ].join(" ")
+      const about = command.summary.charAt(0).toUpperCase() + command.summary.slice(1)
+      return [
+        `## ${name}`,
+        `    ${usage}`,
+        `${about}.${command.detail === undefined ? "" : ` ${command.detail}`}`,
+        ...(command.arguments.length === 0 && command.commandLine === undefined
+          ? []
+          : [
+              [
+                ...command.arguments.map((argument) => `- \`${argumentText(argument)}\`: ${argument.summary}`),
+                ...(command.commandLine === undefined ? [] : [`- \`COMMAND ARGS…\`: ${command.commandLine}`]),
+              ].join("\n"),
+            ]),
+        ...(Object.keys(command.flags).length === 0 ? [] : [flagTable(command.flags)]),
+        ...command.examples.map(
+          (example) => `    ${example.command}${example.summary === "" ? "" : `   # ${example.summary}`}`,
+        ),
+      ].join("\n\n")
+    })
+    .join("\n\n")
+
+const parts: Readonly<Record<string, Readonly<Record<string, () => string>>>> = {
+  "docs/protocol.md": {
+    "session spec": sessionSpec,
+    "quiet time": () =>
+      `Without \`endOfTurn\`, \`text\` takes ${defaultQuietMs} ms of silence for the end of an answer.`,
+    "method list": methodList,
+    methods,
+    "not offered": () => notOffered.map(code).join(", "),
+    errors,
+  },
+  "docs/cli.md": { "shared flags": () => flagTable(sharedFlags), commands: commandDocs },
+}
+
+/** The text with its generated parts made anew. A part that is missing in the text is an error. */
+const renew = (file: string, text: string): string =>
+  Object.entries(parts[file] ?? {}).reduce((whole, [name, make]) => {
+    const begin = `<!-- generated: ${name} -->\n`
+    const from = whole.indexOf(begin)
+    const to = whole.indexOf("<!-- end -->", from)
+    if (from < 0 || to < 0) throw new Error(`${file} has no part "${begin.trim()} … <!-- end -->"`)
+    return `${whole.slice(0, from + begin.length)}\n${make()}\n\n${whole.slice(to)}`
+  }, text)
+
+const check = process.argv.includes("--check")
+let stale = 0
+for (const file of Object.keys(parts)) {
+  const url = new URL(`../${file}`, import.meta.url)
+  const text = readFileSync(url, "utf8")
+  const renewed = renew(file, text)
+  if (renewed === text) continue
+  if (check) {
+    stale++
+    console.log(`${file} is stale`)
+  } else {
+    writeFileSync(url, renewed)
+    console.log(`${file} written`)
+  }
+}
+process.exitCode = stale > 0 ? 1 : 0
