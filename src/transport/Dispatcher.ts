@@ -56,7 +56,7 @@ export interface DispatcherOptions {
 interface Batch {
   open: number
   readonly answers: Array<JsonRpc.Answer>
-  readonly then: Array<() => void>
+  readonly after: Array<() => void>
 }
 
 class Pending implements Call {
@@ -65,7 +65,7 @@ class Pending implements Call {
   readonly waits: boolean
   readonly batch: Batch | undefined
   fiber: Fiber.Fiber<unknown, RuntimeError> | undefined = undefined
-  then: Array<() => void> | undefined = undefined
+  after: Array<() => void> | undefined = undefined
 
   constructor(id: JsonRpc.Id | undefined, peer: Peer, waits: boolean, batch: Batch | undefined) {
     this.id = id
@@ -75,7 +75,7 @@ class Pending implements Call {
   }
 
   afterAnswer(then: () => void): void {
-    ;(this.then ??= []).push(then)
+    ;(this.after ??= []).push(then)
   }
 }
 
@@ -129,7 +129,7 @@ export class Dispatcher {
     if (members.length > maxBatch) {
       return this.refuse(JsonRpc.runtimeError(new LimitReached({ limit: "members of a batch", value: maxBatch })))
     }
-    const batch: Batch = { open: 1, answers: [], then: [] }
+    const batch: Batch = { open: 1, answers: [], after: [] }
     for (const member of members) {
       batch.open++
       this.#receiveMember(JsonRpc.classify(member), batch)
@@ -140,7 +140,7 @@ export class Dispatcher {
   #finishOne(batch: Batch): void {
     if (--batch.open > 0) return
     if (batch.answers.length > 0) this.#options.send(batch.answers)
-    for (const then of batch.then) then()
+    for (const next of batch.after) next()
   }
 
   #receiveMember(member: JsonRpc.Member, batch: Batch | undefined): void {
@@ -199,15 +199,15 @@ export class Dispatcher {
     this.#pending.delete(call)
     const { id, batch } = call
     const succeeded = exit._tag === "Success"
-    const then = succeeded ? call.then : undefined
+    const after = succeeded ? call.after : undefined
     if (succeeded) {
-      if (batch !== undefined && then !== undefined) batch.then.push(...then)
+      if (batch !== undefined && after !== undefined) batch.after.push(...after)
       this.#answer(id, id === undefined ? undefined : JsonRpc.success(id, exit.value), batch)
     } else {
       const error = this.#errorOf(exit.cause)
       this.#answer(id, id === undefined ? undefined : JsonRpc.failure(id, error), batch)
     }
-    if (batch === undefined && then !== undefined) for (const next of then) next()
+    if (batch === undefined && after !== undefined) for (const next of after) next()
     if (this.#pending.size === 0 && this.#idle.length > 0) {
       const idle = this.#idle
       this.#idle = []

@@ -90,7 +90,7 @@ const unknownField = (ast: Node, path: Path, value: unknown): string => {
   const known = fieldsAt(ast, path.slice(0, -1), value)
   const near = known
     .map((candidate) => ({ candidate, far: distance(name.toLowerCase(), candidate.toLowerCase(), 3) }))
-    .sort((a, b) => a.far - b.far)[0]
+    .toSorted((a, b) => a.far - b.far)[0]
   const remedy =
     known.length === 0
       ? "it takes none"
