@@ -1,0 +1,34 @@
+/**
+ * The environment of a child, worked out: what is passed on from the runtime's own, what the spec adds or
+ * removes, and the markers by which a later runtime recognises what an earlier one left behind. Pure.
+ */
+
+export interface EnvironmentMarkers {
+  readonly CRECHE_RUNTIME: string
+  readonly CRECHE_SESSION: string
+}
+
+/**
+ * `inherit`: names to pass on, or "all"; `added`: a value sets a variable, null removes one. The markers
+ * always win: they are how strays are found.
+ */
+export const childEnvironment = (
+  inherit: "all" | ReadonlyArray<string>,
+  added: Readonly<Record<string, string | null>>,
+  parent: Readonly<Record<string, string | undefined>>,
+  markers: EnvironmentMarkers,
+): Record<string, string> => {
+  const env: Record<string, string> = Object.create(null)
+  for (const name of inherit === "all" ? Object.keys(parent) : inherit) {
+    const value = Object.hasOwn(parent, name) ? parent[name] : undefined
+    if (value !== undefined) env[name] = value
+  }
+  for (const name of Object.keys(added)) {
+    const value = added[name]
+    if (value === null || value === undefined) delete env[name]
+    else env[name] = value
+  }
+  env["CRECHE_RUNTIME"] = markers.CRECHE_RUNTIME
+  env["CRECHE_SESSION"] = markers.CRECHE_SESSION
+  return env
+}

@@ -1,0 +1,226 @@
+/**
+ * A subprocess under a session guard: from request to last event. Its guard ends the whole tree by itself, on
+ * command, when the leader ends, or when the runtime dies. Made and fed by `SpawnServer`.
+ */
+import { closeSync, constants, openSync, writeSync } from "node:fs"
+import type { Socket } from "node:net"
+import { constants as os } from "node:os"
+import type { SpawnFailed } from "../domain/Errors.ts"
+import type { Signal } from "../domain/SessionSpec.ts"
+import type { Command } from "./Command.ts"
+import { encodeCommand, type GuardCommand, type GuardEvent } from "./GuardProtocol.ts"
+import { PipedSubprocess, type ReportDefect, type StreamName } from "./PipedSubprocess.ts"
+import { diagnoseSpawn, errnoName } from "./SpawnDiagnosis.ts"
+import type { SubprocessHandlers } from "./Subprocess.ts"
+
+/** What a subprocess needs of the server that made it. */
+export interface GuardHost {
+  readonly directory: string
+  /** The spawn came to its end, one way or the other: its token is void. */
+  readonly settled: (subprocess: GuardSubprocess) => void
+  readonly forget: (subprocess: GuardSubprocess) => void
+}
+
+export type Settle = (result: GuardSubprocess | SpawnFailed) => void
+
+const signalNames = new Map(Object.entries(os.signals).map(([name, number]) => [number as number, name]))
+
+/** Held while the spawn is under way, then dropped: a live session keeps none of it. */
+interface Request {
+  readonly command: Command
+  readonly settle: Settle
+  readonly token: string
+  /** Monotonic ms at which the server counts as hung. */
+  readonly deadline: number
+  readonly attempts: number
+}
+
+export class GuardSubprocess extends PipedSubprocess {
+  readonly containment = "guard"
+  id = 0
+  guardPid = 0
+  /** Field 22 of the leader's stat; 0 until it is known, and where there is none. */
+  startTime = 0
+  /** Number of the server that forked the guard. */
+  generation = 0
+  request: Request | undefined
+  private readonly host: GuardHost
+  private reportedSurvivors: Array<number> | undefined
+  /** Bits of the streams that came. */
+  private connected = 0
+  /** The tree was gone before the last connection was accepted: there is still something to read. */
+  private closedEarly = false
+
+  constructor(host: GuardHost, handlers: SubprocessHandlers, reportDefect: ReportDefect) {
+    super(handlers, reportDefect)
+    this.host = host
+  }
+
+  get starting(): boolean {
+    return this.request !== undefined
+  }
+
+  /** Whether there is proof that a guard was forked for the present request. */
+  get heardOf(): boolean {
+    return this.pid !== 0 || this.connected !== 0
+  }
+
+  /** `rest`: what came in one piece with the token. */
+  connect(name: StreamName, socket: Socket, rest: Buffer | undefined): void {
+    this.connected |= name === "stdin" ? 1 : name === "stdout" ? 2 : 4
+    this.attach(name, socket)
+    if (this.muted) return this.mute()
+    if (rest !== undefined) this.receive(name, rest)
+    this.settleWhenWhole()
+  }
+
+  on(event: GuardEvent): void {
+    switch (event.type) {
+      case "spawned":
+        this.pid = event.pid
+        this.guardPid = event.guardPid
+        if (this.muted) this.send({ type: "kill" })
+        else this.settleWhenWhole()
+        return
+      case "failed":
+        return this.fail(event.step, errnoName(event.errno))
+      case "exited":
+        return this.leaderExited({ kind: "exited", code: event.code, at: Date.now() })
+      case "signaled":
+        return this.leaderExited({
+          kind: "signaled",
+          signal: signalNames.get(event.signal) ?? `signal ${event.signal}`,
+          at: Date.now(),
+        })
+      case "survivor":
+        ;(this.reportedSurvivors ??= []).push(event.pid)
+        return
+      case "lost":
+        return this.guardLost()
+      case "closed":
+        if (this.starting) {
+          if (this.pid === 0) return this.fail("fork", "EAGAIN")
+          if (!this.muted) {
+            this.closedEarly = true
+            return
+          }
+          this.settle(undefined)
+        }
+        return this.treeEmpty(this.reportedSurvivors ?? [])
+      case "started":
+        this.startTime = event.startTime
+        return
+      case "hello":
+        return
+    }
+  }
+
+  /** The guard was killed by somebody. Its server, or whoever reports this, ends the tree. */
+  guardLost(): void {
+    if (this.starting) return this.fail("fork", "EAGAIN")
+    this.leaderExited({
+      kind: "signaled",
+      signal: "SIGKILL",
+      detail: "its guard was killed, so the tree was ended",
+      at: Date.now(),
+    })
+  }
+
+  fail(step: Parameters<typeof diagnoseSpawn>[1], errno: string): void {
+    const request = this.request
+    if (request === undefined) return
+    this.failWith(diagnoseSpawn(request.command, step, errno))
+  }
+
+  failWith(failure: SpawnFailed): void {
+    const request = this.request
+    if (request === undefined) return
+    this.mute()
+    this.settle(failure)
+    if (this.pid === 0 || this.closedEarly) this.treeEmpty([])
+    else this.send({ type: "kill" })
+  }
+
+  override discard(): void {
+    if (this.muted) return
+    this.mute()
+    if (this.closedEarly) {
+      this.settle(undefined)
+      this.treeEmpty([])
+    } else if (this.pid !== 0) this.send({ type: "kill" })
+  }
+
+  /** False: there is no guard that reads it. */
+  send(command: GuardCommand): boolean {
+    let fd: number
+    try {
+      // Never waits: with no guard at the other end opening fails with ENXIO.
+      fd = openSync(`${this.host.directory}/${this.id}`, constants.O_WRONLY | constants.O_NONBLOCK)
+    } catch {
+      // ENOENT: the guard is ending the tree already, which is what any command would come to.
+      return false
+    }
+    try {
+      writeSync(fd, encodeCommand(command))
+      return true
+    } catch {
+      return false
+    } finally {
+      closeSync(fd)
+    }
+  }
+
+  /** Whether the guard was killed: its fifo is there and nobody reads it. A guard that ends removes its fifo first. */
+  get orphaned(): boolean {
+    try {
+      closeSync(openSync(`${this.host.directory}/${this.id}`, constants.O_WRONLY | constants.O_NONBLOCK))
+      return false
+    } catch (error) {
+      return (error as NodeJS.ErrnoException).code === "ENXIO"
+    }
+  }
+
+  killGroup(): void {
+    for (const target of [-this.pid, this.pid]) {
+      try {
+        process.kill(target, "SIGKILL")
+      } catch {
+        // It is gone.
+      }
+    }
+  }
+
+  protected override sendSignal(signal: Signal, target: "group" | "leader"): void {
+    this.send({ type: target, signal: os.signals[signal as NodeJS.Signals] })
+  }
+
+  protected override killTree(): void {
+    this.send({ type: "kill" })
+  }
+
+  protected override abandon(): ReadonlyArray<number> {
+    // Only an unreaped or live leader keeps its pid; once its exit is known the number may be somebody else's.
+    if (this.exited) return []
+    this.killGroup()
+    return [this.pid]
+  }
+
+  protected override forget(): void {
+    this.host.forget(this)
+  }
+
+  private settleWhenWhole(): void {
+    if (!this.starting || this.pid === 0 || this.connected !== 7) return
+    this.settle(this)
+    if (this.closedEarly) this.treeEmpty(this.reportedSurvivors ?? [])
+  }
+
+  /** Undefined: nobody waits for the result any more. */
+  private settle(result: GuardSubprocess | SpawnFailed | undefined): void {
+    const request = this.request
+    if (request === undefined) return
+    this.host.settled(this)
+    this.request = undefined
+    if (result !== undefined) request.settle(result)
+  }
+}

@@ -1,0 +1,99 @@
+/**
+ * Chooses who spawns: the spawn server where it works, Node's own spawn with a process group where it does
+ * not, and says which and why. A level that is asked for by name and not to be had is a failure, never less.
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { SpawnFailed } from "../domain/Errors.ts"
+import type { Containment } from "../domain/Session.ts"
+import type { Command } from "./Command.ts"
+import { startInGroup, type GroupSubprocess } from "./GroupSpawner.ts"
+import { findGuardBinary } from "./GuardBinary.ts"
+import type { ReportDefect } from "./PipedSubprocess.ts"
+import { scopedSpawn } from "./ScopedSpawn.ts"
+import { SpawnServer } from "./SpawnServer.ts"
+import { Spawner, type SubprocessHandlers } from "./Subprocess.ts"
+
+export interface SpawnerOptions {
+  /** The runtime's private data directory; made with mode 0700 when missing. */
+  readonly directory: string
+  /** Default "auto": the strongest that works here. */
+  readonly level?: "auto" | Containment
+}
+
+const refused = (command: string, detail: string): SpawnFailed =>
+  new SpawnFailed({ command, field: "containment", errno: "ELEVEL", detail })
+
+const startGuard = (directory: string, reportDefect: ReportDefect): Effect.Effect<SpawnServer, string> =>
+  Effect.suspend(() => {
+    const binary = findGuardBinary()
+    if (!binary.found) return Effect.fail(binary.detail)
+    return Effect.tryPromise({
+      try: () => SpawnServer.start({ binary: binary.path, directory, reportDefect }),
+      catch: (error) => `the guard ${binary.path} does not work: ${(error as Error).message}`,
+    })
+  })
+
+/** Undefined: this level holds here, so the command may start. */
+const refuse = (command: Command, guard: boolean, why: string): SpawnFailed | undefined => {
+  switch (command.containment) {
+    case "auto":
+    case "group":
+      return undefined
+    case "guard":
+      return guard ? undefined : refused(command.command, `the level "guard" does not hold here: ${why}`)
+    case "namespace":
+    case "cgroup":
+      return refused(command.command, `the level "${command.containment}" is not available: ask for "auto" or "guard"`)
+  }
+}
+
+/** Fails only when `level: "guard"` is asked for and cannot be had. */
+export const layerSpawner = (options: SpawnerOptions): Layer.Layer<Spawner, SpawnFailed> =>
+  Layer.effect(
+    Spawner,
+    Effect.gen(function* () {
+      const runFork = Effect.runForkWith(yield* Effect.context<never>())
+      const reportDefect: ReportDefect = (what, error) => void runFork(Effect.logError(`${what} threw`, error))
+
+      const level = options.level ?? "auto"
+      const guard =
+        level === "group"
+          ? { server: undefined, detail: "the configuration asks for process groups" }
+          : yield* Effect.acquireRelease(
+              startGuard(options.directory, reportDefect).pipe(
+                Effect.map((server) => ({ server, detail: "the whole tree, also setsid and daemons" })),
+                Effect.catch((detail) =>
+                  level === "guard"
+                    ? Effect.fail(refused("guard", `the level "guard" does not hold here: ${detail}`))
+                    : Effect.succeed({ server: undefined, detail }),
+                ),
+              ),
+              ({ server }) => (server === undefined ? Effect.void : Effect.promise(() => server.close())),
+            )
+
+      const inGroups = new Set<GroupSubprocess>()
+      const host = {
+        onSpawned: (subprocess: GroupSubprocess) => void inGroups.add(subprocess),
+        onForgotten: (subprocess: GroupSubprocess) => void inGroups.delete(subprocess),
+      }
+      const spawnInGroup = scopedSpawn((command, handlers, settle) =>
+        startInGroup(host, command, handlers, reportDefect, settle),
+      )
+      const server = guard.server
+      const spawnUnderGuard =
+        server === undefined
+          ? spawnInGroup
+          : scopedSpawn((command, handlers, settle) => server.spawn(command, handlers, settle))
+
+      return Spawner.of({
+        containment: { level: server === undefined ? "group" : "guard", detail: guard.detail },
+        spawn: (command: Command, handlers: SubprocessHandlers) => {
+          const refusal = refuse(command, server !== undefined, guard.detail)
+          if (refusal !== undefined) return Effect.fail(refusal)
+          return command.containment === "group" ? spawnInGroup(command, handlers) : spawnUnderGuard(command, handlers)
+        },
+        live: Effect.sync(() => [...(server?.live ?? []), ...[...inGroups].map((subprocess) => subprocess.pid)]),
+      })
+    }),
+  )
