@@ -347,7 +347,7 @@ export class SpawnServer implements GuardHost {
 
   /** Requests that the dead server had not read, as far as anybody can tell. */
   private repeatUnheard(generation: Generation): void {
-    for (const subprocess of [...this.tokens.values()]) {
+    for (const subprocess of Array.from(this.tokens.values())) {
       const request = subprocess.request
       if (request === undefined || subprocess.generation !== generation.number || subprocess.heardOf) continue
       this.tokens.delete(request.token)
@@ -390,7 +390,7 @@ export class SpawnServer implements GuardHost {
   private lookAfter(): void {
     if (this.closing) return
     const now = performance.now()
-    for (const subprocess of [...this.tokens.values()]) {
+    for (const subprocess of Array.from(this.tokens.values())) {
       if (subprocess.request === undefined || subprocess.request.deadline > now) continue
       // A server that does not answer is ended; its running sessions do not need it.
       if (subprocess.generation === this.generation?.number) this.generation.child.kill("SIGKILL")
