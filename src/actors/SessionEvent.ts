@@ -44,6 +44,8 @@ export type SessionEvent =
   | { readonly type: "frames"; readonly frames: ReadonlyArray<string> }
   /** A frame over the line limit was skipped. */
   | { readonly type: "oversize"; readonly bytes: number }
+  /** What it wrote is no frame, and where the next begins cannot be known. */
+  | { readonly type: "broken"; readonly detail: string }
   | { readonly type: "stdoutEnd" }
   | { readonly type: "stderr"; readonly data: string }
   | { readonly type: "exited"; readonly exit: ExitReason }

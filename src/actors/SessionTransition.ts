@@ -73,6 +73,8 @@ const apply = (step: Step, event: SessionEvent): void => {
     }
     case "oversize":
       return Turns.oversize(step, event.bytes)
+    case "broken":
+      return Turns.broken(step, event.detail)
     case "stdoutEnd": {
       const process = processOf(draft.phase)
       if (process === null) return

@@ -49,8 +49,9 @@ export class SubprocessLink implements SubprocessHandlers {
   constructor(options: SubprocessLinkOptions) {
     this.#options = options
     this.#framing = makeFraming(options.framing, {
-      limitBytes: options.lineBytes,
-      onOversize: (bytes) => options.post({ type: "oversize", bytes }),
+      maxBytes: options.lineBytes,
+      onDropped: ({ reason, bytes, detail }) =>
+        options.post(reason === "tooLong" ? { type: "oversize", bytes } : { type: "broken", detail }),
     })
   }
 

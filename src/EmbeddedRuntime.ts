@@ -1,0 +1,125 @@
+/**
+ * The runtime for programs that do not speak Effect: promises that reject with the tagged errors of `domain/Errors`, and
+ * subscriptions as async iterables. A thin face over the Runtime service.
+ */
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Cause from "effect/Cause"
+import * as Layer from "effect/Layer"
+import * as Scope from "effect/Scope"
+import * as Context from "effect/Context"
+import type { Session } from "./domain/Session.ts"
+import type { SessionSpecInput, Signal } from "./domain/SessionSpec.ts"
+import type { TranscriptPage, TranscriptQuery } from "./domain/SessionStore.ts"
+import type { TranscriptEntry } from "./domain/Transcript.ts"
+import type { Turn } from "./domain/Turn.ts"
+import { runtimeLayer, temporaryDirectory } from "./main.ts"
+import {
+  Runtime,
+  type ListQuery,
+  type RuntimeInfo,
+  type RuntimeStats,
+  type SubscribeRequest,
+  type TreeNode,
+  type TurnRequest,
+} from "./supervisor/Runtime.ts"
+
+export interface OpenOptions {
+  /** Held alone while the runtime is open. Default: a temporary one, removed at the end. */
+  readonly dataDirectory?: string
+}
+
+export interface EmbeddedRuntime extends AsyncDisposable {
+  /** Answers once the session is ready. */
+  readonly start: (spec: SessionSpecInput, ifExists?: "fail" | "return") => Promise<Session>
+  /** The turn once it ended; look at its `status`. */
+  readonly ask: (session: string, prompt: TurnRequest["prompt"], options?: TurnOptions) => Promise<Turn>
+  /** The turn once it is taken in. */
+  readonly tell: (session: string, prompt: TurnRequest["prompt"], options?: TurnOptions) => Promise<Turn>
+  readonly turn: (turn: string) => Promise<Turn>
+  readonly wait: (turn: string, timeoutMs?: number) => Promise<Turn>
+  readonly cancel: (session: string, turn?: string) => Promise<Turn>
+  readonly get: (session: string) => Promise<Session>
+  readonly list: (
+    query?: ListQuery,
+  ) => Promise<{ readonly sessions: ReadonlyArray<Session>; readonly nextCursor: string | null }>
+  readonly write: (session: string, data: string | Uint8Array) => Promise<Session>
+  readonly signal: (session: string, signal: Signal) => Promise<Session>
+  readonly suspend: (session: string) => Promise<Session>
+  readonly resume: (session: string) => Promise<Session>
+  readonly restart: (session: string) => Promise<Session>
+  readonly stop: (session: string, mode?: "graceful" | "kill") => Promise<Session>
+  readonly remove: (session: string) => Promise<void>
+  readonly transcript: (session: string, query?: TranscriptQuery) => Promise<TranscriptPage>
+  /** Entries as they come; leaving the loop ends the subscription. */
+  readonly subscribe: (request?: SubscribeRequest) => AsyncIterable<TranscriptEntry>
+  readonly info: () => Promise<RuntimeInfo>
+  readonly stats: () => Promise<RuntimeStats>
+  readonly tree: () => Promise<TreeNode>
+  /** Stops every session, waits until nothing is left, and gives the data directory back. */
+  readonly close: () => Promise<{ readonly survivors: ReadonlyArray<number> }>
+}
+
+export type TurnOptions = Pick<TurnRequest, "timeoutMs" | "idempotencyKey">
+
+/** Fails with the error itself, not with a wrapping of it. */
+const run = async <A, E>(effect: Effect.Effect<A, E>): Promise<A> => {
+  const exit = await Effect.runPromiseExit(effect)
+  if (Exit.isSuccess(exit)) return exit.value
+  throw Cause.squash(exit.cause)
+}
+
+/** Opens a runtime in this process. Close it before the program ends: until then it keeps the program alive. */
+export const openRuntime = async (options: OpenOptions = {}): Promise<EmbeddedRuntime> => {
+  const scope = Scope.makeUnsafe()
+  const runtime: Runtime["Service"] = await run(
+    Effect.gen(function* () {
+      const dataDirectory = options.dataDirectory ?? (yield* temporaryDirectory)
+      return Context.get(yield* Layer.build(runtimeLayer({ dataDirectory })), Runtime)
+    }).pipe(
+      Effect.provideService(Scope.Scope, scope),
+      Effect.onError(() => Scope.close(scope, Exit.void)),
+    ),
+  )
+
+  const subscribe = async function* (request: SubscribeRequest = {}): AsyncGenerator<TranscriptEntry> {
+    const own = Scope.makeUnsafe()
+    try {
+      const subscription = await run(Scope.provide(runtime.subscribe(request), own))
+      while (true) yield* (await run(subscription.pull())).entries
+    } finally {
+      await run(Scope.close(own, Exit.void))
+    }
+  }
+
+  const close = async () => {
+    const outcome = await run(runtime.shutdown())
+    await run(Scope.close(scope, Exit.void))
+    return outcome
+  }
+
+  return {
+    start: (spec, ifExists = "fail") => run(runtime.start(spec, ifExists)),
+    ask: (session, prompt, turn) => run(runtime.ask({ session, prompt, ...turn })),
+    tell: (session, prompt, turn) => run(runtime.tell({ session, prompt, ...turn })),
+    turn: (turn) => run(runtime.turn(turn)),
+    wait: (turn, timeoutMs) => run(runtime.wait(turn, timeoutMs)),
+    cancel: (session, turn) => run(runtime.cancel(session, turn)),
+    get: (session) => run(runtime.get(session)),
+    list: (query = {}) => run(runtime.list(query)),
+    write: (session, data) => run(runtime.write(session, typeof data === "string" ? Buffer.from(data) : data)),
+    signal: (session, signal) => run(runtime.signal(session, signal)),
+    suspend: (session) => run(runtime.suspend(session)),
+    resume: (session) => run(runtime.resume(session)),
+    restart: (session) => run(runtime.restart(session)),
+    stop: (session, mode = "graceful") => run(runtime.stop(session, mode)),
+    remove: (session) => run(runtime.remove(session)),
+    transcript: (session, query = {}) => run(runtime.transcript(session, query)),
+    subscribe,
+    info: () => run(runtime.info),
+    stats: () => run(runtime.stats),
+    tree: () => run(runtime.tree),
+    close,
+    [Symbol.asyncDispose]: async () => void (await close()),
+  }
+}

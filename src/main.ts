@@ -1,0 +1,94 @@
+/**
+ * The composition root: configuration → layers → run. The only place that knows every part; reads as the supervision
+ * tree: data directory, spawner, store, supervisor of sessions, transports.
+ */
+import { randomBytes } from "node:crypto"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import type * as Scope from "effect/Scope"
+import { version } from "./version.ts"
+import { demoSpec } from "./demo/spec.ts"
+import { layerSpawner } from "./process/SpawnerLayer.ts"
+import * as DataDirectoryLock from "./store/DataDirectoryLock.ts"
+import * as MemorySessionStore from "./store/MemorySessionStore.ts"
+import { Runtime } from "./supervisor/Runtime.ts"
+import { defaultOptions, RuntimeConfig, type RuntimeOptions } from "./supervisor/RuntimeConfig.ts"
+import * as RuntimeLive from "./supervisor/RuntimeLive.ts"
+import * as Stdio from "./transport/Stdio.ts"
+import * as UnixSocket from "./transport/UnixSocket.ts"
+
+/** A whole runtime in `dataDirectory`, which it holds alone. Closing the layer's scope stops every session. */
+export const runtimeLayer = (options: Partial<RuntimeOptions> & { readonly dataDirectory: string }) => {
+  const config: RuntimeOptions = {
+    ...defaultOptions,
+    version,
+    marker: `${process.pid}-${randomBytes(6).toString("hex")}`,
+    environment: process.env,
+    ...options,
+  }
+  return RuntimeLive.layer.pipe(
+    Layer.provide(MemorySessionStore.layer),
+    Layer.provide(layerSpawner({ directory: config.dataDirectory })),
+    Layer.provide(Layer.succeed(RuntimeConfig, config)),
+    // The lock is taken first and given back last: nobody else sweeps or writes here meanwhile.
+    Layer.provide(Layer.effectDiscard(DataDirectoryLock.hold(config.dataDirectory))),
+  )
+}
+
+/** Logs go to stderr: stdout carries results, or protocol. */
+const logging = Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)])
+
+const signalled = Effect.callback<string>((resume) => {
+  const signals = ["SIGTERM", "SIGINT", "SIGHUP"] as const
+  const handlers = signals.map((signal) => [signal, () => resume(Effect.succeed(signal))] as const)
+  for (const [signal, handler] of handlers) process.once(signal, handler)
+  return Effect.sync(() => handlers.forEach(([signal, handler]) => process.off(signal, handler)))
+})
+
+export interface ServeOptions {
+  readonly dataDirectory: string
+  readonly socket: string
+  /** Starts a session named `demo`. */
+  readonly demo: boolean
+  /** Called once clients can connect. */
+  readonly onListening?: (info: {
+    readonly socket: string
+    readonly containment: string
+    readonly detail: string
+  }) => void
+}
+
+/** The runtime on its unix socket, until SIGTERM, SIGINT, SIGHUP or `runtime/shutdown`; then with nothing left. */
+export const serve = ({ dataDirectory, socket, demo, onListening }: ServeOptions) =>
+  Effect.gen(function* () {
+    const runtime = yield* Runtime
+    // From here on a signal is a wish to end in order, also while the demo session is starting.
+    const ended = yield* Effect.forkScoped(Effect.raceFirst(signalled, runtime.closed), { startImmediately: true })
+    yield* UnixSocket.serve({ path: socket })
+    if (demo) yield* runtime.start(demoSpec({ name: "demo" }), "return")
+    const { containment } = yield* runtime.info
+    onListening?.({ socket, containment: containment.level, detail: containment.detail })
+    yield* Fiber.await(ended)
+    yield* runtime.shutdown()
+  }).pipe(Effect.scoped, Effect.provide(runtimeLayer({ dataDirectory, socket })), Effect.provide(logging))
+
+/** The runtime of one client, on stdin and stdout; without a data directory it uses one of its own, and removes it. */
+export const stdio = ({ dataDirectory }: { readonly dataDirectory: string | null }) =>
+  Effect.gen(function* () {
+    const directory = dataDirectory ?? (yield* temporaryDirectory)
+    yield* Effect.gen(function* () {
+      const runtime = yield* Runtime
+      yield* Effect.raceFirst(Stdio.serve(), signalled)
+      yield* runtime.shutdown()
+    }).pipe(Effect.provide(runtimeLayer({ dataDirectory: directory })))
+  }).pipe(Effect.scoped, Effect.provide(logging))
+
+export const temporaryDirectory: Effect.Effect<string, never, Scope.Scope> = Effect.acquireRelease(
+  Effect.sync(() => mkdtempSync(join(tmpdir(), "creche-"))),
+  (directory) => Effect.sync(() => rmSync(directory, { recursive: true, force: true })),
+)

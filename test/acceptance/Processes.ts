@@ -1,0 +1,68 @@
+/** What the acceptance tests ask of the operating system: is it gone, what descends from it, how many descriptors. */
+import { readdirSync, readFileSync } from "node:fs"
+
+/** Waits for a condition; fails with its name once the deadline is over. */
+export const eventually = async (
+  what: string,
+  holds: () => boolean | Promise<boolean>,
+  deadlineMs = 20_000,
+): Promise<void> => {
+  const until = Date.now() + deadlineMs
+  while (!(await holds())) {
+    if (Date.now() > until) throw new Error(`not within ${deadlineMs} ms: ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+}
+
+/** Neither alive nor a zombie. */
+export const isGone = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0)
+    return false
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ESRCH"
+  }
+}
+
+export interface ProcessStat {
+  readonly pid: number
+  readonly ppid: number
+  readonly state: string
+  /** Field 22: with the pid it names a process for good. */
+  readonly startTime: string
+}
+
+/** undefined: there is none (any more). */
+export const statOf = (pid: number): ProcessStat | undefined => {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8")
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
+    return { pid, state: fields[0]!, ppid: Number(fields[1]), startTime: fields[19]! }
+  } catch {
+    return undefined
+  }
+}
+
+export const allProcesses = (): ReadonlyArray<ProcessStat> =>
+  readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((name) => statOf(Number(name)) ?? [])
+
+/** Everything below `root`, whatever group or session it put itself in, as long as its parents live. */
+export const descendantsOf = (root: number): ReadonlyArray<ProcessStat> => {
+  const all = allProcesses()
+  const found: Array<ProcessStat> = []
+  const known = new Set([root])
+  for (let grew = true; grew;) {
+    grew = false
+    for (const process of all) {
+      if (known.has(process.pid) || !known.has(process.ppid)) continue
+      known.add(process.pid)
+      found.push(process)
+      grew = true
+    }
+  }
+  return found
+}
+
+export const descriptorCount = (pid: number | "self" = "self"): number => readdirSync(`/proc/${pid}/fd`).length
