@@ -2,25 +2,21 @@
  * The way of a client command to the runtime: finds the socket, makes sure that the right runtime answers, and
  * closes the connection whatever happens. Loads no effect.
  */
-import { type Client, connect } from "../client/index.ts"
+import { type Client, connect, CrecheError } from "../client/index.ts"
 import type { Call } from "./Commands.ts"
 import { CommandFailure } from "./Failure.ts"
 import type { Io } from "./Io.ts"
 import { resolvePaths } from "./Paths.ts"
 
-const absent = new Set(["ENOENT", "ECONNREFUSED", "ENOTDIR"])
-
+/** What is to be done where no runtime answers. */
 const explain = (error: unknown, socket: string): unknown => {
-  const { code } = error as NodeJS.ErrnoException
-  if (typeof code !== "string") return error
-  if (absent.has(code))
-    return new CommandFailure(`no runtime is listening on ${socket}; start one with \`creche serve\``, {
-      tag: "NoRuntime",
-      socket,
-    })
-  if (code === "EACCES" || code === "EPERM")
-    return new CommandFailure(`${socket} belongs to another user; give yours with --socket`, { tag: code, socket })
-  return new CommandFailure(`cannot connect to ${socket}: ${(error as Error).message}`, { tag: code, socket })
+  if (!(error instanceof CrecheError) || error.tag !== "NoRuntime") return error
+  const { errno } = error.data
+  const message =
+    errno === "ENOENT" || errno === "ECONNREFUSED" || errno === "ENOTDIR"
+      ? `no runtime is listening on ${socket}; start one with \`creche serve\``
+      : `${error.message}; name another socket with --socket`
+  return new CommandFailure(message, { tag: "NoRuntime", socket, errno })
 }
 
 export const withRuntime = async <A>(call: Call, io: Io, use: (client: Client) => Promise<A>): Promise<A> => {

@@ -1,8 +1,6 @@
 /** From a command's name to the file that runs it, loaded only then. Exhaustive by type. */
-import type { CommandName, Invocation } from "./Commands.ts"
-import type { ExitCode, Io } from "./Io.ts"
-
-export type Run<N extends CommandName> = (call: Invocation<N>, io: Io) => Promise<ExitCode>
+import type { CommandName } from "./Commands.ts"
+import type { Run } from "./Run.ts"
 
 export const loaders: { readonly [N in CommandName]: () => Promise<{ readonly run: Run<N> }> } = {
   serve: () => import("./commands/serve.ts"),

@@ -27,10 +27,15 @@ interface Refusal {
 const isRefusal = (error: unknown): error is Refusal =>
   error instanceof Error && typeof (error as { code?: unknown }).code === "number" && !(error instanceof CommandFailure)
 
+/** An expected failure of a runtime in this process. */
+const isTagged = (error: unknown): error is Error & { readonly _tag: string } =>
+  error instanceof Error && "_tag" in error && typeof error._tag === "string"
+
 const invalidParams = -32602
 
 /** What the runtime refused, as a failure of this command; its stderr is shown where a start failed. */
-export const fromRefusal = (error: unknown): unknown => {
+const fromRefusal = (error: unknown): unknown => {
+  if (isTagged(error)) return new CommandFailure(error.message, { tag: error._tag })
   if (!isRefusal(error)) return error
   const { data } = error
   const tail = data?.["stderrTail"]

@@ -9,7 +9,7 @@ import { homedir } from "node:os"
 import { join } from "node:path"
 import { fastParse } from "./FastParse.ts"
 import type { ExitCode, Io } from "./Io.ts"
-import type { Run } from "./Dispatch.ts"
+import type { Run } from "./Run.ts"
 import type { CommandName, Invocation } from "./Commands.ts"
 
 // Not Node's default under the temporary directory, which others may write.
@@ -18,7 +18,7 @@ enableCompileCache(join(process.env["XDG_CACHE_HOME"] || join(process.env["HOME"
 const parse = async (argv: ReadonlyArray<string>, io: Io): Promise<Invocation | ExitCode> => {
   const fast = fastParse(argv)
   if (fast !== undefined) return fast
-  const { version } = await import("./version.ts")
+  const { version } = await import("../version.ts")
   if (argv.length === 1 && argv[0] === "--version") {
     await io.stdout(`creche ${version}\n`)
     return 0

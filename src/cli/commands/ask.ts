@@ -2,7 +2,7 @@
 import type { WireEntry, WireTurn } from "../../transport/Wire.ts"
 import { withRuntime } from "../Connection.ts"
 import { CommandFailure } from "../Failure.ts"
-import type { Run } from "../Dispatch.ts"
+import type { Run } from "../Run.ts"
 import type { Io } from "../Io.ts"
 import { visible } from "../Text.ts"
 import { turnRequest } from "../TurnRequest.ts"
@@ -11,13 +11,8 @@ export const run: Run<"ask"> = async (call, io) => {
   const { json } = call.shared
   const request = await turnRequest(call, io)
   const shown = shows(io)
-  const turn = await withRuntime(call, io, (client) =>
-    call.flags.stream
-      ? client.ask({ ...request, stream: true }, (entry) =>
-          json ? io.stdout(`${JSON.stringify(entry)}\n`) : shown.entry(entry),
-        )
-      : client.ask(request),
-  )
+  const onEntry = (entry: WireEntry) => void (json ? io.stdout(`${JSON.stringify(entry)}\n`) : shown.entry(entry))
+  const turn = await withRuntime(call, io, (client) => client.ask(request, call.flags.stream ? { onEntry } : {}))
   if (json) await io.stdout(`${JSON.stringify(turn)}\n`)
   else await shown.end(turn)
   if (turn.status === "completed") return 0

@@ -1,6 +1,6 @@
 /** `creche cancel`: cancels a turn. */
 import { withRuntime } from "../Connection.ts"
-import type { Run } from "../Dispatch.ts"
+import type { Run } from "../Run.ts"
 
 export const run: Run<"cancel"> = async (call, io) => {
   const { session, turn } = call.args

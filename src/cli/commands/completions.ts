@@ -1,5 +1,5 @@
 /** `creche completions`: a script for the shell, made by effect/cli from the command tree. */
-import type { Run } from "../Dispatch.ts"
+import type { Run } from "../Run.ts"
 
 export const run: Run<"completions"> = async (call, io) => {
   const { completions } = await import("../CommandTree.ts")

@@ -2,12 +2,12 @@
 import { findGuardBinary } from "../../process/GuardBinary.ts"
 import type { Call } from "../Commands.ts"
 import { withRuntime } from "../Connection.ts"
-import type { Run } from "../Dispatch.ts"
+import type { Run } from "../Run.ts"
 import { CommandFailure } from "../Failure.ts"
 import { agentClis, compiler, type Finding, nodeVersion, socketPath, writable } from "../Findings.ts"
 import type { Io } from "../Io.ts"
 import { resolvePaths } from "../Paths.ts"
-import { version } from "../version.ts"
+import { version } from "../../version.ts"
 
 export const run: Run<"doctor"> = async (call, io) => {
   const paths = resolvePaths(call.shared, io.env, io.cwd)
@@ -57,7 +57,7 @@ const runtime = async (call: Call, io: Io): Promise<Finding> => {
     }
   } catch (error) {
     if (!(error instanceof CommandFailure)) throw error
-    return error.details["tag"] === "NoRuntime"
+    return ["ENOENT", "ECONNREFUSED", "ENOTDIR"].includes(String(error.details["errno"]))
       ? { what, status: "missing", detail: "none is running", remedy: "creche serve" }
       : { what, status: "bad", detail: error.message, remedy: "name another socket with --socket" }
   }

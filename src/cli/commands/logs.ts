@@ -1,8 +1,9 @@
 /** `creche logs`: a session's transcript; with `-f` also what comes, without a gap in between. */
 import type { TranscriptType } from "../../domain/Transcript.ts"
-import type { WireEntry } from "../../transport/Wire.ts"
+import type { SessionEvent, WireEntry } from "../../transport/Wire.ts"
 import { withRuntime } from "../Connection.ts"
-import type { Run } from "../Dispatch.ts"
+import type { ExitCode } from "../Io.ts"
+import type { Run } from "../Run.ts"
 import { transcriptLine } from "../TranscriptLine.ts"
 
 export const run: Run<"logs"> = async (call, io) => {
@@ -14,12 +15,12 @@ export const run: Run<"logs"> = async (call, io) => {
   const missed = (through: number) => {
     io.stderr(`entries up to seq ${through} were dropped by the session's limits\n`)
   }
-  return withRuntime(call, io, async (client) => {
+  return withRuntime(call, io, async (client): Promise<ExitCode> => {
     let after = flags.after ?? 0
     if (flags.follow) {
       const events = await client.subscribe({ session, after, ...types })
-      io.onInterrupt(() => void events.unsubscribe())
-      for await (const event of events) {
+      io.onInterrupt(() => void events.close())
+      for await (const event of events as AsyncIterable<SessionEvent>) {
         if ("missed" in event) missed(event.missed.through)
         else if (flags.turn === undefined || event.entry.turn === flags.turn) await io.stdout(line(event.entry))
       }

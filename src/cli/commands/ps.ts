@@ -1,8 +1,9 @@
 /** `creche ps`: the sessions as a table. */
+import type { WireList } from "../../transport/Contract.ts"
 import type { WireSession } from "../../transport/Wire.ts"
 import type { SessionStatus } from "../../domain/Session.ts"
 import { withRuntime } from "../Connection.ts"
-import type { Run } from "../Dispatch.ts"
+import type { Run } from "../Run.ts"
 import { pairs } from "../Pairs.ts"
 import { age, clip, paintStatus, table } from "../Text.ts"
 
@@ -20,7 +21,7 @@ export const run: Run<"ps"> = async (call, io) => {
     const all: Array<WireSession> = []
     let cursor: string | null = null
     do {
-      const page = await client.request("session/list", cursor === null ? query : { ...query, cursor })
+      const page: WireList = await client.request("session/list", cursor === null ? query : { ...query, cursor })
       all.push(...page.sessions)
       cursor = page.nextCursor
     } while (cursor !== null)

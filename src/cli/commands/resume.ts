@@ -1,5 +1,5 @@
 /** `creche resume`: see the command table. */
-import type { Run } from "../Dispatch.ts"
+import type { Run } from "../Run.ts"
 import { eachSession } from "../SessionControl.ts"
 
 export const run: Run<"resume"> = (call, io) =>

@@ -1,5 +1,5 @@
 /** `creche rm`: forgets sessions. */
-import type { Run } from "../Dispatch.ts"
+import type { Run } from "../Run.ts"
 import { eachSession } from "../SessionControl.ts"
 
 export const run: Run<"rm"> = (call, io) =>

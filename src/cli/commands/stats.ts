@@ -1,7 +1,7 @@
 /** `creche stats`: the runtime's counts as a table. */
 import type { RuntimeStats } from "../../supervisor/Runtime.ts"
 import { withRuntime } from "../Connection.ts"
-import type { Run } from "../Dispatch.ts"
+import type { Run } from "../Run.ts"
 import { bytes, table } from "../Text.ts"
 
 export const run: Run<"stats"> = async (call, io) => {

@@ -1,5 +1,5 @@
 /** `creche stop`: answers when the last descendant of every named session is gone. */
-import type { Run } from "../Dispatch.ts"
+import type { Run } from "../Run.ts"
 import { eachSession } from "../SessionControl.ts"
 
 export const run: Run<"stop"> = (call, io) =>

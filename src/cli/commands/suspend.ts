@@ -1,5 +1,5 @@
 /** `creche suspend`: see the command table. */
-import type { Run } from "../Dispatch.ts"
+import type { Run } from "../Run.ts"
 import { eachSession } from "../SessionControl.ts"
 
 export const run: Run<"suspend"> = (call, io) =>

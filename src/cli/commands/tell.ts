@@ -1,6 +1,6 @@
 /** `creche tell`: hands over a prompt and prints the turn's id. */
 import { withRuntime } from "../Connection.ts"
-import type { Run } from "../Dispatch.ts"
+import type { Run } from "../Run.ts"
 import { turnRequest } from "../TurnRequest.ts"
 
 export const run: Run<"tell"> = async (call, io) => {

@@ -1,7 +1,7 @@
 /** `creche tree`: the supervision tree, drawn. */
 import type { TreeNode } from "../../supervisor/Runtime.ts"
 import { withRuntime } from "../Connection.ts"
-import type { Run } from "../Dispatch.ts"
+import type { Run } from "../Run.ts"
 import { type Branch, drawTree, faint, paintStatus, plural } from "../Text.ts"
 
 export const run: Run<"tree"> = async (call, io) => {
