@@ -45,16 +45,18 @@ export const serve = (options: StdioOptions = {}): Effect.Effect<void, never, Ru
     const settle = (withinMs: number) =>
       Effect.callback<void>((resume) => connection.settle(withinMs, () => resume(Effect.void)))
 
-    const how = yield* Effect.raceFirst(
-      Effect.promise(() => over),
-      Effect.as(runtime.closed, "closed" as const),
-    )
-    const started = Date.now()
-    if (how === "ended") yield* settle(drainMs)
-    yield* runtime.shutdown(how === "ended" ? Math.max(0, drainMs - (Date.now() - started)) : 0)
-    yield* settle(lastAnswersMs)
-    yield* Effect.callback<void>((resume) => {
+    const close = Effect.callback<void>((resume) => {
       connection.whenGone(() => resume(Effect.void))
       connection.close(lastAnswersMs)
     })
+
+    yield* Effect.gen(function* () {
+      const how = yield* Effect.raceFirst(
+        Effect.promise(() => over),
+        Effect.as(runtime.closed, "closed" as const),
+      )
+      const started = Date.now()
+      if (how === "ended") yield* settle(drainMs)
+      yield* runtime.shutdown(how === "ended" ? Math.max(0, drainMs - (Date.now() - started)) : 0)
+    }).pipe(Effect.ensuring(close))
   })
