@@ -106,7 +106,7 @@ export const sentinelMark = (send: string, expect: string): Mark => {
           text = text.slice(0, echo) + text.slice(after + lineBreakAt(text, after))
           continue
         }
-        if (seen.length <= send.length && send.startsWith(seen) && text.length < after + 2) {
+        if (send.startsWith(seen)) {
           return split(text, breakBefore(text, echo), null)
         }
       }

@@ -71,6 +71,14 @@ const cases: ReadonlyArray<Case> = [
     after: "END\nmore",
   },
   {
+    title: "a delimiter with CRLF",
+    endOfTurn: { delimiter: "END" },
+    answer: near(["E", "EN", "END", "END\r", "\n", "\r\n", "\r\nEN", "END ", "\r"], /(^|\n)END\r?(\n|$)/),
+    stream: (answer) => `${answer}\r\nEND\r\n`,
+    text: (answer) => withoutBreak(answer + "\r\n"),
+    after: "\r\nEND",
+  },
+  {
     title: "a prompt",
     endOfTurn: { prompt: "^>>> $" },
     answer: near([...prefixes(">>> "), "\n", "\r\n", "\n>", "\n>>>", " >>> "], /(^|[\n\r\u2028\u2029])>>> /),

@@ -121,6 +121,11 @@ describe("ndjson answers", () => {
     ])
   })
 
+  it("reads an object that is indented", () => {
+    expect(endedOf(asked().frames(' \t{"text":"x"} '))).toMatchObject([{ text: "x" }])
+    expect(endedOf(asked().frames('\t{"text":"x"}\r'))).toMatchObject([{ text: "x" }])
+  })
+
   it("gives an object outside a turn as native and ends nothing", () => {
     expect(started().frames('{"delta":"x"}')).toEqual([{ type: "native", message: { delta: "x" } }])
   })
@@ -133,6 +138,11 @@ describe("ndjson answers", () => {
     needs.prompt("again")
     expect(endedOf(needs.frames('{"end":1,"text":"ok"}'))).toMatchObject([{ status: "completed", text: "ok" }])
 
+    const streams = asked({ end: 1 }, 10)
+    const other = '{"a":"0123456789"}'
+    expect(endedOf(streams.frames(other, '{"delta":"ok"}', other, '{"end":1}'))).toMatchObject([
+      { status: "completed", text: "ok" },
+    ])
     const brings = asked({ end: 1 }, 10)
     expect(endedOf(brings.frames('{"a":"0123456789"}', '{"end":1,"text":"short"}'))).toMatchObject([
       { status: "completed" },

@@ -82,6 +82,22 @@ describe("text that ends with a prompt", () => {
     expect(endedOf(protocol.frames("\n> "))[0]?.text).toBe("a".repeat(5000))
   })
 
+  it("never cuts a character in half", () => {
+    const protocol = opened(endOfTurn, ["> "])
+    protocol.prompt("x")
+    const events = ["a", "😀".repeat(1000), "b", "😀".repeat(1000), "\n> "].flatMap((chunk) => protocol.frames(chunk))
+    const deltas = events.flatMap((event) => (event.type === "delta" ? [event.text] : []))
+    expect(deltas.length).toBeGreaterThan(2)
+    expect(deltas.filter((text) => !text.isWellFormed())).toEqual([])
+  })
+
+  it("finds a prompt that began in what was given on already", () => {
+    const protocol = opened({ prompt: "^BEGIN\\n[^]*END $" }, ["BEGIN\nEND "])
+    protocol.prompt("x")
+    const events = ["a\n", "BEGIN\n", "b\n", "c\n", "d\n", "END "].flatMap((chunk) => protocol.frames(chunk))
+    expect(endedOf(events)).toHaveLength(1)
+  })
+
   it("takes no match of nothing for a prompt", () => {
     const protocol = opened({ prompt: ">?" }, [">"])
     protocol.prompt("x")
@@ -140,6 +156,18 @@ describe("text that ends with a sentinel", () => {
     protocol.prompt("x", "abc")
     expect(endedOf(protocol.frames("print('§abc')\r", "\n42\n"))).toEqual([])
     expect(endedOf(protocol.frames("§abc\n"))).toMatchObject([{ text: "42" }])
+  })
+
+  it("tells an echo from an answer that goes on like neither", () => {
+    const protocol = started({ sentinel: { send: "§{id};", expect: "§{id}" } })
+    const written = joined(protocol.start(), "write")
+    protocol.frames(written + written.replace(";", ""))
+    expect(protocol.take()).toContainEqual({ type: "ready" })
+    protocol.prompt("x", "abc")
+    expect(endedOf(protocol.frames("§abc;\na\n§abc"))).toEqual([])
+    expect(endedOf([...protocol.frames(" x"), ...protocol.frames(";"), ...protocol.frames("\n")])).toMatchObject([
+      { text: "a" },
+    ])
   })
 
   it("ends with its echo where that is the answer asked for, as with cat", () => {
