@@ -31,6 +31,8 @@ export interface Stub {
   readonly shutdowns: Array<number | undefined>
   readonly end: (turn: string, status?: TurnStatus) => void
   readonly session: (spec: SessionSpecInput) => Session
+  /** Ids, in order of acceptance. */
+  readonly turns: () => ReadonlyArray<string>
 }
 
 export const makeStub = (flood: { readonly total: number; readonly text: string } = { total: 0, text: "" }): Stub => {
@@ -317,5 +319,16 @@ export const makeStub = (flood: { readonly total: number; readonly text: string 
       ),
   }
   const layer = Layer.succeed(Runtime, service)
-  return { service, layer, written, asks, pulled, liveSubscriptions, shutdowns, end, session: make }
+  return {
+    service,
+    layer,
+    written,
+    asks,
+    pulled,
+    liveSubscriptions,
+    shutdowns,
+    end,
+    session: make,
+    turns: () => [...turns.keys()],
+  }
 }
