@@ -118,20 +118,19 @@ const accept = (
 
 interface Claimed {
   readonly path: string
-  readonly device: number
-  readonly inode: number
+  /** The socket as it was made: at the close, only this one is removed. */
+  readonly file: fs.BigIntStats
 }
 
 /** Binds under a name of its own, then links that to the path: the link fails where the path is taken, in one step. */
 const claim = (server: net.Server, given: string): Effect.Effect<Claimed, SocketError> =>
   Effect.gen(function* () {
     const target = path.resolve(given)
-    const directory = path.dirname(target)
-    const own = path.join(directory, `.${randomBytes(3).toString("hex")}`)
+    const own = ownName(target)
     if (Math.max(Buffer.byteLength(target), Buffer.byteLength(own)) > maxPathBytes) {
       return yield* new SocketPathTooLong({ path: target, maxBytes: maxPathBytes })
     }
-    yield* attempt(target, () => fs.mkdirSync(directory, { recursive: true, mode: 0o700 }))
+    yield* attempt(target, () => fs.mkdirSync(path.dirname(target), { recursive: true, mode: 0o700 }))
     yield* ensureFree(target)
     yield* listen(server, own, target)
     const linked = yield* Effect.exit(link(own, target))
@@ -140,8 +139,7 @@ const claim = (server: net.Server, given: string): Effect.Effect<Claimed, Socket
       yield* Effect.callback<void>((resume) => void server.close(() => resume(Effect.void)))
       return yield* Effect.failCause(linked.cause)
     }
-    const { dev, ino } = yield* attempt(target, () => fs.lstatSync(target))
-    return { path: target, device: dev, inode: ino }
+    return { path: target, file: yield* attempt(target, () => fs.lstatSync(target, { bigint: true })) }
   }).pipe(Effect.uninterruptible)
 
 const attempt = <A>(target: string, act: () => A): Effect.Effect<A, SocketFailed> =>
@@ -194,14 +192,14 @@ const link = (own: string, target: string): Effect.Effect<void, SocketError> =>
   })
 
 const kinds = [
-  ["a directory", (stat: fs.Stats) => stat.isDirectory()],
-  ["a symbolic link", (stat: fs.Stats) => stat.isSymbolicLink()],
-  ["a file", (stat: fs.Stats) => stat.isFile()],
+  ["a directory", (stat: fs.BigIntStats) => stat.isDirectory()],
+  ["a symbolic link", (stat: fs.BigIntStats) => stat.isSymbolicLink()],
+  ["a file", (stat: fs.BigIntStats) => stat.isFile()],
 ] as const
 
 const ensureFree = (target: string): Effect.Effect<void, SocketError> =>
   Effect.gen(function* () {
-    const found = yield* attempt(target, () => fs.lstatSync(target, { throwIfNoEntry: false }))
+    const found = yield* attempt(target, () => fs.lstatSync(target, { bigint: true, throwIfNoEntry: false }))
     if (found === undefined) return
     if (!found.isSocket()) {
       const kind = kinds.find(([, is]) => is(found))?.[0] ?? "something else"
@@ -211,7 +209,7 @@ const ensureFree = (target: string): Effect.Effect<void, SocketError> =>
     if (errno === undefined) return yield* new SocketInUse({ path: target })
     if (errno === "ENOENT") return
     if (errno !== "ECONNREFUSED") return yield* socketFailed(target, { code: errno, name: "", message: "in use?" })
-    yield* removeStale(target, found.ino)
+    yield* removeStale(target, found)
   })
 
 /** How a connection attempt fails; undefined when somebody listens. */
@@ -230,23 +228,34 @@ const probe = (target: string): Effect.Effect<string | undefined> =>
 
 /**
  * Between the probe and the removal another runtime may have replaced the stale socket by its own. So it is
- * moved aside first, and put back where it turns out to be another one.
+ * removed only while it is the one that was probed, moved aside first, probed there again, and put back where
+ * it turns out to be alive. The inode alone would not do: the next socket may get the same number.
  */
-const removeStale = (target: string, inode: number): Effect.Effect<void, SocketError> =>
-  Effect.suspend((): Effect.Effect<void, SocketError> => {
-    const aside = path.join(path.dirname(target), `.${randomBytes(3).toString("hex")}`)
-    try {
-      if (fs.lstatSync(target, { throwIfNoEntry: false })?.ino !== inode) return Effect.void
+const removeStale = (target: string, probed: fs.BigIntStats): Effect.Effect<void, SocketError> =>
+  Effect.gen(function* () {
+    const aside = ownName(target)
+    const moved = yield* attempt(target, () => {
+      const now = fs.lstatSync(target, { bigint: true, throwIfNoEntry: false })
+      if (now === undefined || !isSame(now, probed)) return false
       fs.renameSync(target, aside)
-      const isOther = fs.lstatSync(aside).ino !== inode
-      if (isOther) fs.linkSync(aside, target)
+      return true
+    })
+    if (!moved) return
+    const isAlive = (yield* probe(aside)) === undefined
+    yield* attempt(target, () => {
+      if (isAlive) fs.linkSync(aside, target)
       fs.rmSync(aside)
-      return isOther ? Effect.fail(new SocketInUse({ path: target })) : Effect.void
-    } catch (error) {
-      const failure = error as NodeJS.ErrnoException
-      return failure.code === "ENOENT" ? Effect.void : Effect.fail(socketFailed(target, failure))
-    }
-  })
+    })
+    if (isAlive) return yield* new SocketInUse({ path: target })
+  }).pipe(
+    // Somebody else was quicker to move it.
+    Effect.catchTag("SocketFailed", (error) => (error.errno === "ENOENT" ? Effect.void : Effect.fail(error))),
+  )
+
+const ownName = (target: string): string => path.join(path.dirname(target), `.${randomBytes(3).toString("hex")}`)
+
+const isSame = (a: fs.BigIntStats, b: fs.BigIntStats): boolean =>
+  a.dev === b.dev && a.ino === b.ino && a.mtimeNs === b.mtimeNs
 
 const release = (
   server: net.Server,
@@ -256,8 +265,8 @@ const release = (
 ): Effect.Effect<void> =>
   Effect.callback((resume) => {
     try {
-      const now = fs.lstatSync(claimed.path, { throwIfNoEntry: false })
-      if (now?.ino === claimed.inode && now.dev === claimed.device) fs.rmSync(claimed.path)
+      const now = fs.lstatSync(claimed.path, { bigint: true, throwIfNoEntry: false })
+      if (now !== undefined && isSame(now, claimed.file)) fs.rmSync(claimed.path)
     } catch {
       // Its directory is gone or not ours any more: then so is the socket.
     }
