@@ -90,7 +90,7 @@ export class SessionActor {
         return "restart"
       },
     })
-    yield* Effect.addFinalizer(() => Effect.sync(() => actor.#timer?.interruptUnsafe()))
+    yield* Effect.addFinalizer(() => Effect.sync(() => actor.#disarm()))
     return actor
   })
 
@@ -362,14 +362,21 @@ export class SessionActor {
     for (const reply of waiters) reply(Exit.succeed(this.snapshot()))
   }
 
+  #disarm(): void {
+    this.#timer?.interruptUnsafe()
+    this.#timer = undefined
+    this.#timerAt = Infinity
+  }
+
   /**
    * Keeps one timer at or before the next deadline. Deadlines mostly move later, so a timer is only replaced
    * by an earlier one; a tick that comes too early finds nothing due and arms the next.
    */
   #arm(): void {
     const due = nextDeadline(this.#state)
-    if (due === null || due >= this.#timerAt) return
-    this.#timer?.interruptUnsafe()
+    if (due === null) return this.#disarm()
+    if (due >= this.#timerAt) return
+    this.#disarm()
     this.#timerAt = due
     const delay = Math.min(Math.max(0, due - this.#options.now()), longestTimerMs)
     this.#timer = this.#run(

@@ -204,7 +204,7 @@ const make = Effect.gen(function* () {
         Effect.uninterruptible,
       )
     })
-  yield* Effect.addFinalizer(() => shutdown())
+  yield* Effect.addFinalizer(() => Effect.andThen(shutdown(), supervisor.close()))
 
   return Runtime.of({
     info,

@@ -293,6 +293,14 @@ export class SessionSupervisor {
     }).pipe(Effect.timeoutOption(drainMs), Effect.asVoid)
   }
 
+  /** Ends the actors of a runtime whose sessions have all been stopped. */
+  close(): Effect.Effect<void> {
+    return Effect.forEach(this.slots(), ({ scope }) => Scope.close(scope, Exit.void), {
+      concurrency: "unbounded",
+      discard: true,
+    })
+  }
+
   /**
    * Ends every session in reverse order of start, each gone before the next is told; once that has taken
    * `orderedStopMs`, the rest are told together. Returns the pids that could not be killed.

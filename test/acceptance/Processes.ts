@@ -66,3 +66,37 @@ export const descendantsOf = (root: number): ReadonlyArray<ProcessStat> => {
 }
 
 export const descriptorCount = (pid: number | "self" = "self"): number => readdirSync(`/proc/${pid}/fd`).length
+
+/** Pids whose environment carries the text: the children of a runtime, strays among them. */
+export const pidsWithEnvironment = (text: string): ReadonlyArray<number> =>
+  allProcesses()
+    .filter(({ pid }) => {
+      try {
+        return readFileSync(`/proc/${pid}/environ`, "latin1").includes(text)
+      } catch {
+        return false
+      }
+    })
+    .map(({ pid }) => pid)
+
+/** Zombies whose parent is `pid`. */
+export const zombiesOf = (pid: number): ReadonlyArray<ProcessStat> =>
+  allProcesses().filter((process) => process.ppid === pid && process.state === "Z")
+
+/** A random source that can be played again: print its seed. */
+export const seeded = (seed: number): (() => number) => {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let t = Math.imul(state ^ (state >>> 15), state | 1)
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
+/** CRECHE_SEED, or a new one. */
+export const drawSeed = (what: string): number => {
+  const seed = Number(process.env["CRECHE_SEED"] ?? Math.floor(Math.random() * 2 ** 32))
+  console.log(`${what}: CRECHE_SEED=${seed}`)
+  return seed
+}
