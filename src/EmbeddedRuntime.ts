@@ -8,6 +8,7 @@ import * as Cause from "effect/Cause"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import * as Context from "effect/Context"
+import { InvalidParams } from "./domain/Errors.ts"
 import type { Session } from "./domain/Session.ts"
 import type { SessionSpecInput, Signal } from "./domain/SessionSpec.ts"
 import type { TranscriptPage, TranscriptQuery } from "./domain/SessionStore.ts"
@@ -23,6 +24,7 @@ import {
   type TreeNode,
   type TurnRequest,
 } from "./supervisor/Runtime.ts"
+import { decoders } from "./transport/Params.ts"
 
 export interface OpenOptions {
   /** Held alone while the runtime is open. Default: a temporary one, removed at the end. */
@@ -62,6 +64,8 @@ export interface EmbeddedRuntime extends AsyncDisposable {
 
 export type TurnOptions = Pick<TurnRequest, "timeoutMs" | "idempotencyKey">
 
+const decodeStart = decoders["session/start"]
+
 /** Fails with the error itself, not with a wrapping of it. */
 const run = async <A, E>(effect: Effect.Effect<A, E>): Promise<A> => {
   const exit = await Effect.runPromiseExit(effect)
@@ -99,7 +103,16 @@ export const openRuntime = async (options: OpenOptions = {}): Promise<EmbeddedRu
   }
 
   return {
-    start: (spec, ifExists = "fail") => run(runtime.start(spec, ifExists)),
+    start: (spec, ifExists = "fail") =>
+      run(
+        Effect.suspend(() => {
+          // Programs in plain JavaScript have no compiler that reads their specs.
+          const params = decodeStart({ ...spec, ifExists })
+          if (params instanceof InvalidParams) return Effect.fail(params)
+          const { ifExists: whenThere = "fail", ...decoded } = params
+          return runtime.start(decoded, whenThere)
+        }),
+      ),
     ask: (session, prompt, turn) => run(runtime.ask({ session, prompt, ...turn })),
     tell: (session, prompt, turn) => run(runtime.tell({ session, prompt, ...turn })),
     turn: (turn) => run(runtime.turn(turn)),
