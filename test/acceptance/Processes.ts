@@ -79,6 +79,18 @@ export const pidsWithEnvironment = (text: string): ReadonlyArray<number> =>
     })
     .map(({ pid }) => pid)
 
+/** Pids that have the text among their arguments; that no wiped environment hides. */
+export const pidsWithArgument = (text: string): ReadonlyArray<number> =>
+  allProcesses()
+    .filter(({ pid }) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, "latin1").includes(text)
+      } catch {
+        return false
+      }
+    })
+    .map(({ pid }) => pid)
+
 /** Zombies whose parent is `pid`. */
 export const zombiesOf = (pid: number): ReadonlyArray<ProcessStat> =>
   allProcesses().filter((process) => process.ppid === pid && process.state === "Z")
