@@ -1,6 +1,7 @@
 /** Why a command could not do what it was asked, in words for a person, and the exit code it ends with. */
 import type { Call } from "./Commands.ts"
 import type { ExitCode, Io } from "./Io.ts"
+import { visible } from "./Text.ts"
 
 export class CommandFailure extends Error {
   readonly code: ExitCode
@@ -33,6 +34,13 @@ const isTagged = (error: unknown): error is Error & { readonly _tag: string } =>
 
 const invalidParams = -32602
 
+/** The runtime speaks of methods and params; here they are commands and flags. */
+const inCommands = (message: string): string =>
+  message
+    .replace("session/list shows", "`creche ps` shows")
+    .replace('pass ifExists: "return"', "pass --if-exists return")
+    .replace("session/restart starts it again", "`creche restart` starts it again")
+
 /** What the runtime refused, as a failure of this command; its stderr is shown where a start failed. */
 const fromRefusal = (error: unknown): unknown => {
   if (isTagged(error)) return new CommandFailure(error.message, { tag: error._tag })
@@ -41,10 +49,10 @@ const fromRefusal = (error: unknown): unknown => {
   const tail = data?.["stderrTail"]
   const said =
     typeof tail === "string" && tail.trim() !== ""
-      ? `\nit wrote to stderr:\n${tail.trimEnd().replace(/^/gm, "  ")}`
+      ? `\nit wrote to stderr:\n${visible(tail).trimEnd().replace(/^/gm, "  ")}`
       : ""
   return new CommandFailure(
-    `${error.message}${said}`,
+    `${inCommands(error.message)}${said}`,
     { ...data, code: error.code },
     error.code === invalidParams ? 2 : 1,
   )

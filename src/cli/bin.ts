@@ -4,7 +4,7 @@
  * failed, 2 wrong usage. Everything is imported late, so that a client command loads neither effect nor the
  * runtime.
  */
-import { enableCompileCache } from "node:module"
+import * as module from "node:module"
 import { homedir } from "node:os"
 import { join } from "node:path"
 import { fastParse } from "./FastParse.ts"
@@ -12,8 +12,24 @@ import type { ExitCode, Io } from "./Io.ts"
 import type { Run } from "./Run.ts"
 import type { CommandName, Invocation } from "./Commands.ts"
 
+const [major = 0, minor = 0] = process.versions.node.split(".").map(Number)
+if (major < 22 || (major === 22 && minor < 19)) {
+  console.error(`creche needs Node 22.19 or later; this is ${process.version}`)
+  process.exit(1)
+}
+
 // Not Node's default under the temporary directory, which others may write.
-enableCompileCache(join(process.env["XDG_CACHE_HOME"] || join(process.env["HOME"] || homedir(), ".cache"), "creche"))
+module.enableCompileCache(
+  join(process.env["XDG_CACHE_HOME"] || join(process.env["HOME"] || homedir(), ".cache"), "creche"),
+)
+
+// Node 22 says at each start that its SQLite is experimental; the rest of its warnings are worth reading.
+const printers = process.listeners("warning")
+process.removeAllListeners("warning")
+process.on("warning", (warning) => {
+  if (warning.name === "ExperimentalWarning" && warning.message.includes("SQLite")) return
+  for (const print of printers) print(warning)
+})
 
 const parse = async (argv: ReadonlyArray<string>, io: Io): Promise<Invocation | ExitCode> => {
   const fast = fastParse(argv)
