@@ -7,7 +7,7 @@ import * as net from "node:net"
 import type { Duplex } from "node:stream"
 import type { Method, Params, Result } from "../transport/Contract.ts"
 import { MessageDecoder } from "../transport/MessageDecoder.ts"
-import type { SessionEvent, WireEntry, WireSession, WireTurn } from "../transport/Wire.ts"
+import type { MissedRange, SessionEvent, WireEntry, WireSession, WireTurn } from "../transport/Wire.ts"
 import { CrecheError } from "./CrecheError.ts"
 import { EventQueue } from "./EventQueue.ts"
 
@@ -16,7 +16,8 @@ export interface RequestOptions {
   readonly signal?: AbortSignal
 }
 
-export type SubscriptionEvent = Omit<Extract<SessionEvent, { readonly subscription: string }>, "subscription">
+/** An entry, or word of entries that were dropped before they could be read. */
+export type SubscriptionEvent = { readonly entry: WireEntry } | { readonly missed: MissedRange }
 
 /** Iterate it once. Leaving the loop ends the subscription. */
 export interface ClientSubscription extends AsyncIterable<SubscriptionEvent> {

@@ -19,34 +19,41 @@ export interface ConnectionOptions {
   readonly maxMessageBytes?: number
   /** Requests under way at once; default 1000. One more is LimitReached. */
   readonly maxPending?: number
-  /** Called once: the peer sends no more, and nothing that it sent is left unread. */
+  /** Called once: the peer sends no more. */
   readonly onEnd?: () => void
 }
+
+const maxHeldBytes = 65_536
 
 export class Connection {
   readonly #options: ConnectionOptions
   readonly #outbox: Outbox
+  readonly #decoder: MessageDecoder
   readonly #dispatcher: Dispatcher
   readonly #subscriptions = new Map<string, () => void>()
-  #phase: "open" | "ended" | "gone" = "open"
+  #phase: "open" | "ended" | "closing" | "gone" = "open"
   #onGone: Array<() => void> = []
+  /** What came while the peer did not read: decoded once it reads again. */
+  #held: Array<Buffer> = []
+  #heldBytes = 0
+  #blocked = false
 
   constructor(options: ConnectionOptions) {
     this.#options = options
     const { readable, writable } = options
     const maxMessageBytes = options.maxMessageBytes ?? defaultLimitBytes
-    const decoder = new MessageDecoder(
+    const decoder = (this.#decoder = new MessageDecoder(
       {
         onMessage: (text) => this.#dispatcher.receive(text),
         onTooLarge: () => this.#dispatcher.refuse(JsonRpc.messageTooLarge(maxMessageBytes)),
         onMalformed: (detail) => this.#dispatcher.refuse(JsonRpc.unreadable(detail)),
       },
       maxMessageBytes,
-    )
+    ))
     this.#outbox = new Outbox({
       writable,
       framing: () => decoder.framing,
-      onBlocked: (blocked) => void (blocked ? readable.pause() : readable.resume()),
+      onBlocked: (blocked) => this.#onBlocked(blocked),
     })
     const peer: Peer = {
       notify: (event) => this.#outbox.send(JsonRpc.notification("session/event", event)),
@@ -60,22 +67,20 @@ export class Connection {
       send: (message) => this.#outbox.send(message),
       ...(options.maxPending === undefined ? {} : { maxPending: options.maxPending }),
     })
-    readable.on("data", (chunk: Buffer) => decoder.push(chunk))
-    readable.on("end", () => {
-      if (this.#phase !== "open") return
-      decoder.end()
-      this.#phase = "ended"
-      options.onEnd?.()
-    })
+    readable.on("data", (chunk: Buffer) => this.#onData(chunk))
     const gone = () => this.#gone()
+    readable.on("end", () => this.#onEnd())
     readable.on("error", gone)
-    if ((writable as unknown) !== readable) writable.on("error", gone)
     writable.on("close", gone)
+    if ((writable as unknown) !== readable) {
+      readable.on("close", () => this.#onEnd())
+      writable.on("error", gone)
+    }
   }
 
   /** Nothing is owed to the peer, and nothing will come for it by itself. */
   get isIdle(): boolean {
-    return this.#dispatcher.pending === 0 && this.#subscriptions.size === 0
+    return this.#held.length === 0 && this.#dispatcher.pending === 0 && this.#subscriptions.size === 0
   }
 
   /** Calls back once no request is pending. */
@@ -99,13 +104,22 @@ export class Connection {
       then()
     }
     const timer = setTimeout(once, withinMs)
-    this.#dispatcher.whenIdle(() => this.#outbox.whenEmpty(once))
+    const look = (): void =>
+      this.#dispatcher.whenIdle(() =>
+        this.#outbox.whenEmpty(() => {
+          if (settled || this.#held.length === 0) once()
+          else setImmediate(look)
+        }),
+      )
+    look()
   }
 
   /** Reads no more, ends the subscriptions, waits up to `withinMs` for the answers that are due, and closes. */
   close(withinMs: number): void {
-    if (this.#phase === "gone") return
+    if (this.#phase === "closing" || this.#phase === "gone") return
+    this.#phase = "closing"
     this.#options.readable.pause()
+    this.#held = []
     this.#endSubscriptions()
     this.settle(withinMs, () => {
       if (this.#phase === "gone") return
@@ -117,6 +131,35 @@ export class Connection {
     })
   }
 
+  #onData(chunk: Buffer): void {
+    if (this.#phase !== "open") return
+    if (!this.#blocked) return this.#decoder.push(chunk)
+    this.#held.push(chunk)
+    this.#heldBytes += chunk.length
+    // Not at once, or the end of the input behind it would go unnoticed.
+    if (this.#heldBytes >= maxHeldBytes) this.#options.readable.pause()
+  }
+
+  #onEnd(): void {
+    if (this.#phase !== "open") return
+    this.#phase = "ended"
+    if (this.#held.length === 0) this.#decoder.end()
+    this.#options.onEnd?.()
+  }
+
+  #onBlocked(blocked: boolean): void {
+    this.#blocked = blocked
+    if (blocked) return
+    while (this.#held.length > 0 && !this.#blocked) {
+      const chunk = this.#held.shift() as Buffer
+      this.#heldBytes -= chunk.length
+      this.#decoder.push(chunk)
+    }
+    if (this.#held.length > 0) return
+    if (this.#phase === "ended") this.#decoder.end()
+    else if (this.#phase === "open") this.#options.readable.resume()
+  }
+
   #endSubscriptions(): void {
     for (const end of this.#subscriptions.values()) end()
   }
@@ -124,6 +167,7 @@ export class Connection {
   #gone(): void {
     if (this.#phase === "gone") return
     this.#phase = "gone"
+    this.#held = []
     this.#outbox.close()
     this.#endSubscriptions()
     this.#dispatcher.abandon()
