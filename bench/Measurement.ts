@@ -1,0 +1,54 @@
+/**
+ * What a benchmark is, as data: two sides that do the same work, or one that is held against a limit. Each side runs in
+ * a Node process of its own, so that its heap holds nothing but what it claims. Declared by the scenario files, run by
+ * `Rounds`; starts nothing itself.
+ */
+
+/** One side, set up and waiting. */
+export interface Side {
+  /** Does the work `count` times; the time that one took, in the measurement's unit. */
+  readonly round: (count: number) => Promise<number>
+  /** Ends every process that the side started, and waits for it. */
+  readonly close: () => Promise<void>
+}
+
+export interface Settings {
+  /** Rounds that count, of each side. */
+  readonly rounds: number
+  /** Rounds before them that do not. */
+  readonly warmups: number
+  /** How often the work is done in a round; for a limit, how many sessions. */
+  readonly count: number
+}
+
+interface Common {
+  /** As `--only` takes it: `spawn/fat`; `--only spawn` takes both. */
+  readonly name: string
+  readonly title: string
+  readonly full: Settings
+  readonly quick: Settings
+}
+
+/** creche against plain Node. Met when the ratio of the medians is at most `target`. */
+export interface Comparison extends Common {
+  readonly kind: "comparison"
+  readonly unit: "µs" | "ms"
+  readonly target: number
+  /** Live objects that both processes hold besides, in megabytes; default 0. */
+  readonly ballastMb?: number
+  /** Undefined: what it measures is not there; the sentence says what is missing. */
+  readonly missing?: () => string | undefined
+  readonly subject: () => Promise<Side>
+  readonly baseline: () => Promise<Side>
+}
+
+/** Met when the median of `value` over fresh processes is at most `target`. */
+export interface Limit extends Common {
+  readonly kind: "limit"
+  readonly unit: "KB"
+  readonly target: number
+  /** `value` is held against the target; the others are told beside it. */
+  readonly measure: (count: number) => Promise<{ readonly value: number; readonly [detail: string]: number }>
+}
+
+export type Measurement = Comparison | Limit

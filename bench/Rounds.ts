@@ -1,0 +1,113 @@
+/**
+ * Runs measurements: both sides of a comparison are set up first, then asked for rounds in turn, the order swapped each
+ * time, so that whatever else the machine does meets both alike. Reports numbers; judges only against the target.
+ */
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import type { Comparison, Limit, Measurement, Settings } from "./Measurement.ts"
+import { SideProcess } from "./SideProcess.ts"
+import { median, summarise, type Summary } from "./Statistics.ts"
+
+interface Common {
+  readonly name: string
+  readonly title: string
+  readonly unit: string
+  readonly target: number
+}
+
+export type Outcome = Common &
+  (
+    | {
+        readonly kind: "comparison"
+        readonly subject: Summary
+        readonly baseline: Summary
+        /** Of the two medians. */
+        readonly ratio: number
+        /** Of the ratios of each round to its neighbour. */
+        readonly ratios: Summary
+        readonly met: boolean
+      }
+    | {
+        readonly kind: "limit"
+        readonly value: Summary
+        /** Medians. */
+        readonly details: Readonly<Record<string, number>>
+        readonly met: boolean
+      }
+    | { readonly kind: "skipped"; readonly why: string }
+    | { readonly kind: "failed"; readonly error: string }
+  )
+
+const compare = async (comparison: Comparison, settings: Settings, home: string): Promise<Outcome> => {
+  const { name, title, unit, target } = comparison
+  const why = comparison.missing?.()
+  if (why !== undefined) return { kind: "skipped", name, title, unit, target, why }
+  const open: Array<SideProcess> = []
+  try {
+    const sides = { subject: [] as Array<number>, baseline: [] as Array<number> }
+    const names = ["subject", "baseline"] as const
+    const processes = new Map<(typeof names)[number], SideProcess>()
+    for (const side of names) {
+      const started = await SideProcess.start(name, side, home)
+      open.push(started)
+      processes.set(side, started)
+    }
+    for (let round = -settings.warmups; round < settings.rounds; round++) {
+      for (const side of round % 2 === 0 ? names : names.toReversed()) {
+        const { value } = await processes.get(side)!.round(settings.count)
+        if (round >= 0) sides[side].push(value)
+      }
+    }
+    const subject = summarise(sides.subject)
+    const baseline = summarise(sides.baseline)
+    const ratio = subject.median / baseline.median
+    const ratios = summarise(sides.subject.map((value, round) => value / sides.baseline[round]!))
+    return { kind: "comparison", name, title, unit, target, subject, baseline, ratio, ratios, met: ratio <= target }
+  } finally {
+    await Promise.all(open.map((side) => side.close()))
+  }
+}
+
+/** A fresh process for each round: what an earlier one left in a heap must not be counted again, or hide the next. */
+const hold = async (limit: Limit, settings: Settings, home: string): Promise<Outcome> => {
+  const values: Array<number> = []
+  const details: Record<string, Array<number>> = {}
+  for (let round = 0; round < settings.rounds; round++) {
+    const side = await SideProcess.start(limit.name, "limit", home)
+    try {
+      const measured = await side.round(settings.count)
+      values.push(measured.value)
+      for (const [name, value] of Object.entries(measured.details)) (details[name] ??= []).push(value)
+    } finally {
+      await side.close()
+    }
+  }
+  const value = summarise(values)
+  const { name, title, unit, target } = limit
+  return {
+    kind: "limit",
+    name,
+    title,
+    unit,
+    target,
+    value,
+    details: Object.fromEntries(Object.entries(details).map(([detail, all]) => [detail, median(all)])),
+    met: value.median <= target,
+  }
+}
+
+/** Never rejects: what went wrong is an outcome, and the other measurements go on. */
+export const run = async (measurement: Measurement, settings: Settings): Promise<Outcome> => {
+  const home = mkdtempSync(join(tmpdir(), "creche-bench-"))
+  try {
+    return measurement.kind === "comparison"
+      ? await compare(measurement, settings, home)
+      : await hold(measurement, settings, home)
+  } catch (error) {
+    const { name, title, unit, target } = measurement
+    return { kind: "failed", name, title, unit, target, error: error instanceof Error ? error.message : String(error) }
+  } finally {
+    rmSync(home, { recursive: true, force: true })
+  }
+}

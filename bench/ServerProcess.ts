@@ -1,0 +1,49 @@
+/** A server in a process of its own, for measurements from the outside: ready once it has said so, ended with SIGTERM. */
+import { spawn } from "node:child_process"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+
+export interface ServerProcess {
+  readonly socket: string
+  readonly close: () => Promise<void>
+}
+
+export const sourceCli = fileURLToPath(new URL("../src/cli/bin.ts", import.meta.url))
+export const builtCli = fileURLToPath(new URL("../dist/cli/bin.js", import.meta.url))
+
+/** `announcement` is what the server writes to stderr once clients can connect. */
+const start = (args: ReadonlyArray<string>, socket: string, announcement: string): Promise<ServerProcess> =>
+  new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", ...args], {
+      stdio: ["ignore", "ignore", "pipe"],
+    })
+    const exited = new Promise<void>((done) => void child.once("exit", () => done()))
+    let said = ""
+    child.stderr.setEncoding("utf8")
+    child.stderr.on("data", (text: string) => {
+      if (said.length < 10_000) said += text
+      if (!said.includes(announcement)) return
+      resolve({
+        socket,
+        close: async () => {
+          child.kill("SIGTERM")
+          await exited
+        },
+      })
+    })
+    child.once("error", reject)
+    child.once("exit", () => reject(new Error(`the server ended: ${said}`)))
+  })
+
+/** `creche serve` of the given CLI, in a data directory below the working directory. */
+export const startCreche = (cli: string): Promise<ServerProcess> => {
+  const socket = join(process.cwd(), "creche.sock")
+  const data = join(process.cwd(), "data")
+  return start([cli, "serve", "--data", data, "--socket", socket], socket, "listens on")
+}
+
+/** A socket whose every connection is piped through a `cat`. */
+export const startRawEcho = (): Promise<ServerProcess> => {
+  const socket = join(process.cwd(), "raw.sock")
+  return start([fileURLToPath(new URL("./rawEchoServer.ts", import.meta.url)), socket], socket, "listens on")
+}

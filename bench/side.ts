@@ -1,0 +1,61 @@
+/**
+ * One side of a measurement, in a process of its own: sets it up, then does a round whenever the driver asks. Ends what
+ * it started when told to close, and also when the driver is gone. Started by `SideProcess`.
+ */
+import type { Measurement, Side } from "./Measurement.ts"
+import type { SideName, SideReply, SideRequest } from "./SideProcess.ts"
+import { measurements } from "./scenarios.ts"
+
+const [name, sideName] = process.argv.slice(2) as [string, SideName]
+const measurement = measurements.find((each) => each.name === name)
+if (measurement === undefined) throw new Error(`no measurement is called ${name}`)
+
+/** Objects such as programs hold, of about `megabytes` in all; kept alive by being returned. */
+const ballast = (megabytes: number): ReadonlyArray<unknown> => {
+  const held: Array<unknown> = []
+  const enough = process.memoryUsage().heapUsed + megabytes * 1024 * 1024
+  while (process.memoryUsage().heapUsed < enough) {
+    for (let i = 0; i < 10_000; i++) held.push({ id: held.length, name: `item ${held.length}`, tags: [i], next: null })
+    globalThis.gc?.()
+  }
+  return held
+}
+
+const setUp = async (measurement: Measurement): Promise<Side> => {
+  if (measurement.kind === "limit") throw new Error("a limit has no rounds")
+  return sideName === "subject" ? measurement.subject() : measurement.baseline()
+}
+
+const reply = (message: SideReply): void => void process.send?.(message)
+const failed = (error: unknown): SideReply => ({
+  type: "failed",
+  error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+})
+
+const held = ballast(measurement.kind === "comparison" ? (measurement.ballastMb ?? 0) : 0)
+let side: Side | undefined
+let closing: Promise<void> | undefined
+const close = (): Promise<void> =>
+  (closing ??= Promise.resolve(side?.close())
+    .catch((error: unknown) => console.error(error))
+    .then(() => process.exit(held.length < 0 ? 1 : 0)))
+
+process.on("disconnect", close)
+process.on("message", async (request: SideRequest) => {
+  if (request.type === "close") return close()
+  try {
+    if (measurement.kind === "limit") {
+      const { value, ...details } = await measurement.measure(request.count)
+      reply({ type: "value", value, details })
+    } else reply({ type: "value", value: await side!.round(request.count), details: {} })
+  } catch (error) {
+    reply(failed(error))
+  }
+})
+
+try {
+  if (measurement.kind === "comparison") side = await setUp(measurement)
+  reply({ type: "ready" })
+} catch (error) {
+  reply(failed(error))
+}
