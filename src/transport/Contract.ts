@@ -78,7 +78,14 @@ export interface WireList {
 
 const unknownSession = ["SessionNotFound", "StoreUnavailable"] as const
 const controls = [...unknownSession, "SessionNotRunning", "Draining"] as const
-const starts = [...controls, "SpawnFailed", "NotReady", "RestartIntensityReached", "LimitReached"] as const
+const starts = [
+  ...controls,
+  "SessionAlreadyExists",
+  "SpawnFailed",
+  "NotReady",
+  "RestartIntensityReached",
+  "LimitReached",
+] as const
 const accepts = [...controls, "MailboxFull", "RestartIntensityReached", "LimitReached"] as const
 
 export const contract = {

@@ -264,12 +264,12 @@ describe("clients of the socket", () => {
     deaf.write(`${JSON.stringify(subscription)}\n`)
     const reading = await connect(served)
     reading.stream.removeAllListeners("data")
-    let bytes = 0
-    reading.stream.on("data", (chunk: string) => (bytes += chunk.length))
+    const received = { bytes: 0 }
+    reading.stream.on("data", (chunk: string) => (received.bytes += chunk.length))
     reading.send(subscription)
     const other = await connect(served)
     let asked = 0
-    while (bytes < 200_000_000) {
+    while (received.bytes < 200_000_000) {
       await other.request("session/ask", { session: "a", prompt: "x" })
       asked++
     }
