@@ -448,9 +448,9 @@ static void guard_session(const struct request *r, const struct mapping request[
     unlink(path);
     return;
   }
-  emit(id, EVENT_SPAWNED, leader, getpid());
   /* The streams are the command's alone from here: end of file on them must not wait for us. */
   for (int i = 0; i < 3; i++) close(stdio[i]);
+  emit(id, EVENT_SPAWNED, leader, getpid());
   for (int i = 0; i < 2; i++) munmap(request[i].at, request[i].bytes);
 #ifdef __linux__
   unsigned long long started = 0;

@@ -3,13 +3,15 @@
  * reaches the group and no further: a descendant that calls setsid, or the death of the runtime, is beyond it.
  */
 import { spawn, type ChildProcess } from "node:child_process"
-import { closeSync, openSync, readFileSync, readSync, readdirSync, statSync } from "node:fs"
+import { closeSync, openSync, readSync, statSync } from "node:fs"
 import type { Socket } from "node:net"
 import { isAbsolute, join } from "node:path"
 import type { SpawnErrno, SpawnFailed } from "../domain/Errors.ts"
 import type { Signal } from "../domain/SessionSpec.ts"
 import type { Command } from "./Command.ts"
 import { PipedSubprocess, type ReportDefect } from "./PipedSubprocess.ts"
+import { allPids, processStat, startTimeOf } from "./ProcessIdentity.ts"
+import type { ProcessLedger } from "./ProcessLedger.ts"
 import { diagnoseSpawn, preflight } from "./SpawnDiagnosis.ts"
 import type { SubprocessHandlers } from "./Subprocess.ts"
 
@@ -17,44 +19,32 @@ import type { SubprocessHandlers } from "./Subprocess.ts"
 const unkillableMs = 5_000
 
 export interface GroupHost {
-  readonly onSpawned?: (subprocess: GroupSubprocess) => void
-  readonly onForgotten?: (subprocess: GroupSubprocess) => void
+  readonly ledger: ProcessLedger
+  readonly live: Set<GroupSubprocess>
+  readonly reportDefect: ReportDefect
 }
 
 /** Members of a process group that are no zombies, where /proc tells; otherwise the leader stands for all. */
 const membersOf = (group: number): ReadonlyArray<number> => {
-  let entries: ReadonlyArray<string>
-  try {
-    entries = readdirSync("/proc")
-  } catch {
-    return [group]
-  }
-  const members: Array<number> = []
-  for (const entry of entries) {
-    const pid = Number(entry)
-    if (!Number.isInteger(pid)) continue
-    try {
-      const stat = readFileSync(`/proc/${entry}/stat`, "latin1")
-      const [state, , pgrp] = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
-      if (Number(pgrp) === group && state !== "Z") members.push(pid)
-    } catch {
-      // It ended between the listing and the reading.
-    }
-  }
-  return members
+  const pids = allPids()
+  if (pids.length === 0) return [group]
+  return pids.filter((pid) => {
+    const stat = processStat(pid)
+    return stat !== undefined && stat.group === group && stat.state !== "Z"
+  })
 }
 
 export class GroupSubprocess extends PipedSubprocess {
   readonly containment = "group"
-  readonly session: string
+  /** Number of its line in the ledger. */
+  ledgerEntry = 0
   private readonly host: GroupHost
   private child: ChildProcess | undefined
   private killedAt: number | undefined
 
-  constructor(host: GroupHost, session: string, handlers: SubprocessHandlers, reportDefect: ReportDefect) {
-    super(handlers, reportDefect)
+  constructor(host: GroupHost, handlers: SubprocessHandlers) {
+    super(handlers, host.reportDefect)
     this.host = host
-    this.session = session
   }
 
   adopt(child: ChildProcess): void {
@@ -73,7 +63,8 @@ export class GroupSubprocess extends PipedSubprocess {
       this.killTree()
       this.awaitEmptyGroup(1)
     })
-    this.host.onSpawned?.(this)
+    this.host.live.add(this)
+    this.host.ledger.complete(this.ledgerEntry, this.pid, startTimeOf(this.pid) ?? 0)
   }
 
   override discard(): void {
@@ -107,7 +98,8 @@ export class GroupSubprocess extends PipedSubprocess {
 
   protected override forget(): void {
     this.child = undefined
-    this.host.onForgotten?.(this)
+    this.host.live.delete(this)
+    this.host.ledger.end(this.ledgerEntry)
   }
 
   private awaitEmptyGroup(delay: number): void {
@@ -191,10 +183,9 @@ export const startInGroup = (
   host: GroupHost,
   command: Command,
   handlers: SubprocessHandlers,
-  reportDefect: ReportDefect,
   settle: (result: GroupSubprocess | SpawnFailed) => void,
 ): GroupSubprocess => {
-  const subprocess = new GroupSubprocess(host, command.session, handlers, reportDefect)
+  const subprocess = new GroupSubprocess(host, handlers)
   const fail = (failure: SpawnFailed): GroupSubprocess => {
     queueMicrotask(() => {
       subprocess.discard()
@@ -206,6 +197,8 @@ export const startInGroup = (
   if (early !== undefined) return fail(early)
   const path = resolveCommand(command)
   if (path !== undefined && isPlainText(path)) return fail(diagnoseSpawn(command, "exec", "ENOEXEC"))
+  subprocess.ledgerEntry = host.ledger.begin(command.session, command.env["CRECHE_RUNTIME"] ?? "")
+  host.ledger.flush()
   let child: ChildProcess
   try {
     child = spawn(command.command, command.args, {

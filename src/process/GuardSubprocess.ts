@@ -18,12 +18,19 @@ export interface GuardHost {
   readonly directory: string
   /** The spawn came to its end, one way or the other: its token is void. */
   readonly settled: (subprocess: GuardSubprocess) => void
+  /** Pid and start time are known: the process can be told from every other. */
+  readonly identified: (subprocess: GuardSubprocess) => void
   readonly forget: (subprocess: GuardSubprocess) => void
 }
 
 export type Settle = (result: GuardSubprocess | SpawnFailed) => void
 
-const signalNames = new Map(Object.entries(os.signals).map(([name, number]) => [number as number, name]))
+/** The first name of a number is the one that people use: SIGABRT, not its alias SIGIOT. */
+const signalNames = new Map(
+  Object.entries(os.signals)
+    .map(([name, number]) => [number as number, name] as const)
+    .toReversed(),
+)
 
 /** Held while the spawn is under way, then dropped: a live session keeps none of it. */
 interface Request {
@@ -41,6 +48,8 @@ export class GuardSubprocess extends PipedSubprocess {
   guardPid = 0
   /** Field 22 of the leader's stat; 0 until it is known, and where there is none. */
   startTime = 0
+  /** Number of its line in the ledger. */
+  ledgerEntry = 0
   /** Number of the server that forked the guard. */
   generation = 0
   request: Request | undefined
@@ -109,7 +118,7 @@ export class GuardSubprocess extends PipedSubprocess {
         return this.treeEmpty(this.reportedSurvivors ?? [])
       case "started":
         this.startTime = event.startTime
-        return
+        return this.host.identified(this)
       case "hello":
         return
     }

@@ -10,7 +10,12 @@ import type { Command } from "./Command.ts"
 
 export type SpawnStep = "fork" | "connect" | "cwd" | "exec"
 
-const names = new Map(Object.entries(constants.errno).map(([name, number]) => [number as number, name]))
+/** The first name of a number is the usual one: EAGAIN, not its alias EWOULDBLOCK. */
+const names = new Map(
+  Object.entries(constants.errno)
+    .map(([name, number]) => [number as number, name] as const)
+    .toReversed(),
+)
 
 export const errnoName = (errno: number): SpawnErrno => names.get(errno) ?? `errno ${errno}`
 

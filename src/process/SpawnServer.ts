@@ -13,6 +13,7 @@ import { SpawnFailed } from "../domain/Errors.ts"
 import type { Command } from "./Command.ts"
 import { encodeRequest, GuardEventDecoder, protocolVersion, tokenBytes, type GuardEvent } from "./GuardProtocol.ts"
 import { GuardSubprocess, type GuardHost, type Settle } from "./GuardSubprocess.ts"
+import type { ProcessLedger } from "./ProcessLedger.ts"
 import type { ReportDefect, StreamName } from "./PipedSubprocess.ts"
 import { preflight } from "./SpawnDiagnosis.ts"
 import type { SubprocessHandlers } from "./Subprocess.ts"
@@ -46,10 +47,7 @@ export interface SpawnServerOptions {
   /** The runtime's private directory; the sockets live in a fresh directory in it, or in the temporary one when the path is too long. */
   readonly directory: string
   readonly reportDefect: ReportDefect
-  /** Called with each batch before it is sent. */
-  readonly beforeSend?: (batch: ReadonlyArray<GuardSubprocess>) => void
-  readonly onSpawned?: (subprocess: GuardSubprocess) => void
-  readonly onForgotten?: (subprocess: GuardSubprocess) => void
+  readonly ledger: ProcessLedger
 }
 
 const privateDirectory = (directory: string): string => {
@@ -174,12 +172,15 @@ export class SpawnServer implements GuardHost {
   settled(subprocess: GuardSubprocess): void {
     const request = subprocess.request
     if (request !== undefined) this.tokens.delete(request.token)
-    if (subprocess.pid !== 0) this.options.onSpawned?.(subprocess)
+  }
+
+  identified(subprocess: GuardSubprocess): void {
+    this.options.ledger.complete(subprocess.ledgerEntry, subprocess.pid, subprocess.startTime)
   }
 
   forget(subprocess: GuardSubprocess): void {
     if (!this.processes.delete(subprocess.id)) return
-    this.options.onForgotten?.(subprocess)
+    this.options.ledger.end(subprocess.ledgerEntry)
     this.release(subprocess.generation)
   }
 
@@ -212,14 +213,17 @@ export class SpawnServer implements GuardHost {
       for (const subprocess of batch) this.failUnavailable(subprocess, "it could not be started")
       return
     }
-    this.options.beforeSend?.(batch)
+    const ledger = this.options.ledger
     const encoded: Array<Buffer> = []
     for (const subprocess of batch) {
       const { command, token } = subprocess.request!
       subprocess.generation = generation.number
+      subprocess.ledgerEntry = ledger.begin(command.session, command.env["CRECHE_RUNTIME"] ?? "")
       generation.held++
       encoded.push(encodeRequest({ ...command, id: subprocess.id, token: Buffer.from(token, "latin1") }))
     }
+    // The lines of the whole batch are written before its first process exists.
+    ledger.flush()
     generation.channel.write(encoded.length === 1 ? encoded[0]! : Buffer.concat(encoded))
   }
 
@@ -293,14 +297,11 @@ export class SpawnServer implements GuardHost {
       this.hello?.(error as Error)
       return
     }
-    const channel = child.stdio[3] as Socket | null
-    const liveness = child.stdio[4] as Socket | null
     child.on("error", (error) => this.hello?.(error))
-    if (child.pid === undefined || channel === null || liveness === null) {
-      channel?.destroy()
-      liveness?.destroy()
-      return
-    }
+    // Without a pid there may be no stdio either; the error follows, and the next look starts another.
+    if (child.pid === undefined) return this.lookAfterSoon(lookAfterMs)
+    const channel = child.stdio[3] as Socket
+    const liveness = child.stdio[4] as Socket
     const generation: Generation = {
       number: ++this.generations,
       child,
@@ -352,6 +353,7 @@ export class SpawnServer implements GuardHost {
       if (request === undefined || subprocess.generation !== generation.number || subprocess.heardOf) continue
       this.tokens.delete(request.token)
       this.processes.delete(subprocess.id)
+      this.options.ledger.end(subprocess.ledgerEntry)
       this.release(generation.number)
       if (request.attempts >= 2) this.failUnavailable(subprocess, "it died twice while it was starting this command")
       else this.enqueue(subprocess, request.command, request.settle, request.attempts + 1)

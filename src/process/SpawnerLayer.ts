@@ -2,6 +2,7 @@
  * Chooses who spawns: the spawn server where it works, Node's own spawn with a process group where it does
  * not, and says which and why. A level that is asked for by name and not to be had is a failure, never less.
  */
+import { randomBytes } from "node:crypto"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { SpawnFailed } from "../domain/Errors.ts"
@@ -9,7 +10,9 @@ import type { Containment } from "../domain/Session.ts"
 import type { Command } from "./Command.ts"
 import { startInGroup, type GroupSubprocess } from "./GroupSpawner.ts"
 import { findGuardBinary } from "./GuardBinary.ts"
+import { sweepLedgers } from "./LedgerSweep.ts"
 import type { ReportDefect } from "./PipedSubprocess.ts"
+import { ProcessLedger } from "./ProcessLedger.ts"
 import { scopedSpawn } from "./ScopedSpawn.ts"
 import { SpawnServer } from "./SpawnServer.ts"
 import { Spawner, type SubprocessHandlers } from "./Subprocess.ts"
@@ -24,12 +27,16 @@ export interface SpawnerOptions {
 const refused = (command: string, detail: string): SpawnFailed =>
   new SpawnFailed({ command, field: "containment", errno: "ELEVEL", detail })
 
-const startGuard = (directory: string, reportDefect: ReportDefect): Effect.Effect<SpawnServer, string> =>
+const startGuard = (
+  directory: string,
+  ledger: ProcessLedger,
+  reportDefect: ReportDefect,
+): Effect.Effect<SpawnServer, string> =>
   Effect.suspend(() => {
     const binary = findGuardBinary()
     if (!binary.found) return Effect.fail(binary.detail)
     return Effect.tryPromise({
-      try: () => SpawnServer.start({ binary: binary.path, directory, reportDefect }),
+      try: () => SpawnServer.start({ binary: binary.path, directory, ledger, reportDefect }),
       catch: (error) => `the guard ${binary.path} does not work: ${(error as Error).message}`,
     })
   })
@@ -56,12 +63,21 @@ export const layerSpawner = (options: SpawnerOptions): Layer.Layer<Spawner, Spaw
       const runFork = Effect.runForkWith(yield* Effect.context<never>())
       const reportDefect: ReportDefect = (what, error) => void runFork(Effect.logError(`${what} threw`, error))
 
+      const ledger = yield* Effect.acquireRelease(
+        Effect.sync(() => new ProcessLedger(options.directory, `${process.pid}-${randomBytes(4).toString("hex")}`)),
+        (opened) => Effect.sync(() => opened.close()),
+      )
+      const swept = yield* Effect.promise(() => sweepLedgers(options.directory, ledger.path))
+      if (swept.killed.length > 0) {
+        yield* Effect.logWarning(`ended ${swept.killed.length} processes that an earlier runtime left behind`, swept)
+      }
+
       const level = options.level ?? "auto"
       const guard =
         level === "group"
           ? { server: undefined, detail: "the configuration asks for process groups" }
           : yield* Effect.acquireRelease(
-              startGuard(options.directory, reportDefect).pipe(
+              startGuard(options.directory, ledger, reportDefect).pipe(
                 Effect.map((server) => ({ server, detail: "the whole tree, also setsid and daemons" })),
                 Effect.catch((detail) =>
                   level === "guard"
@@ -73,14 +89,11 @@ export const layerSpawner = (options: SpawnerOptions): Layer.Layer<Spawner, Spaw
             )
 
       const inGroups = new Set<GroupSubprocess>()
-      const host = {
-        onSpawned: (subprocess: GroupSubprocess) => void inGroups.add(subprocess),
-        onForgotten: (subprocess: GroupSubprocess) => void inGroups.delete(subprocess),
-      }
       const spawnInGroup = scopedSpawn((command, handlers, settle) =>
-        startInGroup(host, command, handlers, reportDefect, settle),
+        startInGroup({ ledger, live: inGroups, reportDefect }, command, handlers, settle),
       )
       const server = guard.server
+      if (server !== undefined) ledger.holds(server.directory)
       const spawnUnderGuard =
         server === undefined
           ? spawnInGroup

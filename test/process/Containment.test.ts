@@ -1,0 +1,386 @@
+/** The guard's promise: nothing is left, whatever the tree does and whoever is killed. */
+import { spawn, type ChildProcess } from "node:child_process"
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import * as Effect from "effect/Effect"
+import { afterEach, beforeEach, describe, expect, it } from "vitest"
+import {
+  childrenOf,
+  eventually,
+  fixture,
+  freshToken,
+  isGone,
+  noTree,
+  openBench,
+  pidsWith,
+  Recorder,
+  commandOf,
+  stateOf,
+  type SpawnerBench,
+} from "./SpawnerBench.ts"
+
+const long = process.env["CHAOS"] === "long"
+
+/** Deterministic from a printed seed. */
+const randomFrom = (seed: number) => {
+  let state = seed >>> 0
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+    return state / 2 ** 32
+  }
+}
+
+/** The server is the runtime's only child that serves this directory. */
+const serverOf = (runtime: number, directory: string): number | undefined =>
+  childrenOf(runtime).find((pid) => {
+    const cmdline = readFileSync(`/proc/${pid}/cmdline`, "latin1")
+    return cmdline.includes("--serve") && cmdline.includes(directory)
+  })
+
+const guardsOf = (server: number) => childrenOf(server).filter((pid) => stateOf(pid) !== "Z")
+
+describe.skipIf(noTree !== "")(`containment by the guard${noTree && ` (${noTree})`}`, () => {
+  let bench: SpawnerBench
+  let token: string
+  let scratch: string
+  beforeEach(async () => {
+    token = freshToken()
+    scratch = mkdtempSync(join(tmpdir(), "creche-tree-"))
+    bench = await openBench("guard")
+  })
+  afterEach(async () => {
+    await bench.close()
+    rmSync(scratch, { recursive: true, force: true })
+    for (const pid of pidsWith(token)) process.kill(pid, "SIGKILL")
+  })
+
+  const hostile = async () => {
+    const started = await bench.start("sh", [fixture("hostile-tree.sh"), scratch, token], {
+      shutdown: { signal: "SIGTERM", graceMs: 50, stdinEofMs: 0 },
+    })
+    await eventually("the whole tree", () => started.recorder.stdout.includes("ready"))
+    return started
+  }
+  const roles = ["leader", "group", "setsid", "daemon", "wiped"]
+  const treePids = () => roles.map((role) => Number(readFileSync(join(scratch, role), "latin1")))
+
+  describe("hostile trees", () => {
+    it("the five-process tree is gone when terminate answers, zombies included", async () => {
+      const { subprocess, recorder, close } = await hostile()
+      const tree = treePids()
+      expect(pidsWith(token).length).toBe(5)
+      expect(childrenOf(subprocess.pid).filter((pid) => stateOf(pid) === "Z").length).toBeGreaterThanOrEqual(3)
+      await close()
+      expect(pidsWith(token)).toEqual([])
+      expect(tree.filter((pid) => !isGone(pid))).toEqual([])
+      expect(await recorder.closed).toEqual([])
+      expect(recorder.exits).toMatchObject([{ kind: "signaled", signal: "SIGKILL" }])
+    })
+
+    it("the five-process tree is gone when its leader is killed by somebody else", async () => {
+      const { subprocess, recorder, close } = await hostile()
+      process.kill(subprocess.pid, "SIGKILL")
+      await recorder.closed
+      expect(pidsWith(token)).toEqual([])
+      await close()
+    })
+
+    it("a leader that exits by itself takes its setsid and daemon strays along", async () => {
+      const script = `setsid sleep 1000.${token} & (setsid sleep 1000.${token} >/dev/null 2>&1 <&- &) ; sleep 0.05; exit 3`
+      const { recorder, close } = await bench.start("sh", ["-c", script])
+      await recorder.closed
+      expect(recorder.exits).toMatchObject([{ kind: "exited", code: 3 }])
+      expect(pidsWith(token)).toEqual([])
+      await close()
+    })
+
+    it("a hydra whose heads grow again is ended", async () => {
+      const { recorder, close } = await bench.start("sh", [fixture("hydra.sh"), token], { shutdown: "brutal_kill" })
+      await eventually("all heads", () => recorder.stdout.split("ready").length > 8)
+      await close()
+      expect(pidsWith(token)).toEqual([])
+      expect(await recorder.closed).toEqual([])
+    })
+
+    it("a tree of 31 processes in many sessions is ended", async () => {
+      const { recorder, close } = await bench.start("sh", [fixture("process-tree.sh"), token], {
+        shutdown: "brutal_kill",
+      })
+      await eventually("31 processes", () => recorder.stdout.split("here").length > 31)
+      await close()
+      expect(pidsWith(token)).toEqual([])
+    })
+
+    it("a tree that was stopped with SIGSTOP everywhere is ended", async () => {
+      const { close } = await hostile()
+      for (const pid of treePids()) process.kill(pid, "SIGSTOP")
+      await close()
+      expect(pidsWith(token)).toEqual([])
+    })
+
+    it("strays that end by themselves leave no zombie while the leader lives", async () => {
+      const { subprocess, recorder, close } = await bench.start("sh", [
+        "-c",
+        "for i in 1 2 3 4 5 6 7 8; do (setsid sh -c 'exit 0' &); done; sleep 0.05; echo ready; exec sleep 1000",
+      ])
+      await eventually("ready", () => recorder.stdout !== "")
+      const guard = Number(/^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${subprocess.pid}/status`, "latin1"))?.[1])
+      await eventually("reaped", () => childrenOf(guard).length === 1)
+      await close()
+    })
+  })
+
+  describe("descriptors", () => {
+    it("no child inherits the liveness, the channel or another session's streams", async () => {
+      const sessions = await Promise.all(
+        Array.from({ length: 10 }, () => bench.start("sh", ["-c", `sleep 1000.${token}; true`])),
+      )
+      const pids = await eventually("all there", () => {
+        const found = pidsWith(token)
+        return found.length >= 20 && found
+      })
+      for (const pid of pids) expect(readdirSync(`/proc/${pid}/fd`).toSorted()).toEqual(["0", "1", "2"])
+      await Promise.all(sessions.map(({ close }) => close()))
+    })
+
+    it("a guard holds nothing of its command's streams, so that their end reaches the runtime", async () => {
+      const { recorder, close } = await bench.start("sh", ["-c", "exec >&- 2>&-; exec sleep 1000"])
+      const server = serverOf(process.pid, bench.directory)!
+      const [guard] = guardsOf(server)
+      expect(readdirSync(`/proc/${guard}/fd`).length).toBeLessThanOrEqual(6)
+      expect(recorder.exits).toEqual([])
+      await close()
+    })
+  })
+
+  describe("when the server is killed", () => {
+    it("sessions live on, are still heard of, and new spawns work", async () => {
+      const server = serverOf(process.pid, bench.directory)!
+      const cat = await bench.start("cat")
+      const seven = await bench.start("sh", ["-c", "read x; exit 7"])
+      process.kill(server, "SIGKILL")
+      const later = await bench.start("sh", ["-c", "echo new; exit 8"])
+      await later.recorder.closed
+      expect([later.recorder.stdout, later.recorder.exits[0]]).toMatchObject(["new\n", { kind: "exited", code: 8 }])
+      cat.subprocess.write("still\n")
+      await eventually("the echo", () => cat.recorder.stdout === "still\n")
+      seven.subprocess.write("go\n")
+      expect(await seven.recorder.exit).toMatchObject({ kind: "exited", code: 7 })
+      expect(await seven.recorder.closed).toEqual([])
+      expect(serverOf(process.pid, bench.directory)).not.toBe(server)
+      expect(await Effect.runPromise(cat.subprocess.terminate("brutal_kill"))).toEqual([])
+      expect(cat.recorder.exits).toMatchObject([{ kind: "signaled", signal: "SIGKILL" }])
+    })
+
+    it("a hostile tree under a guard without a server is ended on command", async () => {
+      const { close } = await hostile()
+      process.kill(serverOf(process.pid, bench.directory)!, "SIGKILL")
+      await close()
+      expect(pidsWith(token)).toEqual([])
+    })
+
+    it("spawns under way are repeated or fail with a name; none hangs, none is left", async () => {
+      const seed = Date.now() % 100_000
+      console.log(`seed ${seed}`)
+      const random = randomFrom(seed)
+      let failed = 0
+      for (let round = 0; round < 6; round++) {
+        const server = await eventually("a server", () => serverOf(process.pid, bench.directory))
+        const spawns = Array.from({ length: 20 }, () =>
+          bench.start("sleep", [`1000.${token}`]).catch((error: unknown) => {
+            expect(error).toMatchObject({ _tag: "SpawnFailed" })
+            failed++
+            return undefined
+          }),
+        )
+        const turns = Math.floor(random() * 8)
+        for (let turn = 0; turn < turns; turn++) await new Promise((resolve) => setImmediate(resolve))
+        process.kill(server, "SIGKILL")
+        const started = await Promise.all(spawns)
+        await Promise.all(started.map((one) => one?.close()))
+        await eventually("nothing left", () => pidsWith(token).length === 0)
+      }
+      console.log(`${failed} of 120 failed with a name`)
+    })
+
+    it("the death of a guard without a server is noticed, and its command does not outlive it", async () => {
+      const started = await bench.start("sleep", [`1000.${token}`])
+      const server = serverOf(process.pid, bench.directory)!
+      const [guard] = guardsOf(server)
+      process.kill(server, "SIGKILL")
+      await eventually("a new server", () => {
+        const now = serverOf(process.pid, bench.directory)
+        return now !== undefined && now !== server
+      })
+      process.kill(guard!, "SIGKILL")
+      expect(await started.recorder.exit).toMatchObject({ kind: "signaled", signal: "SIGKILL" })
+      await started.recorder.closed
+      await eventually("nothing left", () => pidsWith(token).length === 0)
+      await started.close()
+    })
+  })
+
+  it("a killed guard is noticed by the server, which ends its tree, daemons too", async () => {
+    const { recorder, close } = await hostile()
+    const neighbour = await bench.start("cat")
+    const server = serverOf(process.pid, bench.directory)!
+    const leader = Number(readFileSync(join(scratch, "leader"), "latin1"))
+    const guard = guardsOf(server).find((pid) => childrenOf(pid).includes(leader))!
+    process.kill(guard, "SIGKILL")
+    expect(await recorder.exit).toMatchObject({ kind: "signaled", signal: "SIGKILL" })
+    expect(await recorder.closed).toEqual([])
+    expect(pidsWith(token)).toEqual([])
+    neighbour.subprocess.write("alive\n")
+    await eventually("the neighbour", () => neighbour.recorder.stdout === "alive\n")
+    await neighbour.close()
+    await close()
+  })
+
+  describe("when the runtime dies", () => {
+    let runtimes: Array<ChildProcess> = []
+    afterEach(() => {
+      for (const runtime of runtimes) runtime.kill("SIGKILL")
+      runtimes = []
+    })
+
+    const runtime = (count: number, command: string, args: ReadonlyArray<string>, via: ReadonlyArray<string> = []) => {
+      const directory = join(scratch, "data")
+      const argv = [
+        ...via,
+        process.execPath,
+        fixture("runtime.ts"),
+        directory,
+        "guard",
+        String(count),
+        command,
+        ...args,
+      ]
+      const child = spawn(argv[0]!, argv.slice(1), { stdio: ["ignore", "pipe", "inherit"] })
+      runtimes.push(child)
+      let out = ""
+      const arrivals = new Set<() => void>()
+      child.stdout!.on("data", (chunk: Buffer) => {
+        out += chunk.toString()
+        for (const arrival of arrivals) arrival()
+      })
+      /** At the very moment, not at the next poll. */
+      const said = (text: string) =>
+        new Promise<void>((resolve) => {
+          const check = () => {
+            if (!out.includes(text)) return
+            arrivals.delete(check)
+            resolve()
+          }
+          arrivals.add(check)
+          check()
+        })
+      return { child, directory, said, out: () => out }
+    }
+
+    it("a hostile tree and everything else is gone within a second of kill -9", async () => {
+      for (const role of ["0", "1", "2"]) mkdirSync(join(scratch, role))
+      const { child, directory, said, out } = runtime(3, "sh", [fixture("hostile-tree.sh"), join(scratch, "%"), token])
+      await eventually("three trees", () => out().split("stdout ready").length > 3)
+      await said("spawned")
+      expect(pidsWith(token).filter((pid) => pid !== child.pid).length).toBe(15)
+      child.kill("SIGKILL")
+      await eventually("nothing left", () => pidsWith(token).length === 0, 1_000)
+      await eventually("the server is gone", () => pidsWith(directory).length === 0)
+      // It also tidies up after itself: what is left is the ledger, for the next start.
+      expect(readdirSync(directory).filter((name) => name.startsWith("spawn-"))).toEqual([])
+    })
+
+    it(
+      "nothing outlives a runtime that is killed 0 to 4 ms after its spawns began",
+      async () => {
+        const seed = Number(process.env["SEED"] ?? Date.now() % 100_000)
+        console.log(`seed ${seed}`)
+        const random = randomFrom(seed)
+        for (let round = 0; round < (long ? 300 : 16); round++) {
+          const { child, directory, said } = runtime(4, "sleep", [`1000.${token}`])
+          await said("spawning")
+          const until = performance.now() + random() * 4
+          while (performance.now() < until) continue
+          child.kill("SIGKILL")
+          await eventually("the runtime is gone", () => child.signalCode !== null)
+          await eventually(
+            "nothing left",
+            () => pidsWith(token).length === 0 && pidsWith(directory).length === 0,
+            1_000,
+          )
+        }
+      },
+      long ? 600_000 : 60_000,
+    )
+
+    it("a runtime that is stopped and continued has lost nothing", async () => {
+      const { child, said, out } = runtime(1, "sh", ["-c", "sleep 0.3; echo survived; exec sleep 1000"])
+      await said("spawned")
+      child.kill("SIGSTOP")
+      await new Promise((resolve) => setTimeout(resolve, 400))
+      child.kill("SIGCONT")
+      await said("survived")
+      expect(out()).not.toContain("closed")
+    })
+
+    it("server and runtime killed together: the guards end their trees all the same", async () => {
+      const { child, directory, said } = runtime(4, "sleep", [`1000.${token}`])
+      await said("spawned")
+      const server = serverOf(child.pid!, directory)!
+      process.kill(server, "SIGKILL")
+      child.kill("SIGKILL")
+      await eventually("nothing left", () => pidsWith(token).length === 0, 1_000)
+    })
+
+    it("no descriptor left: EMFILE is named, and the runtime serves on", async () => {
+      const { said, out } = runtime(40, "sleep", [`1000.${token}`], ["sh", "-c", 'ulimit -n 90; exec "$@"', "sh"])
+      await said("failed")
+      expect(out()).toMatch(/"errno":"(EMFILE|ENFILE)"/)
+      await eventually("nothing left", () => pidsWith(token).length === 0)
+    })
+
+    it.skipIf(process.getuid?.() === 0)("no process left: EAGAIN is named", async () => {
+      const { said, out } = runtime(1, "sleep", [`1000.${token}`], ["sh", "-c", 'ulimit -u 1; exec "$@"', "sh"])
+      await said("failed")
+      expect(out()).toContain('"errno":"EAGAIN"')
+    })
+  })
+
+  it("a data directory whose path is too long for a socket works too, and nothing of it is left", async () => {
+    const before = readdirSync(tmpdir()).filter((name) => name.startsWith("creche-"))
+    const { SpawnServer } = await import("../../src/process/SpawnServer.ts")
+    const { ProcessLedger } = await import("../../src/process/ProcessLedger.ts")
+    const { findGuardBinary } = await import("../../src/process/GuardBinary.ts")
+    const directory = join(scratch, "x".repeat(120))
+    const ledger = new ProcessLedger(directory, "test")
+    const found = findGuardBinary()
+    if (!found.found) throw new Error("no guard")
+    const server = await SpawnServer.start({ binary: found.path, directory, ledger, reportDefect: () => {} })
+    expect(Buffer.byteLength(join(server.directory, "s"))).toBeLessThan(104)
+    const recorder = new Recorder()
+    await new Promise((resolve) => {
+      const made = server.spawn(commandOf("echo", ["hi"]), recorder, (result) => {
+        resolve(result)
+        made.open()
+      })
+    })
+    await recorder.closed
+    expect(recorder.stdout).toBe("hi\n")
+    await server.close()
+    ledger.close()
+    expect(existsSync(server.directory)).toBe(false)
+    expect(readdirSync(tmpdir()).filter((name) => name.startsWith("creche-"))).toEqual(before)
+  })
+
+  it("closing the spawner ends what still runs and its server", async () => {
+    const own = await openBench("guard")
+    const { recorder } = await own.start("sh", ["-c", `trap '' TERM; setsid sleep 1000.${token} & wait`])
+    await eventually("running", () => pidsWith(token).length > 1)
+    const server = serverOf(process.pid, own.directory)!
+    await own.close()
+    expect(isGone(server)).toBe(true)
+    expect(pidsWith(token)).toEqual([])
+    expect(recorder.exits.length).toBeLessThanOrEqual(1)
+  })
+})
