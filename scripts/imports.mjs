@@ -33,10 +33,10 @@ const filesIn = (root, at = "") =>
         : [],
   )
 
-/** Line and block comments blanked out, strings kept: an import named in a docstring is none. */
+/** Comments, templates and single-quoted strings blanked out: an import named in one of them is none. Imports have double quotes. */
 const withoutComments = (text) =>
-  text.replace(/"(?:[^"\\\n]|\\.)*"|`(?:[^`\\]|\\.)*`|\/\/[^\n]*|\/\*[\s\S]*?\*\//g, (found) =>
-    found.startsWith("/") ? found.replace(/[^\n]/g, " ") : found,
+  text.replace(/"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`|\/\/[^\n]*|\/\*[\s\S]*?\*\//g, (found) =>
+    found.startsWith('"') ? found : found.replace(/[^\n]/g, " "),
   )
 
 const pattern = /(?:^|[\n;])\s*(import|export)\s+(type\s+)?(?:[^"';]*?\sfrom\s+)?"([^"]+)"|\bimport\(\s*"([^"]+)"\s*\)/g

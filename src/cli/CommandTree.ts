@@ -163,8 +163,7 @@ export const parse = async (
     })
   const exit = await Effect.runPromiseExit(
     Command.runWith(command, { version: options.version })(own).pipe(
-      Effect.provide(CliOutput.layerPresenter({ present })),
-      Effect.provide(layer),
+      Effect.provide(Layer.merge(layer, CliOutput.layerPresenter({ present }))),
     ),
   )
   if (result === undefined)

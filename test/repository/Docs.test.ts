@@ -1,0 +1,70 @@
+import { execFileSync } from "node:child_process"
+import { existsSync, readdirSync, readFileSync } from "node:fs"
+import { dirname, join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { describe, expect, it } from "vitest"
+import { commands } from "../../src/cli/Commands.ts"
+import { contract } from "../../src/transport/Contract.ts"
+
+const root = fileURLToPath(new URL("../..", import.meta.url))
+const read = (file: string) => readFileSync(join(root, file), "utf8")
+
+const pages = [
+  "README.md",
+  "CHANGELOG.md",
+  "CONTRIBUTING.md",
+  ...readdirSync(join(root, "docs"), { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".md"))
+    .map((name) => join("docs", name)),
+]
+
+describe("the README's table", () => {
+  const rows = read("README.md")
+    .split("\n")
+    .filter((line) => line.startsWith("|") && /`(?:src|native)\//.test(line))
+
+  it("leads from each behaviour to source and test that exist", () => {
+    expect(rows.length).toBeGreaterThan(10)
+    for (const row of rows) {
+      const paths = [...row.matchAll(/`((?:src|test|native|scripts)\/[^`]+)`/g)].map((match) => match[1]!)
+      expect(
+        paths.some((path) => path.startsWith("test/")),
+        row,
+      ).toBe(true)
+      for (const path of paths) expect(existsSync(join(root, path)), `${path} in: ${row}`).toBe(true)
+    }
+  })
+})
+
+describe("the docs", () => {
+  it("have fresh generated parts", () => {
+    execFileSync(process.execPath, ["scripts/docs.ts", "--check"], { cwd: root })
+  })
+
+  it("tell of every command and every method", () => {
+    for (const name of Object.keys(commands)) expect(read("docs/cli.md")).toContain(`\n## ${name}\n`)
+    for (const name of Object.keys(contract)) expect(read("docs/protocol.md")).toContain(`\n### ${name}\n`)
+  })
+
+  it.each(pages)("%s links to nothing that is missing", (page) => {
+    for (const [, target] of read(page).matchAll(/\]\(([^)#\s]+)(?:#[^)]*)?\)/g)) {
+      if (/^[a-z]+:/.test(target!)) continue
+      expect(existsSync(join(root, dirname(page), target!)), `${target} in ${page}`).toBe(true)
+    }
+  })
+
+  it("name only npm scripts that there are", () => {
+    const { scripts } = JSON.parse(read("package.json")) as { scripts: Record<string, string> }
+    const built = new Set(["ci", "install", "rebuild", "start", "test", "pack"])
+    for (const page of pages)
+      for (const [, script] of read(page).matchAll(/\bnpm run (?:-s )?([a-z]+)/g))
+        expect(Object.hasOwn(scripts, script!) || built.has(script!), `npm run ${script} in ${page}`).toBe(true)
+  })
+})
+
+describe("the commands of the README", () => {
+  it("are commands that there are", () => {
+    for (const [, name] of read("README.md").matchAll(/\bnpm run -s creche -- ([a-z]+)/g))
+      expect(Object.keys(commands)).toContain(name)
+  })
+})
