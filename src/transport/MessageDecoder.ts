@@ -1,7 +1,8 @@
 /**
  * Bytes of one connection → texts of JSON-RPC messages. Tells NDJSON from Content-Length framing by the first
  * bytes, holds at most one message of `limitBytes`, skips what is longer and goes on, and refuses bytes that
- * are not UTF-8. It parses no JSON. Pushed by `Connection`, and by the client.
+ * are not UTF-8. It parses no JSON. Stricter than `process/Framing`, which must take what a child prints: here every
+ * refusal is reported in its place among the messages, since it gets an answer. Pushed by `Connection` and the client.
  */
 import { isUtf8 } from "node:buffer"
 
