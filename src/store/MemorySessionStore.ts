@@ -37,15 +37,25 @@ const weigh = (entry: TranscriptEntry): number => {
   }
 }
 
+/** So many entries over the limit are dropped together: one by one would cost more than all the rest of a commit. */
+const slack = 256
+
 interface Shelf {
   session: Session
-  /** Entries from `seq` = `trimmed` + 1 on, the first `offset` places of the array being empty. */
-  entries: Array<TranscriptEntry | undefined>
-  offset: number
-  trimmed: number
+  /** In order and without gaps; the oldest may be over the limit already. */
+  entries: Array<TranscriptEntry>
   bytes: number
   keys: Map<string, TurnId> | undefined
-  turns: Set<TurnId>
+}
+
+/** How many entries at the front are over the limit of entries. */
+const surplus = (shelf: Shelf): number =>
+  Math.max(0, shelf.entries.length - shelf.session.spec.limits.transcriptEntries)
+
+/** The greatest `seq` that is not there any more; 0 while the transcript is whole. */
+const trimmedThrough = (shelf: Shelf): number => {
+  const first = shelf.entries[surplus(shelf)]
+  return first === undefined ? 0 : first.seq - 1
 }
 
 export const make = (): SessionStore["Service"] => {
@@ -53,49 +63,42 @@ export const make = (): SessionStore["Service"] => {
   const turns = new Map<TurnId, Turn>()
 
   const forgetTurn = (shelf: Shelf, id: TurnId) => {
-    const turn = turns.get(id)
+    const key = turns.get(id)?.idempotencyKey
     turns.delete(id)
-    shelf.turns.delete(id)
-    if (turn?.idempotencyKey != null) shelf.keys?.delete(turn.idempotencyKey)
+    if (key != null && shelf.keys?.get(key) === id) shelf.keys.delete(key)
   }
 
   const trim = (shelf: Shelf) => {
-    const { transcriptEntries, transcriptBytes = defaultTranscriptBytes } = shelf.session.spec.limits
-    while (
-      shelf.entries.length - shelf.offset > transcriptEntries ||
-      (shelf.bytes > transcriptBytes && shelf.entries.length - shelf.offset > 1)
-    ) {
-      const oldest = shelf.entries[shelf.offset]!
-      shelf.entries[shelf.offset++] = undefined
-      shelf.trimmed = oldest.seq
-      shelf.bytes -= weigh(oldest)
-      if (oldest.type === "turn/ended" && oldest.turn !== undefined) forgetTurn(shelf, oldest.turn)
+    const { entries } = shelf
+    const { transcriptBytes = defaultTranscriptBytes } = shelf.session.spec.limits
+    let dropped = surplus(shelf)
+    for (let i = 0; i < dropped; i++) shelf.bytes -= weigh(entries[i]!)
+    while (shelf.bytes > transcriptBytes && dropped < entries.length - 1) shelf.bytes -= weigh(entries[dropped++]!)
+    for (let i = 0; i < dropped; i++) {
+      const { type, turn } = entries[i]!
+      if (type === "turn/ended" && turn !== undefined) forgetTurn(shelf, turn)
     }
-    // Moving the rest down once half is empty makes it O(1) an entry on average.
-    if (shelf.offset > 64 && shelf.offset * 2 > shelf.entries.length) {
-      shelf.entries = shelf.entries.slice(shelf.offset)
-      shelf.offset = 0
-    }
+    shelf.entries = entries.slice(dropped)
   }
 
   const commit = ({ session, entries, turns: changed }: Commit) =>
     Effect.sync(() => {
       let shelf = shelves.get(session.id)
       if (shelf === undefined) {
-        shelf = { session, entries: [], offset: 0, trimmed: 0, bytes: 0, keys: undefined, turns: new Set() }
+        shelf = { session, entries: [], bytes: 0, keys: undefined }
         shelves.set(session.id, shelf)
       }
       shelf.session = session
       for (const turn of changed) {
         turns.set(turn.id, turn)
-        shelf.turns.add(turn.id)
         if (turn.idempotencyKey !== null) (shelf.keys ??= new Map()).set(turn.idempotencyKey, turn.id)
       }
       for (const entry of entries) {
         shelf.entries.push(entry)
         shelf.bytes += weigh(entry)
       }
-      trim(shelf)
+      const { transcriptBytes = defaultTranscriptBytes } = session.spec.limits
+      if (surplus(shelf) > slack || shelf.bytes > transcriptBytes) trim(shelf)
     })
 
   const transcript = (id: SessionId, query: TranscriptQuery) =>
@@ -103,17 +106,18 @@ export const make = (): SessionStore["Service"] => {
       const { after = 0, limit = defaultLimit, types, turn } = query
       const shelf = shelves.get(id)
       if (shelf === undefined) return { entries: [], nextAfter: after, trimmed: 0 }
+      const trimmed = trimmedThrough(shelf)
       const found: Array<TranscriptEntry> = []
-      let nextAfter = Math.max(after, shelf.trimmed)
-      const start = shelf.offset + Math.max(0, after - shelf.trimmed)
-      for (let i = start; i < shelf.entries.length && found.length < limit; i++) {
+      let nextAfter = Math.max(after, trimmed)
+      const from = surplus(shelf) + Math.max(0, after - trimmed)
+      for (let i = from; i < shelf.entries.length && found.length < limit; i++) {
         const entry = shelf.entries[i]!
         nextAfter = entry.seq
         if (types !== undefined && !types.includes(entry.type)) continue
         if (turn !== undefined && entry.turn !== turn) continue
         found.push(entry)
       }
-      return { entries: found, nextAfter, trimmed: shelf.trimmed }
+      return { entries: found, nextAfter, trimmed }
     })
 
   return {
@@ -131,7 +135,7 @@ export const make = (): SessionStore["Service"] => {
       Effect.sync(() => {
         const shelf = shelves.get(id)
         shelves.delete(id)
-        shelf?.turns.forEach((turn) => turns.delete(turn))
+        for (const { turn } of shelf?.entries ?? []) if (turn !== undefined) turns.delete(turn)
       }),
   }
 }
