@@ -223,7 +223,7 @@ class ContentLengthFraming implements Framing {
     if (header.trim() === "") return
     let length: number | undefined
     let stray = false
-    for (const line of header.split(/\r?\n/)) {
+    for (const line of header.split("\n").map((text) => (text.endsWith("\r") ? text.slice(0, -1) : text))) {
       const field = /^([A-Za-z][A-Za-z0-9-]*)[ \t]*:[ \t]*(.*?)[ \t]*$/.exec(line)
       if (field === null) stray = true
       else if (field[1]!.toLowerCase() === "content-length" && /^\d{1,15}$/.test(field[2]!)) length = Number(field[2])

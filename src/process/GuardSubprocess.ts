@@ -5,12 +5,12 @@
 import { closeSync, constants, openSync, writeSync } from "node:fs"
 import type { Socket } from "node:net"
 import { constants as os } from "node:os"
-import type { SpawnFailed } from "../domain/Errors.ts"
+import type { SpawnErrno, SpawnFailed } from "../domain/Errors.ts"
 import type { Signal } from "../domain/SessionSpec.ts"
 import type { Command } from "./Command.ts"
 import { encodeCommand, type GuardCommand, type GuardEvent } from "./GuardProtocol.ts"
 import { PipedSubprocess, type ReportDefect, type StreamName } from "./PipedSubprocess.ts"
-import { diagnoseSpawn, errnoName } from "./SpawnDiagnosis.ts"
+import { diagnoseSpawn, errnoName, type SpawnStep } from "./SpawnDiagnosis.ts"
 import type { SubprocessHandlers } from "./Subprocess.ts"
 
 /** What a subprocess needs of the server that made it. */
@@ -21,6 +21,10 @@ export interface GuardHost {
   /** Pid and start time are known: the process can be told from every other. */
   readonly identified: (subprocess: GuardSubprocess) => void
   readonly forget: (subprocess: GuardSubprocess) => void
+  /** Called when the guard is there before all its streams are. */
+  readonly incomplete: (subprocess: GuardSubprocess) => void
+  /** Runs `use` with one descriptor more than there would be. */
+  readonly spareDescriptor: <A>(use: () => A) => A
 }
 
 export type Settle = (result: GuardSubprocess | SpawnFailed) => void
@@ -31,6 +35,10 @@ const signalNames = new Map(
     .map(([name, number]) => [number as number, name] as const)
     .toReversed(),
 )
+
+/** The runtime closes a connection of its own guard for one reason only: libuv has no descriptor to accept it with. */
+const refusal = (step: SpawnStep, errno: SpawnErrno): SpawnErrno =>
+  step === "connect" && (errno === "EPIPE" || errno === "ECONNRESET") ? "EMFILE" : errno
 
 /** Held while the spawn is under way, then dropped: a live session keeps none of it. */
 interface Request {
@@ -89,10 +97,11 @@ export class GuardSubprocess extends PipedSubprocess {
         this.pid = event.pid
         this.guardPid = event.guardPid
         if (this.muted) this.send({ type: "kill" })
+        else if (this.connected !== 7) this.host.incomplete(this)
         else this.settleWhenWhole()
         return
       case "failed":
-        return this.fail(event.step, errnoName(event.errno))
+        return this.fail(event.step, refusal(event.step, errnoName(event.errno)))
       case "exited":
         return this.leaderExited({ kind: "exited", code: event.code, at: Date.now() })
       case "signaled":
@@ -135,7 +144,7 @@ export class GuardSubprocess extends PipedSubprocess {
     })
   }
 
-  fail(step: Parameters<typeof diagnoseSpawn>[1], errno: string): void {
+  fail(step: SpawnStep, errno: SpawnErrno): void {
     const request = this.request
     if (request === undefined) return
     this.failWith(diagnoseSpawn(request.command, step, errno))
@@ -161,19 +170,27 @@ export class GuardSubprocess extends PipedSubprocess {
 
   /** False: there is no guard that reads it. */
   send(command: GuardCommand): boolean {
-    let fd: number
     try {
-      // Never waits: with no guard at the other end opening fails with ENXIO.
-      fd = openSync(`${this.host.directory}/${this.id}`, constants.O_WRONLY | constants.O_NONBLOCK)
-    } catch {
+      this.deliverToGuard(command)
+      return true
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
       // ENOENT: the guard is ending the tree already, which is what any command would come to.
-      return false
+      if (code !== "EMFILE" && code !== "ENFILE") return false
     }
     try {
-      writeSync(fd, encodeCommand(command))
+      this.host.spareDescriptor(() => this.deliverToGuard(command))
       return true
     } catch {
       return false
+    }
+  }
+
+  private deliverToGuard(command: GuardCommand): void {
+    // Never waits: with no guard at the other end opening fails with ENXIO.
+    const fd = openSync(`${this.host.directory}/${this.id}`, constants.O_WRONLY | constants.O_NONBLOCK)
+    try {
+      writeSync(fd, encodeCommand(command))
     } finally {
       closeSync(fd)
     }

@@ -5,7 +5,7 @@
  */
 import { spawn, type ChildProcess } from "node:child_process"
 import { randomBytes } from "node:crypto"
-import { chmodSync, mkdirSync, mkdtempSync, rmSync } from "node:fs"
+import { chmodSync, closeSync, mkdirSync, mkdtempSync, openSync, rmSync } from "node:fs"
 import { createServer, type Server, type Socket } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -22,7 +22,7 @@ import type { SubprocessHandlers } from "./Subprocess.ts"
 const spawnTimeoutMs = 10_000
 /** How long after a server's death its last forks may still report themselves, in ms, before their requests are repeated. */
 const evidenceMs = 150
-/** A connection was refused for want of descriptors: so long may a spawn still become whole, in ms. */
+/** A stream that is still missing so long after its spawn, in ms, was refused for want of descriptors. */
 const refusedMs = 250
 /** How often the guards of a dead server are looked after, and failed servers are started again, in ms. */
 const lookAfterMs = 1_000
@@ -76,6 +76,11 @@ export class SpawnServer implements GuardHost {
   private batch: Array<GuardSubprocess> = []
   private retiring = new Set<Generation>()
   private timer: NodeJS.Timeout | undefined
+  private newcomers: Array<GuardSubprocess> = []
+  private suspects: Array<GuardSubprocess> = []
+  private refusalTimer: NodeJS.Timeout | undefined
+  /** Given up for the moment in which a command must reach a guard and no other descriptor is left. */
+  private spare: number | undefined
   private closing = false
   private hello: ((event: Extract<GuardEvent, { type: "hello" }> | Error) => void) | undefined
 
@@ -84,8 +89,8 @@ export class SpawnServer implements GuardHost {
     this.directory = privateDirectory(options.directory)
     this.listener = createServer()
     this.listener.on("connection", (socket) => this.accept(socket))
-    // EMFILE: the kernel's queue was emptied onto the floor. Which spawns lost a stream shows by waiting.
-    this.listener.on("error", (error) => this.refused(error))
+    this.listener.on("error", () => {})
+    this.holdSpare()
   }
 
   /** Rejects where the server cannot be started or speaks another protocol. */
@@ -145,6 +150,7 @@ export class SpawnServer implements GuardHost {
   async close(): Promise<void> {
     this.closing = true
     clearTimeout(this.timer)
+    clearTimeout(this.refusalTimer)
     for (const subprocess of this.processes.values()) subprocess.discard()
     const server = this.generation
     const exited =
@@ -164,6 +170,7 @@ export class SpawnServer implements GuardHost {
     await exited
     for (const generation of [...this.retiring, ...(server === undefined ? [] : [server])]) generation.channel.destroy()
     await new Promise<void>((resolve) => this.listener.close(() => resolve()))
+    if (this.spare !== undefined) closeSync(this.spare)
     rmSync(this.directory, { recursive: true, force: true })
   }
 
@@ -269,12 +276,44 @@ export class SpawnServer implements GuardHost {
     subprocess.connect(name, socket, bytes.length > tokenBytes + 1 ? bytes.subarray(tokenBytes + 1) : undefined)
   }
 
-  private refused(error: Error): void {
-    const errno = (error as NodeJS.ErrnoException).code ?? "EMFILE"
-    const suspects = [...this.tokens.values()]
-    setTimeout(() => {
-      for (const subprocess of suspects) if (subprocess.starting) subprocess.fail("connect", errno)
-    }, refusedMs)
+  /** Its guard is there but not yet all of its streams. */
+  incomplete(subprocess: GuardSubprocess): void {
+    this.newcomers.push(subprocess)
+    this.refusalTimer ??= setTimeout(() => this.judgeIncomplete(), refusedMs)
+  }
+
+  /**
+   * With no descriptor left libuv accepts a connection and closes it without a word. The guard had connected
+   * before it told of the spawn, so a stream that is still missing after two looks was lost that way.
+   */
+  private judgeIncomplete(): void {
+    // This may be the first callback after a long block, and the connections not looked at yet: poll first.
+    afterPolls(3, () => {
+      const suspects = this.suspects.filter((subprocess) => subprocess.starting)
+      this.suspects = this.newcomers
+      this.newcomers = []
+      this.refusalTimer =
+        this.suspects.length > 0 && !this.closing ? setTimeout(() => this.judgeIncomplete(), refusedMs) : undefined
+      for (const subprocess of suspects) subprocess.fail("connect", "EMFILE")
+    })
+  }
+
+  spareDescriptor<A>(use: () => A): A {
+    if (this.spare !== undefined) closeSync(this.spare)
+    this.spare = undefined
+    try {
+      return use()
+    } finally {
+      this.holdSpare()
+    }
+  }
+
+  private holdSpare(): void {
+    try {
+      this.spare ??= openSync("/dev/null", "r")
+    } catch {
+      // None is left; the next use tries again.
+    }
   }
 
   // ---- the server's own life ----
@@ -395,7 +434,8 @@ export class SpawnServer implements GuardHost {
     for (const subprocess of Array.from(this.tokens.values())) {
       if (subprocess.request === undefined || subprocess.request.deadline > now) continue
       // A server that does not answer is ended; its running sessions do not need it.
-      if (subprocess.generation === this.generation?.number) this.generation.child.kill("SIGKILL")
+      if (subprocess.heardOf) subprocess.fail("connect", "EMFILE")
+      else if (subprocess.generation === this.generation?.number) this.generation.child.kill("SIGKILL")
       else subprocess.fail("connect", "ETIMEDOUT")
     }
     if (this.generation === undefined) this.startGeneration()
@@ -410,6 +450,11 @@ export class SpawnServer implements GuardHost {
     }
     if (this.retiring.size > 0 || this.tokens.size > 0 || this.generation === undefined) this.lookAfterSoon(lookAfterMs)
   }
+}
+
+const afterPolls = (rounds: number, then: () => void): void => {
+  if (rounds === 0) then()
+  else setImmediate(afterPolls, rounds - 1, then)
 }
 
 const streamNames: ReadonlyArray<StreamName> = ["stdin", "stdout", "stderr"]

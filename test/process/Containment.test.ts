@@ -14,6 +14,7 @@ import {
   noTree,
   openBench,
   pidsWith,
+  serverOf,
   Recorder,
   commandOf,
   stateOf,
@@ -30,13 +31,6 @@ const randomFrom = (seed: number) => {
     return state / 2 ** 32
   }
 }
-
-/** The server is the runtime's only child that serves this directory. */
-const serverOf = (runtime: number, directory: string): number | undefined =>
-  childrenOf(runtime).find((pid) => {
-    const cmdline = readFileSync(`/proc/${pid}/cmdline`, "latin1")
-    return cmdline.includes("--serve") && cmdline.includes(directory)
-  })
 
 const guardsOf = (server: number) => childrenOf(server).filter((pid) => stateOf(pid) !== "Z")
 
@@ -148,7 +142,8 @@ describe.skipIf(noTree !== "")(`containment by the guard${noTree && ` (${noTree}
       const { recorder, close } = await bench.start("sh", ["-c", "exec >&- 2>&-; exec sleep 1000"])
       const server = serverOf(process.pid, bench.directory)!
       const [guard] = guardsOf(server)
-      expect(readdirSync(`/proc/${guard}/fd`).length).toBeLessThanOrEqual(6)
+      // 0, 1, 2, the channel, the liveness and its fifo.
+      expect(readdirSync(`/proc/${guard}/fd`).length).toBe(6)
       expect(recorder.exits).toEqual([])
       await close()
     })

@@ -69,6 +69,13 @@ export const isGone = (pid: number): boolean => {
 export const childrenOf = (pid: number): ReadonlyArray<number> =>
   pids().filter((other) => new RegExp(`^PPid:\\s+${pid}$`, "m").test(readProc(other, "status")))
 
+/** The server is the runtime's only child that serves this directory. */
+export const serverOf = (runtime: number, directory: string): number | undefined =>
+  childrenOf(runtime).find((pid) => {
+    const cmdline = readProc(pid, "cmdline")
+    return cmdline.includes("--serve") && cmdline.includes(directory)
+  })
+
 export const openDescriptors = (): number => readdirSync("/proc/self/fd").length
 
 export class Recorder implements SubprocessHandlers {
@@ -137,8 +144,11 @@ export const commandOf = (command: string, args: ReadonlyArray<string>, over: Pa
   ...over,
 })
 
-export const openBench = async (level: "guard" | "group"): Promise<SpawnerBench> => {
-  const directory = mkdtempSync(join(tmpdir(), "creche-test-"))
+/** `directory` is removed at the close. */
+export const openBench = async (
+  level: "guard" | "group",
+  directory = mkdtempSync(join(tmpdir(), "creche-test-")),
+): Promise<SpawnerBench> => {
   const scope = Scope.makeUnsafe()
   const context = await Effect.runPromise(Layer.buildWithScope(layerSpawner({ directory, level }), scope))
   const spawner = Context.get(context, Spawner)

@@ -1,0 +1,200 @@
+import { describe, expect, it } from "vitest"
+import fc from "fast-check"
+import { makeFraming, type DroppedFrame, type FramingName } from "../../src/process/Framing.ts"
+
+const open = (name: FramingName, maxBytes = 1024 * 1024) => {
+  const dropped: Array<DroppedFrame> = []
+  const framing = makeFraming(name, { maxBytes, onDropped: (frame) => dropped.push(frame) })
+  return { push: (bytes: string | Buffer) => framing.push(Buffer.from(bytes as string)), end: framing.end, dropped }
+}
+
+/** Cuts bytes at random places and feeds the pieces. */
+const cutting = fc.array(fc.nat(), { maxLength: 20 })
+const pieces = (bytes: Buffer, cuts: ReadonlyArray<number>): ReadonlyArray<Buffer> => {
+  const edges = [0, ...cuts.map((cut) => cut % (bytes.length + 1)).toSorted((a, b) => a - b), bytes.length]
+  return edges.slice(1).map((end, i) => bytes.subarray(edges[i], end))
+}
+
+describe("lines", () => {
+  it("come out alike however the reads cut them, any Unicode included", () => {
+    const line = fc.string({ unit: "grapheme" }).map((text) => text.replace(/[\n\r]/g, ""))
+    fc.assert(
+      fc.property(fc.array(line), cutting, (lines, cuts) => {
+        const { push, end } = open("lines")
+        const bytes = Buffer.from(lines.map((text) => `${text}\n`).join(""))
+        expect([...pieces(bytes, cuts).flatMap((piece) => [...push(piece)]), ...end()]).toEqual(lines)
+      }),
+    )
+  })
+
+  it("lose one trailing carriage return and keep others", () => {
+    const { push } = open("lines")
+    expect(push("a\r\nb\rc\r\n\r\n\r\r\n")).toEqual(["a", "b\rc", "", "\r"])
+  })
+
+  it("a carriage return that ends one read and a newline that begins the next are one line end", () => {
+    const { push } = open("lines")
+    expect([...push("a\r"), ...push("\nb\n")]).toEqual(["a", "b"])
+  })
+
+  it("the half line at the end comes with end, once", () => {
+    const { push, end } = open("lines")
+    expect(push("whole\nhalf")).toEqual(["whole"])
+    expect(end()).toEqual(["half"])
+    expect(end()).toEqual([])
+  })
+
+  it("invalid UTF-8 becomes U+FFFD, NUL bytes stay, the next line is untouched", () => {
+    const { push } = open("lines")
+    expect(push(Buffer.from([0xff, 0x61, 0, 0x0a, 0xc3, 0x0a, 0x62, 0x0a]))).toEqual(["\uFFFDa\0", "\uFFFD", "b"])
+  })
+
+  it("a line of exactly the limit passes, one byte more is dropped once with its size, and the stream goes on", () => {
+    for (const size of [1, 3, 7, 100]) {
+      const { push, dropped } = open("lines", 10)
+      const bytes = Buffer.from(`${"x".repeat(10)}\n${"y".repeat(11)}\nok\n`)
+      const frames = pieces(
+        bytes,
+        Array.from({ length: Math.ceil(bytes.length / size) }, (_, i) => i * size),
+      )
+      expect(frames.flatMap((piece) => [...push(piece)])).toEqual(["x".repeat(10), "ok"])
+      expect(dropped).toMatchObject([{ reason: "tooLong", bytes: 11 }])
+    }
+  })
+
+  it("a line over the limit that the stream's end cuts short is reported at the end", () => {
+    const { push, end, dropped } = open("lines", 10)
+    push("z".repeat(50))
+    expect(end()).toEqual([])
+    expect(dropped).toMatchObject([{ bytes: 50 }])
+  })
+
+  it("for any lines and limit: what fits comes out, what does not is counted, in every cutting", () => {
+    const line = fc.string({ maxLength: 30 }).map((text) => text.replace(/[\n\r]/g, " "))
+    fc.assert(
+      fc.property(fc.array(line), fc.integer({ min: 1, max: 20 }), cutting, (lines, limit, cuts) => {
+        const { push, end, dropped } = open("lines", limit)
+        const bytes = Buffer.from(lines.map((text) => `${text}\n`).join(""))
+        const fits = (text: string) => Buffer.byteLength(text) <= limit
+        expect([...pieces(bytes, cuts).flatMap((piece) => [...push(piece)]), ...end()]).toEqual(lines.filter(fits))
+        expect(dropped.map((frame) => frame.bytes)).toEqual(
+          lines.filter((text) => !fits(text)).map((text) => Buffer.byteLength(text)),
+        )
+      }),
+    )
+  })
+
+  it("a 200 MB line in 64 KB reads is skipped with bounded memory, and in time that grows with its length only", () => {
+    const { push, dropped } = open("lines", 16 * 1024 * 1024)
+    const chunk = Buffer.alloc(65_536, "a")
+    const before = process.memoryUsage()
+    const time = (chunks: number) => {
+      const since = performance.now()
+      for (let i = 0; i < chunks; i++) push(chunk)
+      push("\n")
+      return performance.now() - since
+    }
+    time(3200)
+    const after = process.memoryUsage()
+    expect(after.rss - before.rss).toBeLessThan(100 * 1024 * 1024)
+    expect(dropped).toMatchObject([{ reason: "tooLong", bytes: 3200 * 65_536 }])
+    expect(push("next\n")).toEqual(["next"])
+  })
+
+  it("a line under a large limit costs time in proportion, not squared", () => {
+    const { push } = open("lines", 512 * 1024 * 1024)
+    const chunk = Buffer.alloc(65_536, "a")
+    const time = (chunks: number) => {
+      const since = performance.now()
+      for (let i = 0; i < chunks; i++) push(chunk)
+      expect(push("\n")[0]?.length).toBe(chunks * 65_536)
+      return performance.now() - since
+    }
+    time(100)
+    const small = Math.min(time(200), time(200), time(200))
+    const large = Math.min(time(1600), time(1600))
+    // Squared growth would be 64; leave room for a busy machine.
+    expect(large / small).toBeLessThan(40)
+  })
+
+  it("a long line that arrives byte by byte is bounded by its own size", () => {
+    const { push } = open("lines", 1024 * 1024)
+    for (let i = 0; i < 300_000; i++) push("x")
+    expect(push("\n")[0]?.length).toBe(300_000)
+  })
+})
+
+describe("text", () => {
+  it("a character cut in two by reads comes whole", () => {
+    const { push, end } = open("text")
+    const bytes = Buffer.from("aü漢🎉")
+    const frames = Array.from(bytes, (_, i) => push(bytes.subarray(i, i + 1))).flat()
+    expect([...frames, ...end()].join("")).toBe("aü漢🎉")
+    expect(frames.every((frame) => !frame.includes("\uFFFD"))).toBe(true)
+  })
+
+  it("half a character at the end becomes U+FFFD", () => {
+    const { push, end } = open("text")
+    expect(push(Buffer.from([0x61, 0xe6, 0xbc]))).toEqual(["a"])
+    expect(end()).toEqual(["\uFFFD"])
+  })
+})
+
+describe("Content-Length", () => {
+  const message = (body: string) => `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`
+
+  it("bodies come out alike however the reads cut them", () => {
+    fc.assert(
+      fc.property(fc.array(fc.string({ unit: "grapheme" })), cutting, (bodies, cuts) => {
+        const { push, dropped } = open("contentLength")
+        const bytes = Buffer.from(bodies.map(message).join(""))
+        expect(pieces(bytes, cuts).flatMap((piece) => [...push(piece)])).toEqual(bodies)
+        expect(dropped).toEqual([])
+      }),
+    )
+  })
+
+  it("other headers, any case and bare newlines are understood", () => {
+    const { push } = open("contentLength")
+    expect(push("Content-Type: application/json\r\ncontent-length:2\r\n\r\n{}")).toEqual(["{}"])
+    expect(push("CONTENT-LENGTH : 2\n\n[]")).toEqual(["[]"])
+  })
+
+  it("stray output before a header is reported, the message behind it is not lost", () => {
+    const { push, dropped } = open("contentLength")
+    expect(push(`warning: something\n${message("{}")}`)).toEqual(["{}"])
+    expect(dropped).toMatchObject([{ reason: "malformed" }])
+  })
+
+  it.each([
+    "Content-Length: x\r\n\r\n",
+    "Content-Length: -1\r\n\r\n",
+    "Nothing: here\r\n\r\n",
+    "Content-Length: 1e3\r\n\r\n",
+  ])("%j is reported, and the next message comes through", (header) => {
+    const { push, dropped } = open("contentLength")
+    expect(push(header + message("ok"))).toEqual(["ok"])
+    expect(dropped).toMatchObject([{ reason: "malformed" }])
+  })
+
+  it("a body over the limit is skipped and reported once, and the stream goes on", () => {
+    const { push, dropped } = open("contentLength", 10)
+    const bytes = Buffer.from(message("x".repeat(100)) + message("ok"))
+    expect(pieces(bytes, [5, 30, 50, 90]).flatMap((piece) => [...push(piece)])).toEqual(["ok"])
+    expect(dropped).toMatchObject([{ reason: "tooLong", bytes: 100 }])
+  })
+
+  it("a header without an end is given up after a bounded number of bytes", () => {
+    const { push, dropped } = open("contentLength")
+    push("x".repeat(20_000))
+    expect(dropped.length).toBe(2)
+    expect(push(`\r\n\r\n${message("ok")}`)).toEqual(["ok"])
+  })
+
+  it("an end inside a message is reported", () => {
+    const { push, end, dropped } = open("contentLength")
+    push("Content-Length: 5\r\n\r\nab")
+    expect(end()).toEqual([])
+    expect(dropped).toMatchObject([{ reason: "malformed" }])
+  })
+})
