@@ -384,17 +384,24 @@ static void end_tree(uint32_t id, pid_t leader, int exit_reported) {
   kill(-leader, SIGKILL);
   kill(leader, SIGKILL);
   for (int pass = 0;; pass++) {
-    if (!exit_reported) exit_reported = report_exit(id, leader);
-    if (!exit_reported) {
-      /* The leader is not dead yet and must not be reaped before its exit is told. */
-    } else if (reap_all() == REAPED_ALL) {
-      break;
-    }
-    if (pass >= 2 && pass < 64) {
+    /* Ordinary trees are gone after a pass or two. What is still there may be growing: stop it, then kill it. */
+    if (pass >= 2) {
       int depth = 64;
       each_child(self, freeze_below, &depth);
     }
     each_child(self, kill_child, NULL);
+    /* A wide tree dies one SIGCHLD at a time: later passes are spaced out, so that the work stays in proportion. */
+    int64_t next = now_ms() + (pass < 3 ? 0 : pass < 50 ? 2 : pass < 100 ? 20 : 200);
+    do {
+      if (!exit_reported) exit_reported = report_exit(id, leader);
+      /* Not before: the leader must not be reaped while its exit is untold. */
+      if (exit_reported && reap_all() == REAPED_ALL) {
+        if (!reported) emit(id, EVENT_CLOSED, 0, 0);
+        return;
+      }
+      int64_t left = next - now_ms();
+      wait_for(-1, left > 1 ? (int)left : 1, &ready, &gone);
+    } while (now_ms() < next);
     if (!reported && now_ms() >= deadline) {
       uint32_t context[2] = {id, 0};
       each_child(self, report_survivor, context);
@@ -402,9 +409,7 @@ static void end_tree(uint32_t id, pid_t leader, int exit_reported) {
       emit(id, EVENT_CLOSED, (int32_t)context[1], 0);
       reported = 1;
     }
-    wait_for(-1, pass < 20 ? 2 : pass < 100 ? 20 : 200, &ready, &gone);
   }
-  if (!reported) emit(id, EVENT_CLOSED, 0, 0);
 }
 
 struct command {

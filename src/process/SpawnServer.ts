@@ -205,8 +205,8 @@ export class SpawnServer implements GuardHost {
     }
     this.tokens.set(subprocess.request.token, subprocess)
     this.processes.set(subprocess.id, subprocess)
-    if (this.batch.length === 0) queueMicrotask(() => this.flush())
     this.batch.push(subprocess)
+    if (this.batch.length === 1) queueMicrotask(() => this.flush())
     this.lookAfterSoon(lookAfterMs)
   }
 
@@ -217,7 +217,8 @@ export class SpawnServer implements GuardHost {
     if (this.generation === undefined && !this.closing) this.startGeneration()
     const generation = this.generation
     if (generation === undefined) {
-      for (const subprocess of batch) this.failUnavailable(subprocess, "it could not be started")
+      // Too many servers died just now: the batch waits for the next one, or for its deadline.
+      this.batch = batch
       return
     }
     const ledger = this.options.ledger
@@ -323,6 +324,7 @@ export class SpawnServer implements GuardHost {
     this.recentStarts = this.recentStarts.filter((at) => at > now - lookAfterMs)
     if (this.recentStarts.length >= mostStarts) return this.lookAfterSoon(lookAfterMs)
     this.recentStarts.push(now)
+    this.lookAfterSoon(lookAfterMs)
     let child: ChildProcess
     try {
       // Its own session, so that a terminal's Ctrl-C reaches each command through the runtime alone.
@@ -394,6 +396,7 @@ export class SpawnServer implements GuardHost {
       this.processes.delete(subprocess.id)
       this.options.ledger.end(subprocess.ledgerEntry)
       this.release(generation.number)
+      subprocess.generation = 0
       if (request.attempts >= 2) this.failUnavailable(subprocess, "it died twice while it was starting this command")
       else this.enqueue(subprocess, request.command, request.settle, request.attempts + 1)
     }
@@ -434,11 +437,13 @@ export class SpawnServer implements GuardHost {
     for (const subprocess of Array.from(this.tokens.values())) {
       if (subprocess.request === undefined || subprocess.request.deadline > now) continue
       // A server that does not answer is ended; its running sessions do not need it.
-      if (subprocess.heardOf) subprocess.fail("connect", "EMFILE")
+      if (subprocess.generation === 0) this.failUnavailable(subprocess, "it could not be started again")
+      else if (subprocess.heardOf) subprocess.fail("connect", "EMFILE")
       else if (subprocess.generation === this.generation?.number) this.generation.child.kill("SIGKILL")
       else subprocess.fail("connect", "ETIMEDOUT")
     }
     if (this.generation === undefined) this.startGeneration()
+    if (this.batch.length > 0) this.flush()
     // A dead server tells of no killed guard.
     if (this.retiring.size > 0) {
       for (const subprocess of this.processes.values()) {

@@ -162,7 +162,7 @@ describe("Content-Length", () => {
 
   it("stray output before a header is reported, the message behind it is not lost", () => {
     const { push, dropped } = open("contentLength")
-    expect(push(`warning: something\n${message("{}")}`)).toEqual(["{}"])
+    expect(push(`warning!\n${message("{}")}`)).toEqual(["{}"])
     expect(dropped).toMatchObject([{ reason: "malformed" }])
   })
 
