@@ -27,7 +27,7 @@ export interface ActorOptions<M> {
 interface Envelope<M> {
   readonly message: M
   /** Tells an ask that no answer will come. */
-  readonly fail: ((down: Down) => void) | undefined
+  readonly fail: ((error: ActorDown | MailboxFull) => void) | undefined
   /** Resumes a `tell` that waited for room, or that was displaced. */
   readonly settled: ((accepted: boolean) => void) | undefined
 }
@@ -41,7 +41,7 @@ export const start = Effect.fnUntraced(function* <M>(
   let mailbox = Mailbox.empty<Envelope<M>>(options.mailbox)
   let wake: (() => void) | undefined
   /** Asks handed to the behaviour and not answered yet. */
-  const open = new Set<(down: Down) => void>()
+  const open = new Set<(error: ActorDown | MailboxFull) => void>()
 
   const nextBatch = Effect.callback<ReadonlyArray<Envelope<M>>>((resume) => {
     const deliver = () => {
@@ -62,11 +62,17 @@ export const start = Effect.fnUntraced(function* <M>(
     })
   })
 
+  const failOpen = (down: Down) => {
+    const unanswered = [...open]
+    open.clear()
+    unanswered.forEach((fail) => fail(new ActorDown({ actor: name, down })))
+  }
+
   const life = Effect.gen(function* () {
     for (let incarnation = 1; ; incarnation++) {
-      const receive = options.begin(incarnation)
       const exit = yield* Effect.exit(
         Effect.gen(function* () {
+          const receive = options.begin(incarnation)
           while (true) {
             const batch = yield* nextBatch
             for (const { fail } of batch) if (fail !== undefined) open.add(fail)
@@ -79,10 +85,10 @@ export const start = Effect.fnUntraced(function* <M>(
       const defect = Cause.squash(exit.cause)
       // The asks of the batch that killed it get no answer from its successor, who never saw them.
       const crashed: Down = { actor: name, reason: { _tag: "Crashed", defect } }
-      const unanswered = [...open]
-      open.clear()
-      unanswered.forEach((fail) => fail(crashed))
+      failOpen(crashed)
       if ((options.onCrash?.(defect, incarnation) ?? "stop") === "stop") return crashed.reason
+      // One that crashes as soon as it begins must not hold up everybody else.
+      yield* Effect.yieldNow
     }
   })
 
@@ -91,18 +97,24 @@ export const start = Effect.fnUntraced(function* <M>(
     monitors.tell(down)
     const { items, waiting } = Mailbox.drain(mailbox)
     mailbox = Mailbox.empty(options.mailbox)
-    const unanswered = [...open]
-    open.clear()
-    unanswered.forEach((fail) => fail(down))
+    failOpen(down)
     for (const envelope of [...items, ...waiting]) {
-      envelope.fail?.(down)
+      envelope.fail?.(new ActorDown({ actor: name, down }))
       envelope.settled?.(false)
     }
   }
 
   yield* Effect.forkScoped(
     Effect.onExit(life, (exit) =>
-      Effect.sync(() => goDown(Exit.isSuccess(exit) ? exit.value : { _tag: "Interrupted" })),
+      Effect.sync(() =>
+        goDown(
+          Exit.isSuccess(exit)
+            ? exit.value
+            : Cause.hasInterrupts(exit.cause)
+              ? { _tag: "Interrupted" }
+              : { _tag: "Crashed", defect: Cause.squash(exit.cause) },
+        ),
+      ),
     ),
     { startImmediately: true },
   )
@@ -116,11 +128,18 @@ export const start = Effect.fnUntraced(function* <M>(
     mailbox = offered.mailbox
     if (offered._tag === "Waits") return "waits"
     if (offered._tag === "Displaced") {
-      offered.victim.fail?.({ actor: name, reason: { _tag: "Stopped" } })
       if (!offered.accepted) return full()
+      offered.victim.fail?.(full())
     }
     wake?.()
     return undefined
+  }
+
+  /** Takes out an envelope whose sender went away; room that this makes goes to those that wait. */
+  const withdraw = (envelope: Envelope<M>) => {
+    const { mailbox: rest, promoted } = Mailbox.remove(mailbox, (other) => other === envelope)
+    mailbox = rest
+    for (const moved of promoted) moved.settled?.(true)
   }
 
   const tell = (message: M): Effect.Effect<void, MailboxFull | ActorDown> =>
@@ -135,16 +154,14 @@ export const start = Effect.fnUntraced(function* <M>(
       if (refusal === undefined) resume(Effect.void)
       else if (refusal !== "waits") resume(Effect.fail(refusal))
       else {
-        return Effect.sync(() => {
-          mailbox = Mailbox.remove(mailbox, (waiting) => waiting === envelope).mailbox
-        })
+        return Effect.sync(() => withdraw(envelope))
       }
       return undefined
     })
 
   const ask = <A, E>(message: (replyTo: ReplyTo<A, E>) => M): Effect.Effect<A, E | MailboxFull | ActorDown> =>
     Effect.callback((resume) => {
-      const fail = (down: Down) => resume(Effect.fail(new ActorDown({ actor: name, down })))
+      const fail = (error: ActorDown | MailboxFull) => resume(Effect.fail(error))
       const envelope: Envelope<M> = {
         message: message((exit) => {
           open.delete(fail)
@@ -157,7 +174,7 @@ export const start = Effect.fnUntraced(function* <M>(
       if (refusal !== undefined && refusal !== "waits") resume(Effect.fail(refusal))
       return Effect.sync(() => {
         open.delete(fail)
-        if (refusal === "waits") mailbox = Mailbox.remove(mailbox, (waiting) => waiting === envelope).mailbox
+        if (refusal === "waits") withdraw(envelope)
       })
     })
 

@@ -102,7 +102,7 @@ export const take = <A>(mailbox: Mailbox<A>): Taken<A> | undefined => {
   const { front } = mailbox.items
   if (front === null) return undefined
   const items = shift(mailbox.items)
-  if (mailbox.waiting.front === null) {
+  if (mailbox.waiting.front === null || items.size >= mailbox.spec.capacity) {
     return { item: front.head, mailbox: { ...mailbox, items }, promoted: undefined }
   }
   const promoted = mailbox.waiting.front.head
@@ -154,6 +154,18 @@ export const remove = <A>(
 /** The accepted items in order. O(n). */
 export const toArray = <A>(mailbox: Mailbox<A>): ReadonlyArray<A> => lineToArray(mailbox.items)
 
+/** The accepted items in order, and those that wait after them. O(n). */
+export const everything = <A>(mailbox: Mailbox<A>): ReadonlyArray<A> => [
+  ...lineToArray(mailbox.items),
+  ...lineToArray(mailbox.waiting),
+]
+
+/** Exchanges accepted items, each at its place. O(n). */
+export const map = <A>(mailbox: Mailbox<A>, change: (item: A) => A): Mailbox<A> => ({
+  ...mailbox,
+  items: lineFrom(lineToArray(mailbox.items).map(change)),
+})
+
 /** Exchanges an item for another at the same place. O(1) for the newest, O(n) otherwise. */
 export const replace = <A>(mailbox: Mailbox<A>, old: A, item: A): Mailbox<A> => {
   const { items } = mailbox
@@ -163,5 +175,5 @@ export const replace = <A>(mailbox: Mailbox<A>, old: A, item: A): Mailbox<A> => 
   if (items.size === 1 && items.front!.head === old) {
     return { ...mailbox, items: { ...items, front: { head: item, tail: null } } }
   }
-  return { ...mailbox, items: lineFrom(lineToArray(items).map((other) => (other === old ? item : other))) }
+  return map(mailbox, (other) => (other === old ? item : other))
 }

@@ -2,12 +2,18 @@
  * The actor of one session: takes in events in batches, lets the pure transition decide, makes the outcome
  * durable, and only then acts on it. It lives as long as the session; processes come and go under it.
  */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import { SessionNotRunning, type RuntimeError, type SpawnFailed } from "../domain/Errors.ts"
+import {
+  Draining,
+  SessionNotRunning,
+  type RuntimeError,
+  type SpawnFailed,
+  type StoreUnavailable,
+} from "../domain/Errors.ts"
 import type { SessionId, TurnId } from "../domain/Ids.ts"
 import type { Session } from "../domain/Session.ts"
 import type { SessionSpec } from "../domain/SessionSpec.ts"
@@ -19,6 +25,7 @@ import type { Spawner } from "../process/Subprocess.ts"
 import type { Protocol } from "../protocols/Protocol.ts"
 import * as Actor from "./Actor.ts"
 import type { ActorRef } from "./ActorRef.ts"
+import * as Mailbox from "./Mailbox.ts"
 import type { Decision, ExitReport, SessionAction, SessionEvent } from "./SessionEvent.ts"
 import {
   initialState,
@@ -31,6 +38,7 @@ import {
 } from "./SessionState.ts"
 import { transition } from "./SessionTransition.ts"
 import { SubprocessLink } from "./SubprocessLink.ts"
+import { TurnWaiters } from "./TurnWaiters.ts"
 
 export interface SessionActorOptions {
   readonly id: SessionId
@@ -39,7 +47,11 @@ export interface SessionActorOptions {
   readonly store: SessionStore["Service"]
   readonly spawner: Spawner["Service"]
   readonly command: Effect.Effect<Command, SpawnFailed>
+  /** A clock that no correction moves (ms), for everything that has to pass; `wall` is for the record. */
   readonly now: () => number
+  readonly wall: () => number
+  /** The runtime is shutting down: nothing is started any more. */
+  readonly draining: () => boolean
   /** The supervisor's policies: consulted when a process ended that nobody had asked to end. */
   readonly supervise: (report: ExitReport) => Decision
   /** A client started it: past restarts count no more. */
@@ -62,8 +74,10 @@ export class SessionActor {
   #timer: Fiber.Fiber<unknown> | undefined
   #timerAt = Infinity
   /** Who waits for a turn to be taken in, and who for its end. */
-  readonly #accepting = new Map<TurnId, TurnReply>()
-  readonly #ending = new Map<TurnId, TurnReply | Array<TurnReply>>()
+  readonly #accepting = new TurnWaiters()
+  readonly #ending = new TurnWaiters()
+  /** Turns handed in under a key and not looked up yet: each may turn out to be an earlier one again. */
+  readonly #keyed = new Map<TurnId, { turn: TurnId }>()
   #drainWaiters: Array<SessionReply> = []
   #listeners: Set<() => void> | undefined
 
@@ -71,7 +85,8 @@ export class SessionActor {
     this.id = options.id
     this.#options = options
     this.#run = run
-    this.#state = initialState(options.id, options.spec, options.protocol, options.now())
+    const now = options.now()
+    this.#state = initialState(options.id, options.spec, options.protocol, now, options.wall() - now)
   }
 
   static readonly make = Effect.fnUntraced(function* (
@@ -90,6 +105,7 @@ export class SessionActor {
         return "restart"
       },
     })
+    actor.#ref.monitor(() => actor.#abandon())
     yield* Effect.addFinalizer(() => Effect.sync(() => actor.#disarm()))
     return actor
   })
@@ -123,61 +139,55 @@ export class SessionActor {
 
   /** A session that was removed under the caller's hands. */
   #gone<E extends { readonly _tag: string }>(error: E): Effect.Effect<never, RuntimeError> {
-    return Effect.fail(
-      error._tag === "ActorDown"
-        ? new SessionNotRunning({ session: this.name, status: "stopped", exit: this.#state.exit })
-        : (error as unknown as RuntimeError),
-    )
+    return Effect.fail(error._tag === "ActorDown" ? this.#notRunning() : (error as unknown as RuntimeError))
+  }
+
+  #notRunning(): SessionNotRunning {
+    return new SessionNotRunning({ session: this.name, status: "stopped", exit: this.#state.exit })
+  }
+
+  /** The actor is down for good: nobody waits for it in vain. */
+  #abandon(): void {
+    this.#disarm()
+    this.#accepting.settleAll(Exit.fail(this.#notRunning()))
+    this.#ending.settleAll(Exit.fail(this.#notRunning()))
+    this.#drained()
   }
 
   /** Hands a turn in; answers when it is durable (`accepted`) or when it ended (`ended`). */
   submit(pending: PendingTurn, until: "accepted" | "ended"): Effect.Effect<Turn, RuntimeError> {
     return Effect.callback<Turn, RuntimeError>((resume) => {
-      const { id } = pending.turn
-      if (until === "ended") this.#ending.set(id, resume)
-      this.#accepting.set(id, until === "accepted" ? resume : (exit) => Exit.isFailure(exit) && this.#fail(id, exit))
-      this.post({ type: "submit", pending })
+      const { id, idempotencyKey } = pending.turn
+      const handed = { turn: id }
+      if (idempotencyKey !== null) this.#keyed.set(id, handed)
+      // One that waits for the end waits to be taken in as well, so that it can be withdrawn until then.
+      const accepted: TurnReply = until === "accepted" ? resume : () => {}
+      this.#accepting.add(id, accepted)
+      if (until === "ended") this.#ending.add(id, resume)
+      if (this.#ref.tellUnsafe({ type: "submit", pending }) !== undefined) this.#abandon()
       return Effect.sync(() => {
-        if (this.#accepting.delete(id)) this.post({ type: "withdraw", turn: id })
-        this.#forget(id, resume)
+        this.#keyed.delete(id)
+        this.#ending.remove(handed.turn, resume)
+        if (this.#accepting.remove(handed.turn, accepted)) this.post({ type: "withdraw", turn: handed.turn })
       })
     })
   }
 
   /** Waits for the end of a turn; `TurnNotFound` where it is not open any more: then the store has its outcome. */
   awaitEnd(turn: TurnId): Effect.Effect<Turn, RuntimeError> {
-    return this.#ref
-      .ask<Turn, RuntimeError>((reply) => ({ type: "await", turn, reply }))
-      .pipe(Effect.catch((error) => this.#gone(error)))
-  }
-
-  #awaitEnd(turn: TurnId, reply: TurnReply): void {
-    const others = this.#ending.get(turn)
-    if (others === undefined) this.#ending.set(turn, reply)
-    else if (Array.isArray(others)) others.push(reply)
-    else this.#ending.set(turn, [others, reply])
-  }
-
-  #forget(turn: TurnId, reply: TurnReply): void {
-    const waiting = this.#ending.get(turn)
-    if (waiting === reply) this.#ending.delete(turn)
-    else if (Array.isArray(waiting)) {
-      const index = waiting.indexOf(reply)
-      if (index >= 0) waiting.splice(index, 1)
-      if (waiting.length === 0) this.#ending.delete(turn)
-    }
-  }
-
-  #settle(turn: TurnId, exit: Exit.Exit<Turn, RuntimeError>): void {
-    const waiting = this.#ending.get(turn)
-    if (waiting === undefined) return
-    this.#ending.delete(turn)
-    if (Array.isArray(waiting)) waiting.forEach((reply) => reply(exit))
-    else waiting(exit)
-  }
-
-  #fail(turn: TurnId, exit: Exit.Failure<Turn, RuntimeError>): void {
-    this.#settle(turn, exit)
+    return Effect.suspend(() => {
+      let waiting: TurnReply | undefined
+      return this.#ref
+        .ask<Turn, RuntimeError>((reply) => {
+          waiting = reply
+          return { type: "await", turn, reply }
+        })
+        .pipe(
+          // Who asks with a timeout again and again must not pile up.
+          Effect.onInterrupt(() => Effect.sync(() => waiting !== undefined && this.#ending.remove(turn, waiting))),
+          Effect.catch((error) => this.#gone(error)),
+        )
+    })
   }
 
   /** Calls back whenever entries were stored. */
@@ -204,18 +214,20 @@ export class SessionActor {
   /** A second turn under the same key is the first one again. */
   #admitOnce(event: Extract<SessionEvent, { readonly type: "submit" }>): Effect.Effect<ReadonlyArray<SessionEvent>> {
     const { id, idempotencyKey } = event.pending.turn
-    return this.#options.store.turnByKey(this.id, idempotencyKey!).pipe(
-      Effect.retry(storeComesBack),
-      Effect.orDie,
-      Effect.map((first) => {
+    return untilAnswered(this.#options.store.turnByKey(this.id, idempotencyKey!)).pipe(
+      Effect.map((stored) => {
+        const handed = this.#keyed.get(id)
+        this.#keyed.delete(id)
+        const unaccepted = Mailbox.everything(this.#state.queue).find(
+          ({ turn }) => turn.firstSeq === 0 && turn.idempotencyKey === idempotencyKey,
+        )
+        const first = stored ?? unaccepted?.turn
         if (first === undefined) return [event]
-        const waiting = this.#ending.get(id)
-        const accepting = this.#accepting.get(id)
-        this.#ending.delete(id)
-        this.#accepting.delete(id)
-        if (waiting === undefined) accepting?.(Exit.succeed(first))
-        else if (isTerminal(first)) [waiting].flat().forEach((reply) => reply(Exit.succeed(first)))
-        else [waiting].flat().forEach((reply) => this.#awaitEnd(first.id, reply))
+        if (stored !== undefined) this.#accepting.settle(id, Exit.succeed(stored))
+        else this.#accepting.move(id, first.id)
+        if (isTerminal(first)) this.#ending.settle(id, Exit.succeed(first))
+        else this.#ending.move(id, first.id)
+        if (handed !== undefined) handed.turn = first.id
         return []
       }),
     )
@@ -223,19 +235,24 @@ export class SessionActor {
 
   #take(batch: ReadonlyArray<SessionEvent>): Effect.Effect<Actor.Verdict> {
     const plan: Plan = { entries: [], turns: [], actions: [] }
-    for (const event of batch) this.#step(event, plan)
+    const now = this.#options.now()
+    const skewMs = this.#options.wall() - now
+    if (Math.abs(skewMs - this.#state.skewMs) > noticedSkewMs) this.#state = { ...this.#state, skewMs }
+    for (const event of batch) this.#step(event, plan, now)
     if (plan.entries.length === 0 && plan.turns.length === 0) return Effect.sync(() => this.#perform(plan, false))
     const { store } = this.#options
-    return store.commit({ session: this.snapshot(), entries: plan.entries, turns: plan.turns }).pipe(
-      // Nothing is acknowledged that is not stored: a session whose store does not answer holds still.
-      Effect.retry(storeComesBack),
-      Effect.orDie,
-      Effect.map(() => this.#perform(plan, true)),
+    // Nothing is acknowledged that is not stored: a session whose store does not answer holds still.
+    return Effect.map(
+      untilAnswered(store.commit({ session: this.snapshot(), entries: plan.entries, turns: plan.turns })),
+      () => this.#perform(plan, true),
     )
   }
 
-  #step(event: SessionEvent, plan: Plan): void {
-    const [state, actions] = transition(this.#state, event, this.#options.now())
+  #step(event: SessionEvent, plan: Plan, now: number): void {
+    if (this.#options.draining() && (event.type === "start" || event.type === "resume" || event.type === "restart")) {
+      return event.reply(Exit.fail(new Draining({ detail: "the runtime is shutting down; it starts nothing more" })))
+    }
+    const [state, actions] = this.#decide(event, now)
     this.#state = state
     for (const action of actions) {
       switch (action.type) {
@@ -249,11 +266,26 @@ export class SessionActor {
           this.#options.forgive()
           break
         case "supervise":
-          this.#step({ type: "decision", decision: this.#options.supervise(action.report) }, plan)
+          this.#step({ type: "decision", decision: this.#options.supervise(action.report) }, plan, now)
           break
         default:
           plan.actions.push(action)
       }
+    }
+  }
+
+  /** A step that throws has changed nothing: its asker hears of the bug, and what else the batch holds is not lost. */
+  #decide(event: SessionEvent, now: number): ReturnType<typeof transition> {
+    try {
+      return transition(this.#state, event, now)
+    } catch (defect) {
+      this.#run(Effect.logError("session step failed", defect))
+      if ("reply" in event) event.reply(Exit.die(defect))
+      if (event.type === "submit") {
+        this.#accepting.settle(event.pending.turn.id, Exit.die(defect))
+        this.#ending.settle(event.pending.turn.id, Exit.die(defect))
+      }
+      return transition(this.#state, { type: "defect", detail: String(defect) }, now)
     }
   }
 
@@ -285,22 +317,16 @@ export class SessionActor {
 
   #act(action: SessionAction): void {
     switch (action.type) {
-      case "accepted": {
-        const reply = this.#accepting.get(action.turn.id)
-        if (reply === undefined) return
-        this.#accepting.delete(action.turn.id)
-        return reply(Exit.succeed(action.turn))
-      }
-      case "refused": {
-        const reply = this.#accepting.get(action.turn)
-        this.#accepting.delete(action.turn)
-        return reply?.(Exit.fail(action.error))
-      }
+      case "accepted":
+        return this.#accepting.settle(action.turn.id, Exit.succeed(action.turn))
+      case "refused":
+        this.#accepting.settle(action.turn, Exit.fail(action.error))
+        return this.#ending.settle(action.turn, Exit.fail(action.error))
       case "ended":
         this.#options.onTurnEnded(action.turn)
-        return this.#settle(action.turn.id, Exit.succeed(action.turn))
+        return this.#ending.settle(action.turn.id, Exit.succeed(action.turn))
       case "await":
-        return this.#awaitEnd(action.turn, action.reply)
+        return this.#ending.add(action.turn, action.reply)
       case "reply":
         return action.to(action.error === null ? Exit.succeed(this.snapshot()) : Exit.fail(action.error))
       case "replyTurn":
@@ -401,4 +427,18 @@ interface Plan {
 /** setTimeout holds 31 bits; a longer one would fire at once. */
 const longestTimerMs = 2 ** 31 - 1
 
-const storeComesBack = Schedule.spaced("200 millis")
+/** A wall clock that was set differently; smaller differences are the clocks' own. */
+const noticedSkewMs = 100
+
+const storeRetryMs = 200
+
+/** Asks a store until it answers, also where it dies instead of failing. */
+const untilAnswered = <A>(effect: Effect.Effect<A, StoreUnavailable>): Effect.Effect<A> =>
+  Effect.catchCause(effect, (cause) =>
+    Cause.hasInterrupts(cause)
+      ? Effect.interrupt
+      : Effect.andThen(
+          Effect.andThen(Effect.logError("the store does not answer; asking again", cause), Effect.sleep(storeRetryMs)),
+          Effect.suspend(() => untilAnswered(effect)),
+        ),
+  )

@@ -25,11 +25,17 @@ export interface Ended {
 export class Step {
   readonly draft: Draft
   readonly actions: Array<SessionAction> = []
+  /** The steady clock, for deadlines. */
   readonly now: number
 
   constructor(state: SessionState, now: number) {
     this.draft = { ...state }
     this.now = now
+  }
+
+  /** The wall clock, for the record. */
+  get at(): number {
+    return this.now + this.draft.skewMs
   }
 
   act(action: SessionAction): void {
@@ -43,8 +49,8 @@ export class Step {
     const { id: session, incarnation } = draft
     const entry: TranscriptEntry =
       turn === undefined
-        ? { session, seq, at: this.now, incarnation, ...body }
-        : { session, seq, at: this.now, incarnation, turn, ...body }
+        ? { session, seq, at: this.at, incarnation, ...body }
+        : { session, seq, at: this.at, incarnation, turn, ...body }
     this.actions.push({ type: "append", entry })
     return seq
   }
@@ -63,16 +69,21 @@ export class Step {
   accept(pending: PendingTurn): PendingTurn {
     const seq = this.append({ type: "turn/queued", prompt: pending.turn.prompt }, pending.turn.id)
     const turn: Turn = { ...pending.turn, firstSeq: seq, lastSeq: seq }
-    this.draft.lastActiveAt = this.now
+    this.draft.lastActiveAt = this.at
     this.actions.push({ type: "save", turn }, { type: "accepted", turn })
     const { dueAt } = pending
-    if (dueAt !== null) this.draft.queueDueAt = Math.min(dueAt, this.draft.queueDueAt ?? dueAt)
+    this.watch(dueAt)
     return { turn, attempts: 0, dueAt }
+  }
+
+  /** A turn with this deadline is in the queue now. */
+  watch(dueAt: number | null): void {
+    if (dueAt !== null) this.draft.queueDueAt = Math.min(dueAt, this.draft.queueDueAt ?? dueAt)
   }
 
   /** The one place where a turn ends. */
   end(pending: PendingTurn, ended: Ended): Turn {
-    const { now, draft } = this
+    const { at, draft } = this
     const { turn } = pending
     const { status, text, stopReason, error, usage } = ended
     const seq = this.append(
@@ -83,7 +94,7 @@ export class Step {
         stopReason,
         ...(error === undefined ? undefined : { error }),
         ...(usage === undefined ? undefined : { usage }),
-        durationMs: now - (turn.startedAt ?? turn.queuedAt),
+        durationMs: Math.max(0, at - (turn.startedAt ?? turn.queuedAt)),
       },
       turn.id,
     )
@@ -94,13 +105,13 @@ export class Step {
       stopReason,
       error: error ?? null,
       usage: usage ?? null,
-      endedAt: now,
+      endedAt: at,
       lastSeq: seq,
     }
     if (status === "completed") draft.completed++
     else draft.failed++
     if (usage !== undefined) draft.usage = addUsage(draft.usage, usage)
-    draft.lastActiveAt = now
+    draft.lastActiveAt = at
     this.actions.push({ type: "save", turn: done }, { type: "ended", turn: done })
     return done
   }

@@ -16,10 +16,18 @@ export const notRunning = ({ draft }: Step) =>
 
 export const refuse = (step: Step, reply: SessionReply): void => answer(step, reply, notRunning(step))
 
+/** The session is over for good, and says so once. Before the answers: whoever hears of it finds nothing left. */
+export const goAway = (step: Step, cause: "startFailed" | "removed"): void => {
+  if (step.draft.phase._tag === "Gone") return
+  step.draft.phase = { _tag: "Gone" }
+  step.act({ type: "gone", cause })
+}
+
 /** Begins the next incarnation. Only from phases without a process. */
 export const beginStart = (step: Step, cause: StartCause, replies: ReadonlyArray<SessionReply>): void => {
   const { draft, now } = step
   draft.incarnation++
+  draft.begunAt = now
   if (cause === "client") step.act({ type: "forgive" })
   const deadline = now + draft.spec.readyTimeoutMs
   step.enter({ _tag: "Starting", cause, process: null, authenticating: false, deadline, replies })
@@ -40,15 +48,16 @@ interface Ending {
   readonly aim: Aim
   readonly detail?: string
   readonly shutdown?: ShutdownSpec
+  readonly wake?: boolean
   readonly stopReplies?: ReadonlyArray<SessionReply>
   readonly startReplies?: ReadonlyArray<SessionReply>
 }
 
 /** Ends the process tree; what comes then is `aim`. The running turn has its end already. */
 export const beginEnding = (step: Step, ending: Ending): void => {
-  const { draft } = step
+  const { draft, now } = step
   const { phase } = draft
-  const { aim, detail, stopReplies = [], startReplies = [] } = ending
+  const { aim, detail, wake = false, stopReplies = [], startReplies = [] } = ending
   switch (phase._tag) {
     case "Starting": {
       const error =
@@ -59,7 +68,8 @@ export const beginEnding = (step: Step, ending: Ending): void => {
         aim,
         process: phase.process,
         cause: phase.cause,
-        wake: false,
+        readyMs: 0,
+        wake,
         error,
         stopReplies,
         startReplies: [...phase.replies, ...startReplies],
@@ -68,9 +78,18 @@ export const beginEnding = (step: Step, ending: Ending): void => {
     }
     case "Ready":
     case "Busy": {
-      const error = aim === "crash" ? notReady(step, detail ?? "", null, "") : null
-      const { process } = phase
-      step.enter({ _tag: "Ending", aim, process, cause: "supervision", wake: false, error, stopReplies, startReplies })
+      const { process, since } = phase
+      step.enter({
+        _tag: "Ending",
+        aim,
+        process,
+        cause: "supervision",
+        readyMs: now - since,
+        wake,
+        error: null,
+        stopReplies,
+        startReplies,
+      })
       break
     }
     default:

@@ -81,7 +81,9 @@ export type Phase =
       readonly aim: Aim
       readonly process: Incarnation | null
       readonly cause: StartCause
-      /** A turn came while the session was being suspended. */
+      /** How long the process had been ready; 0 when it never was. */
+      readonly readyMs: number
+      /** Under `suspend`: a turn wants it awake again. */
       readonly wake: boolean
       readonly error: RuntimeError | null
       /** Answered when the tree is gone. */
@@ -95,16 +97,26 @@ export type Phase =
   | { readonly _tag: "Suspended" }
   | { readonly _tag: "Stopped" }
   | { readonly _tag: "Failed"; readonly error: RuntimeError }
+  /** Removed, or its first start failed: it takes nothing in any more. */
+  | { readonly _tag: "Gone" }
 
+/**
+ * Times that clients see are of the wall clock. What has to pass before something is due (the fields of a phase,
+ * `expiresAt`, `dueAt`, `begunAt`) is measured on a steady clock that no correction of the wall clock moves.
+ */
 export interface SessionState {
   readonly id: SessionId
   readonly spec: SessionSpec
   readonly protocol: Protocol
+  /** Wall clock minus steady clock (ms). */
+  readonly skewMs: number
   readonly createdAt: number
   readonly expiresAt: number | null
   readonly lastActiveAt: number
   readonly seq: number
   readonly incarnation: number
+  /** When the start of this incarnation began. */
+  readonly begunAt: number
   readonly restarts: number
   readonly completed: number
   readonly failed: number
@@ -126,15 +138,23 @@ export const deathHistory = 10
 /** A process that closed its stdout has this long to end by itself. */
 export const eofGraceMs = 1_000
 
-export const initialState = (id: SessionId, spec: SessionSpec, protocol: Protocol, now: number): SessionState => ({
+export const initialState = (
+  id: SessionId,
+  spec: SessionSpec,
+  protocol: Protocol,
+  now: number,
+  skewMs = 0,
+): SessionState => ({
   id,
   spec,
   protocol,
-  createdAt: now,
+  skewMs,
+  createdAt: now + skewMs,
   expiresAt: spec.expiresInMs === null ? null : now + spec.expiresInMs,
-  lastActiveAt: now,
+  lastActiveAt: now + skewMs,
   seq: 0,
   incarnation: 0,
+  begunAt: now,
   restarts: 0,
   completed: 0,
   failed: 0,
@@ -168,6 +188,7 @@ export const statusOf = (phase: Phase): SessionStatus => {
     case "Suspended":
       return "suspended"
     case "Stopped":
+    case "Gone":
       return "stopped"
     case "Failed":
       return "failed"
@@ -197,7 +218,7 @@ export const toSession = (state: SessionState): Session => {
     pendingRequests: running === null ? [] : running.requests,
     createdAt: state.createdAt,
     lastActiveAt: state.lastActiveAt,
-    expiresAt: state.expiresAt,
+    expiresAt: state.expiresAt === null ? null : state.expiresAt + state.skewMs,
     exit: state.exit,
     deaths: state.deaths,
     usage: state.usage,
@@ -236,9 +257,10 @@ export const nextDeadline = (state: SessionState): number | null => {
     }
     case "Backoff":
       return earlier(always, phase.until)
-    case "Ending":
     case "Deciding":
+    case "Gone":
       return null
+    case "Ending":
     case "Suspended":
     case "Stopped":
     case "Failed":

@@ -2,7 +2,7 @@
  * The session's life as one pure function: `transition(state, event, now) → [state, actions]`, one exhaustive
  * switch over the events. Turns are dealt with in `TurnTransition`.
  */
-import type { RuntimeError } from "../domain/Errors.ts"
+import { SessionNotRunning, TurnNotFound, type RuntimeError } from "../domain/Errors.ts"
 import { describeExit, isNormal, type ExitReason } from "../domain/ExitReason.ts"
 import { Step } from "./SessionDraft.ts"
 import type { Decision, SessionAction, SessionEvent } from "./SessionEvent.ts"
@@ -15,7 +15,8 @@ import {
   type SessionState,
   type StartCause,
 } from "./SessionState.ts"
-import { answer, beginEnding, beginStart, notReady, notRunning, refuse } from "./SessionPhases.ts"
+import { answer, beginEnding, beginStart, goAway, notReady, notRunning, refuse } from "./SessionPhases.ts"
+import * as Mailbox from "./Mailbox.ts"
 import * as Turns from "./TurnTransition.ts"
 
 export const transition = (
@@ -30,8 +31,10 @@ export const transition = (
 
 const apply = (step: Step, event: SessionEvent): void => {
   const { draft } = step
+  if (draft.phase._tag === "Gone") return tooLate(step, event)
   switch (event.type) {
     case "start":
+      if (draft.phase._tag !== "Stopped" || draft.incarnation > 0) return resume(step, event.reply)
       return beginStart(step, "initial", [event.reply])
     case "submit":
       return Turns.submit(step, event.pending)
@@ -40,7 +43,8 @@ const apply = (step: Step, event: SessionEvent): void => {
     case "await":
       return Turns.awaitEnd(step, event.turn, event.reply)
     case "cancel":
-      return Turns.cancel(step, event.turn, event.reply)
+      Turns.cancel(step, event.turn, event.reply)
+      return Turns.advance(step)
     case "write": {
       const process = processOf(draft.phase)
       if (process === null || process.exit !== null) return refuse(step, event.reply)
@@ -65,7 +69,7 @@ const apply = (step: Step, event: SessionEvent): void => {
     case "spawned":
       return spawned(step, event)
     case "spawnFailed":
-      return startFailed(step, event.error, { kind: "spawnFailed", detail: event.error.message, at: step.now })
+      return startFailed(step, event.error, { kind: "spawnFailed", detail: event.error.message, at: step.at })
     case "frames": {
       const process = processOf(draft.phase)
       if (process !== null) Turns.follow(step, draft.protocol.frames(process.protocol, event.frames, step.now))
@@ -82,8 +86,8 @@ const apply = (step: Step, event: SessionEvent): void => {
       return Turns.follow(step, draft.protocol.eof(process.protocol))
     }
     case "stderr": {
-      const turn = draft.phase._tag === "Busy" ? draft.phase.running.turn.id : undefined
-      step.append({ type: "output", stream: "stderr", data: event.data }, turn)
+      const turn = Turns.heard(step)
+      step.append({ type: "output", stream: "stderr", data: event.data }, turn?.turn.id)
       return
     }
     case "exited":
@@ -98,6 +102,34 @@ const apply = (step: Step, event: SessionEvent): void => {
       return defect(step, event.detail)
     case "note":
       step.append({ type: "note", text: event.text })
+      return
+  }
+}
+
+/** What reaches a session that is gone changes nothing, and whoever asks is told. */
+const tooLate = (step: Step, event: SessionEvent): void => {
+  const { name } = step.draft.spec
+  switch (event.type) {
+    case "submit":
+      return step.act({ type: "refused", turn: event.pending.turn.id, error: notRunning(step) })
+    case "cancel":
+    case "await":
+      return step.act({
+        type: "replyTurnFailed",
+        to: event.reply,
+        error: new TurnNotFound({ turn: event.turn, session: name }),
+      })
+    case "stop":
+    case "remove":
+      return answer(step, event.reply)
+    case "start":
+    case "write":
+    case "signal":
+    case "suspend":
+    case "resume":
+    case "restart":
+      return refuse(step, event.reply)
+    default:
       return
   }
 }
@@ -140,12 +172,15 @@ const settleFailedStart = (
     draft.phase = { _tag: "Deciding", status: statusOf(draft.phase) }
     step.append({ type: "note", text: error.message })
     replies.forEach((to) => answer(step, to, error))
-    return step.act({ type: "supervise", report: { normal: false, readyMs: 0 } })
+    return supervise(step, false, 0)
   }
   fail(step, error)
+  if (cause === "initial") goAway(step, "startFailed")
   replies.forEach((to) => answer(step, to, error))
-  if (cause === "initial") step.act({ type: "gone", cause: "startFailed" })
 }
+
+const supervise = (step: Step, normal: boolean, readyMs: number): void =>
+  step.act({ type: "supervise", report: { normal, readyMs, elapsedMs: step.now - step.draft.begunAt } })
 
 const fail = (step: Step, error: RuntimeError): void => {
   step.enter({ _tag: "Failed", error }, error.message)
@@ -172,7 +207,7 @@ const closed = (step: Step, survivors: ReadonlyArray<number>, stderrTail: string
   const { phase } = draft
   const process = processOf(phase)
   if (process !== null) {
-    const exit = process.exit ?? { kind: "killedByRuntime", detail: "no exit was reported", at: step.now }
+    const exit = process.exit ?? { kind: "killedByRuntime", detail: "no exit was reported", at: step.at }
     draft.exit = exit
     step.append(survivors.length === 0 ? { type: "process/exited", exit } : { type: "process/exited", exit, survivors })
     const death = { incarnation: draft.incarnation, exit, stderrTail }
@@ -190,7 +225,7 @@ const closed = (step: Step, survivors: ReadonlyArray<number>, stderrTail: string
       if (survivors.length > 0) return unkillable(step, survivors)
       draft.phase = { _tag: "Deciding", status: statusOf(draft.phase) }
       const normal = draft.exit !== null && isNormal(draft.exit)
-      return step.act({ type: "supervise", report: { normal, readyMs: step.now - phase.since } })
+      return supervise(step, normal, step.now - phase.since)
     }
     case "Ending":
       return treeGone(step, survivors, stderrTail)
@@ -201,53 +236,62 @@ const closed = (step: Step, survivors: ReadonlyArray<number>, stderrTail: string
 
 /** Never two: over a process that cannot be killed nothing is started. */
 const unkillable = (step: Step, survivors: ReadonlyArray<number>): void => {
-  step.draft.survivors = survivors
+  const { draft } = step
+  draft.survivors = survivors
   step.append({
     type: "note",
     text: `processes that could not be killed: ${survivors.join(", ")}; not restarting over them`,
   })
-  fail(step, notRunning(step))
+  fail(step, new SessionNotRunning({ session: draft.spec.name, status: "failed", exit: draft.exit }))
 }
 
 const treeGone = (step: Step, survivors: ReadonlyArray<number>, stderrTail = ""): void => {
   const { draft } = step
   const { phase } = draft
   if (phase._tag !== "Ending") return
-  const { aim, stopReplies, startReplies, cause, error, wake } = phase
+  const { aim, stopReplies, startReplies, cause, error, wake, readyMs } = phase
   const refuseStarts = () => startReplies.forEach((to) => refuse(step, to))
   if (survivors.length > 0) {
     unkillable(step, survivors)
     refuseStarts()
-    stopReplies.forEach((to) => answer(step, to))
+    // A session with processes that live on is not forgotten.
+    stopReplies.forEach((to) => (aim === "remove" ? refuse(step, to) : answer(step, to)))
     return
   }
   switch (aim) {
     case "stop":
     case "remove":
       step.enter({ _tag: "Stopped" })
+      if (aim === "remove") goAway(step, "removed")
+      // A first start that was stopped halfway leaves no session behind either.
+      else if (cause === "initial") goAway(step, "startFailed")
       refuseStarts()
       stopReplies.forEach((to) => answer(step, to))
-      if (aim === "remove") step.act({ type: "gone", cause: "removed" })
-      // A first start that was stopped halfway leaves no session behind either.
-      else if (cause === "initial") step.act({ type: "gone", cause: "startFailed" })
       return
     case "suspend":
       step.enter({ _tag: "Suspended" })
-      refuseStarts()
+      // A first start that a client's suspend overtook has not failed: the session is there.
+      if (cause === "initial") startReplies.forEach((to) => answer(step, to))
+      else refuseStarts()
       stopReplies.forEach((to) => answer(step, to))
       if (wake) beginStart(step, "supervision", [])
       return
     case "restart":
       stopReplies.forEach((to) => answer(step, to))
-      return beginStart(step, "client", startReplies)
+      return beginStart(step, cause === "initial" ? "initial" : "client", startReplies)
     case "replace":
       stopReplies.forEach((to) => answer(step, to))
       return beginStart(step, "supervision", startReplies)
     case "crash": {
       stopReplies.forEach((to) => answer(step, to))
-      const failure = error ?? notRunning(step)
-      const told = failure._tag === "NotReady" ? notReady(step, failure.detail, draft.exit, stderrTail) : failure
-      return settleFailedStart(step, cause, startReplies, told)
+      if (error !== null) {
+        const told = error._tag === "NotReady" ? notReady(step, error.detail, draft.exit, stderrTail) : error
+        return settleFailedStart(step, cause, startReplies, told)
+      }
+      const failed = notReady(step, "its process failed and is being replaced", draft.exit, stderrTail)
+      startReplies.forEach((to) => answer(step, to, failed))
+      draft.phase = { _tag: "Deciding", status: statusOf(phase) }
+      return supervise(step, false, readyMs)
     }
   }
 }
@@ -266,8 +310,7 @@ const suspend = (step: Step, reply: SessionReply): void => {
       return beginEnding(step, { aim: "suspend", stopReplies: [reply] })
     case "Ending":
       if (phase.aim === "stop" || phase.aim === "remove") return refuse(step, reply)
-      draft.phase = { ...phase, aim: "suspend", wake: false, stopReplies: [...phase.stopReplies, reply] }
-      return
+      return step.enter({ ...phase, aim: "suspend", wake: false, stopReplies: [...phase.stopReplies, reply] })
     case "Deciding":
     case "Backoff":
       step.enter({ _tag: "Suspended" })
@@ -276,6 +319,7 @@ const suspend = (step: Step, reply: SessionReply): void => {
       return answer(step, reply)
     case "Stopped":
     case "Failed":
+    case "Gone":
       return refuse(step, reply)
   }
 }
@@ -292,7 +336,7 @@ const resume = (step: Step, reply: SessionReply): void => {
       return
     case "Ending":
       if (phase.aim === "suspend")
-        draft.phase = { ...phase, aim: "restart", startReplies: [...phase.startReplies, reply] }
+        step.enter({ ...phase, aim: "restart", startReplies: [...phase.startReplies, reply] })
       else if (phase.aim === "stop" || phase.aim === "remove") refuse(step, reply)
       else draft.phase = { ...phase, startReplies: [...phase.startReplies, reply] }
       return
@@ -302,6 +346,8 @@ const resume = (step: Step, reply: SessionReply): void => {
     case "Stopped":
     case "Failed":
       return beginStart(step, "client", [reply])
+    case "Gone":
+      return refuse(step, reply)
   }
 }
 
@@ -317,8 +363,12 @@ const restart = (step: Step, reply: SessionReply): void => {
       return beginEnding(step, { aim: "restart", startReplies: [reply] })
     case "Ending":
       if (phase.aim === "remove") return refuse(step, reply)
-      draft.phase = { ...phase, aim: "restart", cause: "client", startReplies: [...phase.startReplies, reply] }
-      return
+      return step.enter({
+        ...phase,
+        aim: "restart",
+        cause: phase.cause === "initial" ? "initial" : "client",
+        startReplies: [...phase.startReplies, reply],
+      })
     default:
       return resume(step, reply)
   }
@@ -343,12 +393,11 @@ const stop = (step: Step, aim: "stop" | "remove", reply: SessionReply, brutal: b
       beginEnding(step, { aim, shutdown, stopReplies: [reply] })
       return endWaiting()
     case "Ending":
-      draft.phase = {
+      step.enter({
         ...phase,
         aim: phase.aim === "remove" ? "remove" : aim,
         stopReplies: [...phase.stopReplies, reply],
-      }
-      if (statusOf(phase) !== "stopping") step.append({ type: "status", status: "stopping" })
+      })
       if (brutal) step.act({ type: "terminate", shutdown })
       return endWaiting()
     case "Deciding":
@@ -359,10 +408,11 @@ const stop = (step: Step, aim: "stop" | "remove", reply: SessionReply, brutal: b
       break
     case "Stopped":
     case "Failed":
+    case "Gone":
       break
   }
+  if (aim === "remove") goAway(step, "removed")
   answer(step, reply)
-  if (aim === "remove") step.act({ type: "gone", cause: "removed" })
 }
 
 const endCancelled = (step: Step, stopReason: string): void => {
@@ -408,7 +458,9 @@ const tick = (step: Step): void => {
       }
       break
     case "Ready":
-      if (draft.phase.idleAt !== null && draft.phase.idleAt <= now) beginEnding(step, { aim: "suspend" })
+      if (draft.phase.idleAt !== null && draft.phase.idleAt <= now) {
+        beginEnding(step, { aim: "suspend", wake: !Mailbox.isEmpty(draft.queue) })
+      }
       break
     case "Backoff":
       if (draft.phase.until <= now) beginStart(step, "supervision", [])
@@ -416,7 +468,8 @@ const tick = (step: Step): void => {
     default:
       break
   }
-  const process = processOf(draft.phase)
+  // A process that is being ended has no deadlines of its own any more.
+  const process = draft.phase._tag === "Ending" ? null : processOf(draft.phase)
   if (process !== null && process.eofAt !== null && process.exit === null && process.eofAt + eofGraceMs <= now) {
     return Turns.broken(step, "it closed its stdout and lives on: no answer can come any more")
   }

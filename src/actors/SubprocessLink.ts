@@ -43,7 +43,9 @@ export class SubprocessLink implements SubprocessHandlers {
   #stderr: StringDecoder | undefined
   #stderrTail = ""
   #stderrDropped = 0
+  /** Bytes of frames that were posted, and of the frame that is not whole yet. */
   #unread = 0
+  #partial = 0
   #paused = false
 
   constructor(options: SubprocessLinkOptions) {
@@ -78,20 +80,22 @@ export class SubprocessLink implements SubprocessHandlers {
       if (this.#ending !== undefined) this.terminate(this.#ending)
       return
     }
-    this.#closeScope()
-    if (Cause.hasInterruptsOnly(exit.cause)) return post({ type: "closed", survivors: [], stderrTail: "" })
     const failure = Cause.squash(exit.cause)
-    post({
-      type: "spawnFailed",
-      error:
-        failure instanceof SpawnFailed
-          ? failure
-          : new SpawnFailed({ command: "", field: "command", errno: "EIO", detail: String(failure) }),
-    })
+    const news: SessionEvent = Cause.hasInterruptsOnly(exit.cause)
+      ? { type: "closed", survivors: [], stderrTail: "" }
+      : {
+          type: "spawnFailed",
+          error:
+            failure instanceof SpawnFailed
+              ? failure
+              : new SpawnFailed({ command: "", field: "command", errno: "EIO", detail: String(failure) }),
+        }
+    // The news says that nothing is left: first let there be nothing left.
+    this.#closeScope(() => post(news))
   }
 
-  #closeScope(): void {
-    this.#options.run(Scope.close(this.#scope, Exit.void))
+  #closeScope(then: () => void): void {
+    this.#options.run(Effect.ensuring(Scope.close(this.#scope, Exit.void), Effect.sync(then)))
   }
 
   /** False: hold back until `onDrain`. */
@@ -125,8 +129,12 @@ export class SubprocessLink implements SubprocessHandlers {
   onStdout(chunk: Buffer): void {
     if (this.#early !== undefined) return void this.#early.push(() => this.onStdout(chunk))
     const frames = this.#framing.push(chunk)
-    this.#unread += chunk.length
-    if (frames.length > 0) this.#options.post({ type: "frames", frames })
+    this.#partial += chunk.length
+    // A long line brings the actor no news yet, so nobody would resume what were paused for it; framing bounds it.
+    if (frames.length === 0) return
+    this.#unread += this.#partial
+    this.#partial = 0
+    this.#options.post({ type: "frames", frames })
     if (this.#unread > highWaterBytes && !this.#paused) {
       this.#paused = true
       this.#subprocess?.pauseStdout()
@@ -175,7 +183,7 @@ export class SubprocessLink implements SubprocessHandlers {
   onClosed(survivors: ReadonlyArray<number>): void {
     if (this.#early !== undefined) return void this.#early.push(() => this.onClosed(survivors))
     this.#endStdout()
-    this.#closeScope()
+    this.#closeScope(() => {})
     this.#options.post({ type: "closed", survivors, stderrTail: this.#stderrTail })
   }
 }

@@ -48,10 +48,11 @@ export const submit = (step: Step, pending: PendingTurn): void => {
   switch (offered._tag) {
     case "Refused":
       step.act({ type: "refused", turn: pending.turn.id, error: full() })
-      return
+      break
     case "Waits":
       draft.queue = offered.mailbox
-      return
+      step.watch(pending.dueAt)
+      break
     case "Accepted":
       acceptQueued(step, offered.mailbox, pending)
       break
@@ -69,6 +70,7 @@ export const submit = (step: Step, pending: PendingTurn): void => {
       }
       break
   }
+  // Also where there was no room: in a session that sleeps there would never be any.
   if (phase._tag === "Suspended") beginStart(step, "supervision", [])
   else if (phase._tag === "Ending" && phase.aim === "suspend") draft.phase = { ...phase, wake: true }
   else advance(step)
@@ -76,6 +78,20 @@ export const submit = (step: Step, pending: PendingTurn): void => {
 
 const acceptQueued = (step: Step, mailbox: Mailbox.Mailbox<PendingTurn>, pending: PendingTurn): void => {
   step.draft.queue = Mailbox.replace(mailbox, pending, step.accept(pending))
+}
+
+/** Takes in those that had waited for room. */
+const acceptPromoted = (
+  step: Step,
+  mailbox: Mailbox.Mailbox<PendingTurn>,
+  promoted: ReadonlyArray<PendingTurn>,
+): void => {
+  if (promoted.length === 0) {
+    step.draft.queue = mailbox
+    return
+  }
+  const accepted = new Map(promoted.map((pending) => [pending, step.accept(pending)]))
+  step.draft.queue = Mailbox.map(mailbox, (pending) => accepted.get(pending) ?? pending)
 }
 
 const endUnstarted = (step: Step, pending: PendingTurn, ended: Ended): void => {
@@ -102,7 +118,7 @@ const startTurn = (step: Step, pending: PendingTurn): void => {
   const { phase } = draft
   if (phase._tag !== "Ready") return
   const attempts = pending.attempts + 1
-  const turn = { ...pending.turn, status: "running" as const, startedAt: now }
+  const turn = { ...pending.turn, status: "running" as const, startedAt: step.at }
   step.append({ type: "turn/started", attempt: attempts }, turn.id)
   step.act({ type: "save", turn })
   const running: RunningTurn = {
@@ -140,6 +156,10 @@ const running = (step: Step, change: (turn: RunningTurn) => RunningTurn): Runnin
   return next
 }
 
+/** Takes note that the child is not silent; answers the running turn. */
+export const heard = (step: Step): RunningTurn | undefined =>
+  running(step, (it) => ({ ...it, lastOutputAt: step.now, stalled: false }))
+
 const protocolEvent = (step: Step, event: ProtocolEvent): void => {
   const { draft, now } = step
   const turn = draft.phase._tag === "Busy" ? draft.phase.running.turn.id : undefined
@@ -149,6 +169,8 @@ const protocolEvent = (step: Step, event: ProtocolEvent): void => {
     case "write":
       return step.act({ type: "write", data: event.data, reply: null })
     case "delta": {
+      // The rest of an answer that nobody waits for any more.
+      if (turn === undefined) return void step.append({ type: "output", stream: "stdout", data: event.text })
       step.append({ type: "turn/delta", text: event.text }, turn)
       const changed = running(step, (it) => ({ ...it, text: it.text + event.text, lastOutputAt: now, stalled: false }))
       if (changed !== undefined && changed.text.length > maxAnswerLength) {
@@ -158,20 +180,21 @@ const protocolEvent = (step: Step, event: ProtocolEvent): void => {
       return
     }
     case "thought":
-      running(step, (it) => ({ ...it, lastOutputAt: now, stalled: false }))
+      heard(step)
       step.append({ type: "turn/thought", text: event.text }, turn)
       return
     case "tool": {
-      running(step, (it) => ({ ...it, lastOutputAt: now, stalled: false }))
+      heard(step)
       const { type: _, ...tool } = event
       step.append({ type: "turn/tool", ...tool }, turn)
       return
     }
     case "native":
-      running(step, (it) => ({ ...it, lastOutputAt: now, stalled: false }))
+      heard(step)
       step.append({ type: "native", message: event.message }, turn)
       return
     case "output":
+      heard(step)
       step.append({ type: "output", stream: "stdout", data: event.data }, turn)
       return
     case "ended":
@@ -203,7 +226,8 @@ const protocolEvent = (step: Step, event: ProtocolEvent): void => {
       if (draft.phase._tag === "Starting") step.enter({ ...draft.phase, authenticating: true })
       return
     case "broken":
-      return broken(step, event.detail)
+      // One that is being ended owes nobody a protocol.
+      return draft.phase._tag === "Ending" ? undefined : broken(step, event.detail)
   }
 }
 
@@ -226,14 +250,18 @@ const finishTurn = (step: Step, event: Extract<ProtocolEvent, { readonly type: "
   endRunning(step, { ...event, status })
 }
 
+const withdrawRequests = (step: Step, { requests, turn }: RunningTurn): void => {
+  for (const request of requests) {
+    step.append({ type: "permission/resolved", request, outcome: "cancelled", by: "turn" }, turn.id)
+  }
+}
+
 /** Ends the running turn and answers those who cancelled it. The session is ready again. */
 export const endRunning = (step: Step, ended: Ended): void => {
   const { draft, now } = step
   if (draft.phase._tag !== "Busy") return
   const { running: it, process, since } = draft.phase
-  for (const request of it.requests) {
-    step.append({ type: "permission/resolved", request, outcome: "cancelled", by: "turn" }, it.turn.id)
-  }
+  withdrawRequests(step, it)
   const turn = step.end(it, ended)
   it.cancelling?.replies.forEach((to) => step.act({ type: "replyTurn", to, turn }))
   const idle = draft.spec.idleTimeoutMs
@@ -248,11 +276,12 @@ export const cutShort = (step: Step, error: TurnError): void => {
   if (it.cancelling !== null) {
     endRunning(step, { status: it.cancelling.status, text: it.text, stopReason: it.cancelling.status })
   } else if (it.attempts <= draft.spec.retryTurns) {
+    withdrawRequests(step, it)
     const turn = { ...it.turn, status: "queued" as const, startedAt: null }
     step.act({ type: "save", turn })
     step.append({ type: "note", text: `the turn will be asked again: ${error.message}` }, turn.id)
     draft.queue = Mailbox.putBack(draft.queue, { turn, attempts: it.attempts, dueAt: it.dueAt })
-    if (it.dueAt !== null) draft.queueDueAt = Math.min(it.dueAt, draft.queueDueAt ?? it.dueAt)
+    step.watch(it.dueAt)
     step.enter({ _tag: "Ready", process: draft.phase.process, since: draft.phase.since, idleAt: null })
   } else {
     endRunning(step, { status: "failed", text: it.text, stopReason: null, error })
@@ -274,8 +303,7 @@ export const cancel = (step: Step, id: TurnId | null, reply: TurnReply): void =>
     const { mailbox, removed, promoted } = Mailbox.remove(draft.queue, (pending) => pending.turn.id === id)
     const victim = removed[0]
     if (victim !== undefined && victim.turn.firstSeq > 0) {
-      draft.queue = mailbox
-      for (const moved of promoted) acceptQueued(step, draft.queue, moved)
+      acceptPromoted(step, mailbox, promoted)
       const turn = step.end(victim, { status: "cancelled", text: "", stopReason: "cancelled" })
       return step.act({ type: "replyTurn", to: reply, turn })
     }
@@ -313,7 +341,11 @@ const giveUp = (step: Step, status: Cancelling["status"], replies: ReadonlyArray
       ...it,
       cancelling: { ...it.cancelling!, replies: [...it.cancelling!.replies, ...replies] },
     }))
-  } else if (draft.protocol.cancel === undefined || process.exit !== null) {
+  } else if (process.exit !== null) {
+    // It answers nothing any more, and supervision decides what follows it.
+    running(step, () => ({ ...it, cancelling: { status, deadline: now, replies } }))
+    endRunning(step, { status, text: it.text, stopReason: status })
+  } else if (draft.protocol.cancel === undefined) {
     running(step, () => ({ ...it, cancelling: { status, deadline: now, replies } }))
     replaceUnder(step, { status, text: it.text, stopReason: status })
   } else {
@@ -344,14 +376,12 @@ export const turnDeadlines = (step: Step): void => {
   if (draft.queueDueAt !== null && draft.queueDueAt <= now) {
     const due = (pending: PendingTurn) => pending.dueAt !== null && pending.dueAt <= now
     const { mailbox, removed, promoted } = Mailbox.remove(draft.queue, due)
-    draft.queue = mailbox
-    for (const moved of promoted) acceptQueued(step, draft.queue, moved)
+    acceptPromoted(step, mailbox, promoted)
     for (const pending of removed) {
-      if (pending.turn.firstSeq > 0)
-        endUnstarted(step, pending, { status: "timed_out", text: "", stopReason: "timed_out" })
-      else endUnstarted(step, step.accept(pending), { status: "timed_out", text: "", stopReason: "timed_out" })
+      const accepted = pending.turn.firstSeq > 0 ? pending : step.accept(pending)
+      endUnstarted(step, accepted, { status: "timed_out", text: "", stopReason: "timed_out" })
     }
-    draft.queueDueAt = Mailbox.toArray(draft.queue).reduce<number | null>(
+    draft.queueDueAt = Mailbox.everything(draft.queue).reduce<number | null>(
       (least, { dueAt }) => (dueAt === null ? least : least === null ? dueAt : Math.min(least, dueAt)),
       null,
     )

@@ -1,14 +1,14 @@
 /**
  * The limit on restarts, as OTP has it: more charges than `maxRestarts` within `withinMs` mean giving up. The window
- * slides, exact to the millisecond. Time spent waiting in backoff does not count as time passed: a schedule that is slower
- * than the window could otherwise hide a crash loop for ever.
+ * slides, exact to the millisecond. Time spent waiting in backoff, starting or being ended does not count as time passed:
+ * a schedule or a start that is slower than the window could otherwise hide a crash loop for ever.
  */
 import type { IntensitySpec } from "../domain/SessionSpec.ts"
 
 export interface ChargeHistory {
-  /** Times of the charges that may still count, oldest first, on a clock that stands still during backoff. */
+  /** Times of the charges that may still count, oldest first, on a clock that stands still while there is no use of the child. */
   readonly charges: ReadonlyArray<number>
-  /** All the backoff there was since the history began (ms). */
+  /** How long that clock stood still since the history began (ms). */
   readonly waitedMs: number
 }
 
@@ -25,6 +25,6 @@ export const charge = (
   return { history: { ...history, charges }, reached: charges.length > spec.maxRestarts }
 }
 
-/** Takes note of a backoff that is about to be waited. */
+/** Takes note of time that does not count: gone by since the last charge, or about to be waited. */
 export const waited = (history: ChargeHistory, delayMs: number): ChargeHistory =>
   history.charges.length === 0 ? history : { ...history, waitedMs: history.waitedMs + delayMs }

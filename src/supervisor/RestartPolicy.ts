@@ -1,5 +1,6 @@
 /**
- * What a supervisor says to the end of a child, as one pure function of its spec, its history, and the time.
+ * What a supervisor says to the end of a child, as one pure function of its spec, its history, and the time (on a clock
+ * that never goes back).
  * one_for_one: nobody else is touched.
  */
 import type { Decision, ExitReport } from "../actors/SessionEvent.ts"
@@ -32,15 +33,19 @@ export const decide = (
   report: ExitReport,
   now: number,
   random: number,
+  /** Takes a place in the queue for spawns that all restarts share, and says how long it is (ms). */
+  queue: () => number = () => 0,
 ): { readonly history: RestartHistory; readonly decision: Decision } => {
   if (!wantsRestart(spec.restart, report.normal)) return { history, decision: { _tag: "Done" } }
   const { maxRestarts, withinMs } = spec.intensity
-  const charged = charge(history.charges, spec.intensity, now)
+  // What was not ready time since the start began was no use of the child.
+  const charged = charge(waited(history.charges, report.elapsedMs - report.readyMs), spec.intensity, now)
   if (charged.reached) {
     const error = new RestartIntensityReached({ session: spec.name, maxRestarts, withinMs })
     return { history: { ...history, charges: charged.history }, decision: { _tag: "GiveUp", error } }
   }
-  const { step, delayMs, attempt } = nextDelay(history.step, spec.backoff, report.readyMs, random)
+  const { step, delayMs: scheduledMs, attempt } = nextDelay(history.step, spec.backoff, report.readyMs, random)
+  const delayMs = Math.max(scheduledMs, queue())
   return {
     history: { charges: waited(charged.history, delayMs), step },
     decision: { _tag: "Restart", delayMs, attempt },

@@ -21,10 +21,9 @@ export const nextDelay = (
   readyMs: number,
   random: number,
 ): { readonly step: ScheduleStep; readonly delayMs: number; readonly attempt: number } => {
-  if (readyMs >= spec.resetAfterMs) return { step: { attempt: 1 }, delayMs: 0, attempt: 1 }
+  if (readyMs > 0 && readyMs >= spec.resetAfterMs) return { step: { attempt: 1 }, delayMs: 0, attempt: 1 }
   const attempt = step.attempt + 1
-  // An exponent this large is over any maximum; beyond it the power would be Infinity and 0 × Infinity not a number.
-  const grown = spec.initialMs * spec.factor ** Math.min(step.attempt, 1000)
-  const full = Math.min(spec.maxMs, Number.isFinite(grown) ? grown : spec.maxMs)
+  // The power may be Infinity, and 0 × Infinity is not a number.
+  const full = spec.initialMs === 0 ? 0 : Math.min(spec.maxMs, spec.initialMs * spec.factor ** step.attempt)
   return { step: { attempt }, delayMs: Math.round(full * (1 - spec.jitter * random)), attempt }
 }

@@ -35,7 +35,6 @@ const make = Effect.gen(function* () {
   const spawner = yield* Spawner
   const clock = yield* Clock.Clock
   const ids = makeIds()
-  const startedAt = clock.currentTimeMillisUnsafe()
   const supervisor = new SessionSupervisor({
     config,
     store,
@@ -45,6 +44,9 @@ const make = Effect.gen(function* () {
     random: Math.random,
     run: Effect.runForkWith(yield* Effect.context<never>()),
   })
+
+  const startedAt = supervisor.wall()
+  const begunAt = supervisor.now()
 
   const onSlot = <A>(
     ref: string,
@@ -66,7 +68,7 @@ const make = Effect.gen(function* () {
       usage: null,
       error: null,
       idempotencyKey: request.idempotencyKey ?? null,
-      queuedAt: now,
+      queuedAt: supervisor.wall(),
       startedAt: null,
       endedAt: null,
       firstSeq: 0,
@@ -125,19 +127,23 @@ const make = Effect.gen(function* () {
       const { limit = defaultListLimit, cursor, tags, task, supervisor: path } = query
       const statuses = query.status === undefined ? undefined : [query.status].flat()
       const all = supervisor.slots()
-      const from = cursor === undefined ? 0 : all.findIndex(({ actor }) => actor.id === cursor) + 1
-      if (cursor !== undefined && from === 0) {
+      // A place in the order of start: the session that stood there may be gone by the next page.
+      const after = cursor === undefined ? 0 : Number(cursor)
+      if (!Number.isSafeInteger(after) || after < 0) {
         return yield* new InvalidParams({ issues: [{ path: "cursor", message: "is unknown; begin without one" }] })
       }
       const sessions: Array<Session> = []
-      for (const { actor } of all.slice(from)) {
+      let last = after
+      for (const { actor, place } of all) {
+        if (place <= after) continue
         const { spec, phase } = actor.state
         if (statuses !== undefined && !statuses.includes(statusOf(phase))) continue
         if (task !== undefined && spec.task !== task) continue
         if (path !== undefined && spec.supervisor !== path) continue
         if (tags !== undefined && !Object.entries(tags).every(([key, value]) => spec.tags[key] === value)) continue
-        if (sessions.length === limit) return { sessions, nextCursor: sessions.at(-1)!.id }
+        if (sessions.length >= limit) return { sessions, nextCursor: String(last) }
         sessions.push(actor.snapshot())
+        last = place
       }
       return { sessions, nextCursor: null }
     })
@@ -173,7 +179,7 @@ const make = Effect.gen(function* () {
       crashes,
       gaveUp,
       spawns,
-      uptimeMs: supervisor.now() - startedAt,
+      uptimeMs: supervisor.now() - begunAt,
       memory: { rssBytes: rss, heapUsedBytes: heapUsed },
     }
   })
@@ -230,20 +236,8 @@ const make = Effect.gen(function* () {
     write: (ref, data) => onSlot(ref, ({ actor }) => actor.request((reply) => ({ type: "write", data, reply }))),
     signal: (ref, signal) => onSlot(ref, ({ actor }) => actor.request((reply) => ({ type: "signal", signal, reply }))),
     suspend: (ref) => onSlot(ref, ({ actor }) => actor.request((reply) => ({ type: "suspend", reply }))),
-    resume: (ref) =>
-      onSlot(ref, (slot) =>
-        Effect.andThen(
-          supervisor.reclaim(slot),
-          slot.actor.request((reply) => ({ type: "resume", reply })),
-        ),
-      ),
-    restart: (ref) =>
-      onSlot(ref, (slot) =>
-        Effect.andThen(
-          supervisor.reclaim(slot),
-          slot.actor.request((reply) => ({ type: "restart", reply })),
-        ),
-      ),
+    resume: (ref) => onSlot(ref, (slot) => supervisor.bringBack(slot, "resume")),
+    restart: (ref) => onSlot(ref, (slot) => supervisor.bringBack(slot, "restart")),
     stop: (ref, mode) =>
       onSlot(ref, ({ actor }) => actor.request((reply) => ({ type: "stop", brutal: mode === "kill", reply }))),
     remove: (ref) =>

@@ -34,8 +34,12 @@ const orderedStopMs = 5_000
 
 export interface Slot {
   readonly actor: SessionActor
+  /** 1, 2, 3 … in order of start. */
+  place: number
   readonly scope: Scope.Closeable
   history: RestartHistory
+  /** Clients that are bringing it back just now. */
+  returning: number
   /** Settles when nothing of a removed session is left. */
   removed: Promise<void> | undefined
 }
@@ -46,6 +50,16 @@ export interface Counters {
   gaveUp: number
   spawns: number
   readonly turns: Record<TerminalTurnStatus, number>
+}
+
+/** Told of the session whose transcript grew, or that is `gone`. */
+export type Listener = (session: SessionId, gone: boolean) => void
+
+/** A session as a start that found it answers it: once it is ready, where it is on its way there. */
+const standing = ({ actor }: Slot): Effect.Effect<Session, RuntimeError> => {
+  const { phase } = actor.state
+  const starts = statusOf(phase) === "starting" || statusOf(phase) === "authenticating" || phase._tag === "Stopped"
+  return starts ? actor.request((reply) => ({ type: "resume", reply })) : Effect.succeed(actor.snapshot())
 }
 
 export interface SupervisorOptions {
@@ -71,16 +85,27 @@ export class SessionSupervisor {
   readonly #slots = new Registry<SessionId, Slot>()
   readonly #names = new Registry<string, Slot>()
   readonly #tasks = new Registry<string, Slot>()
-  readonly #listeners = new Set<(session: SessionId) => void>()
+  readonly #listeners = new Set<Listener>()
+  /** Brings the steady clock near the wall clock, so that its times mean something to a reader. */
+  readonly #origin: number
   #bucket: SpawnBucket
   #named = 0
+  #made = 0
 
   constructor(options: SupervisorOptions) {
     this.#options = options
+    this.#origin = 0
+    this.#origin = this.wall() - this.now()
     this.#bucket = fullBucket(options.config.restarts, this.now())
   }
 
+  /** A clock that no correction of the wall clock moves (ms): for everything that has to pass. */
   now(): number {
+    return this.#origin + Math.floor(Number(this.#options.clock.monotonicTimeNanosUnsafe()) / 1e6)
+  }
+
+  /** The time of day, for the record. */
+  wall(): number {
     return this.#options.clock.currentTimeMillisUnsafe()
   }
 
@@ -99,26 +124,16 @@ export class SessionSupervisor {
     return slot === undefined ? Effect.fail(new SessionNotFound({ session: ref })) : Effect.succeed(slot)
   }
 
-  /** Calls back with the session whose transcript grew. */
-  listen(listener: (session: SessionId) => void): () => void {
+  listen(listener: Listener): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
   }
 
   start(input: SessionSpecInput, ifExists: "fail" | "return"): Effect.Effect<Session, RuntimeError> {
     return Effect.gen({ self: this }, function* () {
-      if (this.draining) return yield* new Draining({ detail: "the runtime is shutting down; it starts nothing more" })
-      const admitted = yield* admit(input, this.#generateName())
-      const taken = this.#taken(admitted)
-      if (taken !== undefined) {
-        if (ifExists === "fail") return yield* taken.error
-        const { phase } = taken.slot.actor.state
-        // Its own start, or a restart, may be under way: the answer is a session that is ready.
-        return phase._tag === "Starting"
-          ? yield* taken.slot.actor.request((reply) => ({ type: "resume", reply }))
-          : taken.slot.actor.snapshot()
-      }
-      return yield* this.#begin(admitted)
+      const admitted = yield* admit(input, () => this.#generateName())
+      // From the look at the names to the reply that waits, nothing else may come between.
+      return yield* Effect.uninterruptibleMask((restore) => this.#begin(admitted, ifExists, restore))
     })
   }
 
@@ -133,8 +148,18 @@ export class SessionSupervisor {
   #taken({ spec }: Admitted, but?: Slot): { readonly slot: Slot; readonly error: SessionAlreadyExists } | undefined {
     const over = (slot: Slot | undefined) => {
       if (slot === undefined || slot === but) return true
-      const { _tag } = slot.actor.state.phase
-      return _tag === "Stopped" ? slot.actor.state.incarnation > 0 : _tag === "Failed"
+      const { phase, incarnation } = slot.actor.state
+      switch (phase._tag) {
+        case "Gone":
+          return true
+        case "Stopped":
+          // Before its first start it only looks as if it were over.
+          return incarnation > 0 && slot.returning === 0
+        case "Failed":
+          return slot.returning === 0
+        default:
+          return false
+      }
     }
     const byName = this.#names.whereIs(spec.name)
     if (!over(byName)) {
@@ -147,46 +172,83 @@ export class SessionSupervisor {
       : { slot: byTask!, error: new SessionAlreadyExists({ session: spec.task, field: "task" }) }
   }
 
-  #begin(admitted: Admitted): Effect.Effect<Session, RuntimeError> {
-    const { spec, protocol } = admitted
-    const { store, spawner, ids, config, run } = this.#options
+  #begin(
+    admitted: Admitted,
+    ifExists: "fail" | "return",
+    restore: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>,
+  ): Effect.Effect<Session, RuntimeError> {
     return Effect.gen({ self: this }, function* () {
+      const prior = yield* this.#admission(admitted, ifExists)
+      if (prior !== undefined) return yield* restore(standing(prior))
+      const slot = yield* this.#make(admitted)
+      // The fiber may have given way meanwhile: looked at once more, right before the name is taken.
+      const overtaken = yield* Effect.onError(this.#admission(admitted, ifExists), () =>
+        Scope.close(slot.scope, Exit.void),
+      )
+      if (overtaken !== undefined) {
+        yield* Scope.close(slot.scope, Exit.void)
+        return yield* restore(standing(overtaken))
+      }
+      const { actor } = slot
+      slot.place = ++this.#made
+      this.#slots.register(actor.id, slot)
+      this.#bear(slot)
+      return yield* restore(actor.request((reply) => ({ type: "start", reply }))).pipe(
+        // A caller that goes away must not leave a session behind that it never learnt of.
+        Effect.onInterrupt(() => Effect.ignore(actor.request((reply) => ({ type: "remove", reply })))),
+        Effect.onError(() => Effect.promise(() => slot.removed ?? Promise.resolve())),
+      )
+    })
+  }
+
+  /** The session that is there already and was asked for; undefined: the way is free. */
+  #admission(admitted: Admitted, ifExists: "fail" | "return"): Effect.Effect<Slot | undefined, RuntimeError> {
+    return Effect.suspend((): Effect.Effect<Slot | undefined, RuntimeError> => {
+      if (this.draining) {
+        return Effect.fail(new Draining({ detail: "the runtime is shutting down; it starts nothing more" }))
+      }
+      const taken = this.#taken(admitted)
+      if (taken === undefined) return Effect.succeed(undefined)
+      return ifExists === "fail" ? Effect.fail(taken.error) : Effect.succeed(taken.slot)
+    })
+  }
+
+  #make(admitted: Admitted): Effect.Effect<Slot> {
+    const { spec, protocol } = admitted
+    const { store, spawner, ids } = this.#options
+    return Effect.suspend(() => {
       const id = ids.session()
       const scope = Scope.makeUnsafe()
       let slot: Slot | undefined
-      const actor = yield* Scope.provide(
-        SessionActor.make({
-          id,
-          spec,
-          protocol,
-          store,
-          spawner,
-          command: this.#command(id, admitted),
-          now: () => this.now(),
-          supervise: (report) => this.#supervise(slot!, report),
-          forgive: () => {
-            slot!.history = noHistory
-          },
-          onSpawn: () => {
-            this.counters.spawns++
-          },
-          onTurnEnded: (turn) => {
-            this.counters.turns[turn.status as TerminalTurnStatus]++
-          },
-          onCommit: () => this.#listeners.forEach((listener) => listener(id)),
-          onGone: () => this.#forget(slot!),
-        }),
-        scope,
-      )
-      slot = { actor, scope, history: noHistory, removed: undefined }
-      this.#slots.register(id, slot)
-      this.#bear(slot)
-      void config
-      void run
-      // A caller that goes away must not leave a session behind that it never learnt of.
-      return yield* Effect.onInterrupt(
-        actor.request((reply) => ({ type: "start", reply })),
-        () => Effect.ignore(actor.request((reply) => ({ type: "remove", reply }))),
+      return SessionActor.make({
+        id,
+        spec,
+        protocol,
+        store,
+        spawner,
+        command: this.#command(id, admitted),
+        now: () => this.now(),
+        wall: () => this.wall(),
+        draining: () => this.draining,
+        supervise: (report) => this.#supervise(slot!, report),
+        forgive: () => {
+          slot!.history = noHistory
+        },
+        onSpawn: () => {
+          this.counters.spawns++
+        },
+        onTurnEnded: (turn) => {
+          this.counters.turns[turn.status as TerminalTurnStatus]++
+        },
+        onCommit: () => {
+          if (this.#slots.whereIs(id) !== undefined) this.#listeners.forEach((listener) => listener(id, false))
+        },
+        onGone: () => this.#forget(slot!),
+      }).pipe(
+        Scope.provide(scope),
+        Effect.map(
+          (actor) => (slot = { actor, place: 0, scope, history: noHistory, returning: 0, removed: undefined }),
+        ),
       )
     })
   }
@@ -203,15 +265,19 @@ export class SessionSupervisor {
     if (task !== null) take(this.#tasks, task)
   }
 
-  /** Before a session that was over with comes back: its name may be another's by now. */
-  reclaim(slot: Slot): Effect.Effect<void, RuntimeError> {
-    return Effect.suspend((): Effect.Effect<void, RuntimeError> => {
+  /** Brings a session back, also one that was over with: its name may be another's by now. */
+  bringBack(slot: Slot, wish: "resume" | "restart"): Effect.Effect<Session, RuntimeError> {
+    return Effect.suspend((): Effect.Effect<Session, RuntimeError> => {
       if (this.draining) return Effect.fail(new Draining({ detail: "the runtime is shutting down" }))
       const { spec, protocol } = slot.actor.state
       const taken = this.#taken({ spec, protocol }, slot)
       if (taken !== undefined) return Effect.fail(taken.error)
       this.#bear(slot)
-      return Effect.void
+      slot.returning++
+      return Effect.ensuring(
+        slot.actor.request((reply) => ({ type: wish, reply })),
+        Effect.sync(() => slot.returning--),
+      )
     })
   }
 
@@ -253,14 +319,16 @@ export class SessionSupervisor {
     const now = this.now()
     if (!report.normal) counters.crashes++
     if (this.draining) return { _tag: "Done" }
-    const { history, decision } = decide(slot.actor.state.spec, slot.history, report, now, random())
+    const queue = () => {
+      const { bucket, delayMs } = takeToken(this.#bucket, config.restarts, now)
+      this.#bucket = bucket
+      return delayMs
+    }
+    const { history, decision } = decide(slot.actor.state.spec, slot.history, report, now, random(), queue)
     slot.history = history
     if (decision._tag === "GiveUp") counters.gaveUp++
-    if (decision._tag !== "Restart") return decision
-    counters.restarts++
-    const { bucket, delayMs } = takeToken(this.#bucket, config.restarts, now)
-    this.#bucket = bucket
-    return { ...decision, delayMs: Math.max(decision.delayMs, delayMs) }
+    if (decision._tag === "Restart") counters.restarts++
+    return decision
   }
 
   /** The session is gone: nothing of it stays. */
@@ -270,10 +338,15 @@ export class SessionSupervisor {
     this.#slots.unregister(id, slot)
     this.#names.unregister(spec.name, slot)
     if (spec.task !== null) this.#tasks.unregister(spec.task, slot)
-    const directory = spec.cwd === null ? rm(this.directoryOf(id), { recursive: true, force: true }) : Promise.resolve()
+    this.#listeners.forEach((listener) => listener(id, true))
+    const directory = () =>
+      spec.cwd === null ? rm(this.directoryOf(id), { recursive: true, force: true }) : Promise.resolve()
     slot.removed = new Promise((resolve) => {
       run(
-        Effect.all([Effect.ignore(store.remove(id)), Effect.ignore(Effect.tryPromise(() => directory))]).pipe(
+        // A caller that gave up its start hears last, and from the actor itself.
+        Effect.yieldNow.pipe(
+          Effect.andThen(Effect.ignore(store.remove(id))),
+          Effect.andThen(Effect.ignore(Effect.tryPromise(directory))),
           Effect.andThen(Scope.close(slot.scope, Exit.void)),
           Effect.ensuring(Effect.sync(() => resolve())),
         ),
@@ -281,7 +354,7 @@ export class SessionSupervisor {
     })
   }
 
-  /** Waits until no turn runs or waits any more, at most `drainMs`. */
+  /** Waits until no turn runs any more, at most `drainMs`. */
   drained(drainMs: number): Effect.Effect<void> {
     const busy = () => this.slots().some(({ actor }) => statusOf(actor.state.phase) === "busy")
     return Effect.callback<void>((resume) => {

@@ -27,5 +27,8 @@ export const takeToken = (
 ): { readonly bucket: SpawnBucket; readonly delayMs: number } => {
   const elapsed = Math.max(0, now - bucket.at)
   const tokens = Math.min(spec.burst, bucket.tokens + (elapsed * spec.perSecond) / 1000) - 1
-  return { bucket: { tokens, at: now }, delayMs: tokens >= 0 ? 0 : Math.ceil((-tokens * 1000) / spec.perSecond) }
+  return {
+    bucket: { tokens, at: Math.max(now, bucket.at) },
+    delayMs: tokens >= 0 ? 0 : Math.ceil((-tokens * 1000) / spec.perSecond),
+  }
 }

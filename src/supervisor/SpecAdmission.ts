@@ -21,7 +21,7 @@ const invalid = (path: string, message: string) => Effect.fail(new InvalidParams
 /** Limits that no part of this build enforces: accepting one would be a promise not kept. */
 const unenforced = ["memoryBytes", "processes", "costUsd"] as const
 
-export const admit = (input: SessionSpecInput, generatedName: string): Effect.Effect<Admitted, Refusal> =>
+export const admit = (input: SessionSpecInput, generateName: () => string): Effect.Effect<Admitted, Refusal> =>
   Effect.suspend((): Effect.Effect<Admitted, Refusal> => {
     if (input.template !== undefined) return Effect.fail(new TemplateNotFound({ template: input.template }))
     if (input.supervisor !== undefined && input.supervisor !== "root") {
@@ -40,7 +40,7 @@ export const admit = (input: SessionSpecInput, generatedName: string): Effect.Ef
         )
       }
     }
-    const spec = resolveSpec({ ...input, name: input.name ?? generatedName, command: input.command })
+    const spec = resolveSpec({ ...input, name: input.name ?? generateName(), command: input.command })
     const protocol = protocolFor(spec.protocol)
     if (protocol === undefined) {
       const detail = `this build does not speak ${JSON.stringify(spec.protocol.type)}; it speaks text, lines and ndjson`

@@ -3,6 +3,7 @@
  * that falls behind is served from the store, and told which range the session's limits had dropped meanwhile.
  */
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import type { StoreUnavailable } from "../domain/Errors.ts"
 import type { SessionId, TurnId } from "../domain/Ids.ts"
@@ -66,7 +67,10 @@ export const ofSession = Effect.fnUntraced(function* (
   ): Effect.fn.Return<SubscriptionBatch, StoreUnavailable> {
     while (true) {
       yield* signal.wait
-      const page = yield* store.transcript(session, whatFits(filter, cursor, limit))
+      // Unread is unread: also when the store fails, or the one that pulls is interrupted.
+      const page = yield* Effect.onError(store.transcript(session, whatFits(filter, cursor, limit)), () =>
+        Effect.sync(() => signal.raise()),
+      )
       const missed = page.trimmed > cursor ? [{ session, after: cursor, through: page.trimmed }] : []
       cursor = Math.max(cursor, page.nextAfter)
       // A full page may have more behind it.
@@ -81,13 +85,18 @@ export const ofSession = Effect.fnUntraced(function* (
 export const ofAll = Effect.fnUntraced(function* (
   store: SessionStore["Service"],
   known: ReadonlyArray<{ readonly id: SessionId; readonly seq: number }>,
-  listen: (listener: (session: SessionId) => void) => () => void,
+  listen: (listener: (session: SessionId, gone: boolean) => void) => () => void,
   filter: Filter,
 ): Effect.fn.Return<Subscription, never, Scope.Scope> {
   const signal = new Signal()
   const cursors = new Map(known.map(({ id, seq }) => [id, seq]))
   const dirty = new Set<SessionId>()
-  const unlisten = listen((session) => {
+  const unlisten = listen((session, gone) => {
+    if (gone) {
+      dirty.delete(session)
+      cursors.delete(session)
+      return
+    }
     dirty.add(session)
     signal.raise()
   })
@@ -105,11 +114,18 @@ export const ofAll = Effect.fnUntraced(function* (
         const cursor = cursors.get(session) ?? 0
         // Taken off before the read: what is stored during it puts the session on again.
         dirty.delete(session)
-        const page = yield* store.transcript(session, whatFits(filter, cursor, room))
+        const read = yield* Effect.exit(store.transcript(session, whatFits(filter, cursor, room)))
+        if (Exit.isFailure(read)) {
+          dirty.add(session)
+          signal.raise()
+          // What other sessions gave is not thrown away for it; the next pull fails, if the store still does.
+          if (entries.length > 0) return { entries, missed }
+          return yield* Effect.failCause(read.cause)
+        }
+        const page = read.value
         if (page.trimmed > cursor) missed.push({ session, after: cursor, through: page.trimmed })
         if (page.entries.length >= room) dirty.add(session)
-        if (page.nextAfter === 0) cursors.delete(session)
-        else cursors.set(session, Math.max(cursor, page.nextAfter))
+        cursors.set(session, Math.max(cursor, page.nextAfter))
         for (const entry of page.entries) entries.push(entry)
       }
       if (dirty.size > 0) signal.raise()
