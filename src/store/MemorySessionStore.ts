@@ -17,6 +17,8 @@ export const defaultTranscriptBytes = 16 * 1024 * 1024
 const entryOverhead = 200
 const defaultLimit = 1000
 
+const jsonLength = (value: unknown): number => (value === undefined ? 0 : JSON.stringify(value).length)
+
 const weigh = (entry: TranscriptEntry): number => {
   switch (entry.type) {
     case "output":
@@ -31,7 +33,11 @@ const weigh = (entry: TranscriptEntry): number => {
         entryOverhead + (typeof entry.prompt === "string" ? entry.prompt.length : JSON.stringify(entry.prompt).length)
       )
     case "native":
-      return entryOverhead + JSON.stringify(entry.message).length
+      return entryOverhead + jsonLength(entry.message)
+    case "turn/tool":
+      return entryOverhead + jsonLength(entry.input) + jsonLength(entry.output)
+    case "permission/requested":
+      return entryOverhead + jsonLength(entry.input)
     default:
       return entryOverhead
   }
