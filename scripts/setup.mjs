@@ -14,15 +14,17 @@ if (major < 20) {
   console.error(`creche: setting up wants Node 20 or later; this is ${process.version}`)
   process.exit(1)
 }
-console.error("creche: setting up (npm ci, guard) …")
+console.error("creche: setting up (npm install, guard) …")
 rmSync(stamp, { force: true })
-const install = spawnSync("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], {
+// Not `npm ci`: it refuses a lockfile that lacks the optional packages of other platforms, and not every registry
+// has them all. What the lockfile holds is installed as it says, and with --no-save it stays as it is.
+const install = spawnSync("npm", ["install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"], {
   cwd: root,
   // npm's own output must not meet the program's stdout, which may carry protocol.
   stdio: ["ignore", 2, 2],
 })
 if (install.status !== 0) {
-  console.error("creche: npm ci failed; see above")
+  console.error("creche: npm install failed; see above")
   process.exit(1)
 }
 const guard = buildGuard()
