@@ -584,7 +584,7 @@ static void serve_request(char *body, uint32_t bytes, void *buffer, size_t buffe
     return;
   }
   /* The guard. The pointer arrays get their own mapping, given back together with the request. */
-  size_t scratch = (argc + envc + 2) * sizeof(char *) + bytes + 2;
+  size_t scratch = (argc + envc + 2) * sizeof(char *) + bytes + PATH_MAX;
   char *memory = mmap(NULL, scratch, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
   if (memory == MAP_FAILED) {
     emit(r.id, EVENT_FAILED, ENOMEM, STEP_FORK);
@@ -592,6 +592,7 @@ static void serve_request(char *body, uint32_t bytes, void *buffer, size_t buffe
   }
   r.argv = (char **)memory;
   r.envp = r.argv + argc + 1;
+  /* Longer than any PATH entry and the name together: both are part of the request, or the built-in PATH. */
   r.candidate = (char *)(r.envp + envc + 1);
   char *at = body + HEAD_BYTES, *end = body + bytes;
   r.cwd = at;

@@ -36,10 +36,11 @@ class Held {
   private bytes: Buffer = Buffer.alloc(0)
   length = 0
 
-  append(chunk: Buffer): void {
+  /** `usual`: what is never exceeded by much; doubling stops there. */
+  append(chunk: Buffer, usual: number): void {
     const wanted = this.length + chunk.length
     if (wanted > this.bytes.length) {
-      const grown = Buffer.allocUnsafeSlow(Math.max(wanted, Math.min(this.bytes.length * 2, wanted + 32 * 1024 * 1024)))
+      const grown = Buffer.allocUnsafeSlow(Math.max(wanted, Math.min(this.bytes.length * 2, usual)))
       this.bytes.copy(grown, 0, 0, this.length)
       this.bytes = grown
     }
@@ -87,7 +88,7 @@ class LineFraming implements Framing {
     }
     let whole = rest.subarray(0, last)
     if (this.held !== undefined && this.held.length > 0) {
-      this.held.append(whole)
+      this.held.append(whole, this.options.maxBytes)
       whole = this.held.view()
     }
     const frames = whole.length <= this.options.maxBytes ? splitLines(whole) : this.splitWithin(whole)
@@ -117,7 +118,7 @@ class LineFraming implements Framing {
       return
     }
     this.held ??= new Held()
-    this.held.append(rest)
+    this.held.append(rest, this.options.maxBytes)
   }
 
   /** Some line of the block may be over the limit: looked at one by one. */
@@ -204,7 +205,7 @@ class ContentLengthFraming implements Framing {
   private header(rest: Buffer, frames: Array<string>): Buffer {
     const before = this.held.length
     const room = maxHeaderBytes - before
-    this.held.append(rest.length > room ? rest.subarray(0, room) : rest)
+    this.held.append(rest.length > room ? rest.subarray(0, room) : rest, maxHeaderBytes)
     const bytes = this.held.view()
     const end = endOfHeader(bytes, before)
     if (end === undefined) {
@@ -262,7 +263,7 @@ class ContentLengthFraming implements Framing {
     } else if (whole && this.held.length === 0) {
       frames.push(part.toString("utf8"))
     } else {
-      this.held.append(part)
+      this.held.append(part, taken + this.body + this.held.length)
       if (whole) {
         frames.push(this.held.view().toString("utf8"))
         this.held.clear()

@@ -6,6 +6,7 @@ import { closeSync, constants, openSync, writeSync } from "node:fs"
 import type { Socket } from "node:net"
 import { constants as os } from "node:os"
 import type { SpawnErrno, SpawnFailed } from "../domain/Errors.ts"
+import type { Containment } from "../domain/Session.ts"
 import type { Signal } from "../domain/SessionSpec.ts"
 import type { Command } from "./Command.ts"
 import { encodeCommand, type GuardCommand, type GuardEvent } from "./GuardProtocol.ts"
@@ -16,6 +17,8 @@ import type { SubprocessHandlers } from "./Subprocess.ts"
 /** What a subprocess needs of the server that made it. */
 export interface GuardHost {
   readonly directory: string
+  /** Without a subreaper a guard holds the process group and no more. */
+  readonly containment: Containment
   /** The spawn came to its end, one way or the other: its token is void. */
   readonly settled: (subprocess: GuardSubprocess) => void
   /** Pid and start time are known: the process can be told from every other. */
@@ -51,7 +54,9 @@ interface Request {
 }
 
 export class GuardSubprocess extends PipedSubprocess {
-  readonly containment = "guard"
+  get containment(): Containment {
+    return this.host.containment
+  }
   id = 0
   guardPid = 0
   /** Field 22 of the leader's stat; 0 until it is known, and where there is none. */
@@ -207,6 +212,8 @@ export class GuardSubprocess extends PipedSubprocess {
   }
 
   killGroup(): void {
+    // 0 would mean the runtime's own group.
+    if (this.pid === 0) return
     for (const target of [-this.pid, this.pid]) {
       try {
         process.kill(target, "SIGKILL")
@@ -226,7 +233,7 @@ export class GuardSubprocess extends PipedSubprocess {
 
   protected override abandon(): ReadonlyArray<number> {
     // Only an unreaped or live leader keeps its pid; once its exit is known the number may be somebody else's.
-    if (this.exited) return []
+    if (this.pid === 0 || this.exited) return []
     this.killGroup()
     return [this.pid]
   }

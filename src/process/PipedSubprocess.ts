@@ -144,10 +144,8 @@ export abstract class PipedSubprocess implements Subprocess {
     if (early === undefined) return
     this.early = undefined
     for (const event of early) event()
-    if (this.earlySize > earlyBytes) {
-      if (!this.paused) this.stdout?.resume()
-      this.stderr?.resume()
-    }
+    if (!this.paused) this.stdout?.resume()
+    this.stderr?.resume()
   }
 
   receive(name: StreamName, chunk: Buffer): void {

@@ -10,6 +10,7 @@ import { createServer, type Server, type Socket } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { SpawnFailed } from "../domain/Errors.ts"
+import type { Containment } from "../domain/Session.ts"
 import type { Command } from "./Command.ts"
 import { encodeRequest, GuardEventDecoder, protocolVersion, tokenBytes, type GuardEvent } from "./GuardProtocol.ts"
 import { GuardSubprocess, type GuardHost, type Settle } from "./GuardSubprocess.ts"
@@ -65,6 +66,7 @@ type NewSocket = Socket & { [awaiting]?: SpawnServer; opening?: Buffer }
 
 export class SpawnServer implements GuardHost {
   readonly directory: string
+  containment: Containment = "group"
   private readonly options: SpawnServerOptions
   private readonly listener: Server
   private generation: Generation | undefined
@@ -363,7 +365,10 @@ export class SpawnServer implements GuardHost {
   }
 
   private dispatch(generation: Generation, event: GuardEvent): void {
-    if (event.type === "hello") return this.hello?.(event)
+    if (event.type === "hello") {
+      this.containment = event.subreaper ? "guard" : "group"
+      return this.hello?.(event)
+    }
     const subprocess = this.processes.get(event.id)
     if (subprocess !== undefined && subprocess.generation === generation.number) return subprocess.on(event)
     // The late child of a request that was repeated meanwhile: end it.

@@ -27,7 +27,9 @@ export interface SpawnerOptions {
 const refused = (command: string, detail: string): SpawnFailed =>
   new SpawnFailed({ command, field: "containment", errno: "ELEVEL", detail })
 
+/** `whole`: a server that holds no more than process groups will not do. */
 const startGuard = (
+  whole: boolean,
   directory: string,
   ledger: ProcessLedger,
   reportDefect: ReportDefect,
@@ -36,10 +38,17 @@ const startGuard = (
     const binary = findGuardBinary()
     if (!binary.found) return Effect.fail(binary.detail)
     return Effect.tryPromise({
-      try: () => SpawnServer.start({ binary: binary.path, directory, ledger, reportDefect }),
-      catch: (error) => `the guard ${binary.path} does not work: ${(error as Error).message}`,
+      try: async () => {
+        const server = await SpawnServer.start({ binary: binary.path, directory, ledger, reportDefect })
+        if (server.containment === "guard" || !whole) return server
+        await server.close()
+        throw new Error(noSubreaper)
+      },
+      catch: (error) => `the guard ${binary.path} does not do it: ${(error as Error).message}`,
     })
   })
+
+const noSubreaper = "the process group, also when the runtime is killed; this system lets no guard adopt daemons"
 
 /** Undefined: this level holds here, so the command may start. */
 const refuse = (command: Command, guard: boolean, why: string): SpawnFailed | undefined => {
@@ -77,8 +86,14 @@ export const layerSpawner = (options: SpawnerOptions): Layer.Layer<Spawner, Spaw
         level === "group"
           ? { server: undefined, detail: "the configuration asks for process groups" }
           : yield* Effect.acquireRelease(
-              startGuard(options.directory, ledger, reportDefect).pipe(
-                Effect.map((server) => ({ server, detail: "the whole tree, also setsid and daemons" })),
+              startGuard(level === "guard", options.directory, ledger, reportDefect).pipe(
+                Effect.map((server) => ({
+                  server,
+                  detail:
+                    server.containment === "guard"
+                      ? "the whole tree, also setsid and daemons, also when the runtime is killed"
+                      : noSubreaper,
+                })),
                 Effect.catch((detail) =>
                   level === "guard"
                     ? Effect.fail(refused("guard", `the level "guard" does not hold here: ${detail}`))
@@ -100,9 +115,9 @@ export const layerSpawner = (options: SpawnerOptions): Layer.Layer<Spawner, Spaw
           : scopedSpawn((command, handlers, settle) => server.spawn(command, handlers, settle))
 
       return Spawner.of({
-        containment: { level: server === undefined ? "group" : "guard", detail: guard.detail },
+        containment: { level: server?.containment ?? "group", detail: guard.detail },
         spawn: (command: Command, handlers: SubprocessHandlers) => {
-          const refusal = refuse(command, server !== undefined, guard.detail)
+          const refusal = refuse(command, server?.containment === "guard", guard.detail)
           if (refusal !== undefined) return Effect.fail(refusal)
           return command.containment === "group" ? spawnInGroup(command, handlers) : spawnUnderGuard(command, handlers)
         },

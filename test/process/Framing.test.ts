@@ -1,6 +1,11 @@
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import { describe, expect, it } from "vitest"
-import fc from "fast-check"
+import * as fc from "fast-check"
 import { makeFraming, type DroppedFrame, type FramingName } from "../../src/process/Framing.ts"
+
+setFlagsFromString("--expose-gc")
+const collectGarbage = runInNewContext("gc") as () => void
 
 const open = (name: FramingName, maxBytes = 1024 * 1024) => {
   const dropped: Array<DroppedFrame> = []
@@ -84,37 +89,39 @@ describe("lines", () => {
     )
   })
 
-  it("a 200 MB line in 64 KB reads is skipped with bounded memory, and in time that grows with its length only", () => {
-    const { push, dropped } = open("lines", 16 * 1024 * 1024)
+  it("a 200 MB line in 64 KB reads is skipped, and memory is bounded by the limit all the while", () => {
+    const limit = 16 * 1024 * 1024
+    const dropped: Array<DroppedFrame> = []
+    const framing = makeFraming("lines", { maxBytes: limit, onDropped: (frame) => dropped.push(frame) })
     const chunk = Buffer.alloc(65_536, "a")
-    const before = process.memoryUsage()
-    const time = (chunks: number) => {
-      const since = performance.now()
-      for (let i = 0; i < chunks; i++) push(chunk)
-      push("\n")
-      return performance.now() - since
+    collectGarbage()
+    const before = process.memoryUsage().arrayBuffers
+    for (let i = 1; i <= 3200; i++) {
+      expect(framing.push(chunk)).toEqual([])
+      if (i % 100 > 0) continue
+      collectGarbage()
+      expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(limit + 1024 * 1024)
     }
-    time(3200)
-    const after = process.memoryUsage()
-    expect(after.rss - before.rss).toBeLessThan(100 * 1024 * 1024)
+    expect(framing.push(Buffer.from("\nnext\n"))).toEqual(["next"])
     expect(dropped).toMatchObject([{ reason: "tooLong", bytes: 3200 * 65_536 }])
-    expect(push("next\n")).toEqual(["next"])
+    collectGarbage()
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(1024 * 1024)
   })
 
-  it("a line under a large limit costs time in proportion, not squared", () => {
-    const { push } = open("lines", 512 * 1024 * 1024)
-    const chunk = Buffer.alloc(65_536, "a")
+  it("a line costs time in proportion to its length, not squared", () => {
+    const framing = makeFraming("lines", { maxBytes: 512 * 1024 * 1024, onDropped: () => {} })
+    const chunk = Buffer.alloc(4096, "a")
+    const end = Buffer.from("\n")
     const time = (chunks: number) => {
       const since = performance.now()
-      for (let i = 0; i < chunks; i++) push(chunk)
-      expect(push("\n")[0]?.length).toBe(chunks * 65_536)
+      for (let i = 0; i < chunks; i++) framing.push(chunk)
+      expect(framing.push(end)[0]?.length).toBe(chunks * 4096)
       return performance.now() - since
     }
-    time(100)
-    const small = Math.min(time(200), time(200), time(200))
-    const large = Math.min(time(1600), time(1600))
-    // Squared growth would be 64; leave room for a busy machine.
-    expect(large / small).toBeLessThan(40)
+    const best = (chunks: number) => Math.min(...Array.from({ length: 7 }, () => time(chunks)))
+    best(250)
+    // Sixteen times as long: squared growth would cost 256 times as much.
+    expect(best(4000) / best(250)).toBeLessThan(100)
   })
 
   it("a long line that arrives byte by byte is bounded by its own size", () => {

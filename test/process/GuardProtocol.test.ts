@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import fc from "fast-check"
+import * as fc from "fast-check"
 import { encodeCommand, encodeRequest, GuardEventDecoder, tokenBytes } from "../../src/process/GuardProtocol.ts"
 
 const event = (id: number, type: number, a: number, b = 0): Buffer => {
