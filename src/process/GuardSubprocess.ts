@@ -53,6 +53,32 @@ interface Request {
   readonly attempts: number
 }
 
+const deliver = (path: string, command: GuardCommand): void => {
+  // Never waits: with no guard at the other end opening fails with ENXIO.
+  const fd = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK)
+  try {
+    writeSync(fd, encodeCommand(command))
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** Where no guard is left to read it, nothing happens: it is ending the tree, or its death is found out elsewhere. */
+export const sendToGuard = (host: GuardHost, id: number, command: GuardCommand): void => {
+  const path = `${host.directory}/${id}`
+  try {
+    deliver(path, command)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code !== "EMFILE" && code !== "ENFILE") return
+    try {
+      host.spareDescriptor(() => deliver(path, command))
+    } catch {
+      // As above.
+    }
+  }
+}
+
 export class GuardSubprocess extends PipedSubprocess {
   get containment(): Containment {
     return this.host.containment
@@ -167,38 +193,24 @@ export class GuardSubprocess extends PipedSubprocess {
   override discard(): void {
     if (this.muted) return
     this.mute()
-    if (this.closedEarly) {
-      this.settle(undefined)
-      this.treeEmpty([])
-    } else if (this.pid !== 0) this.send({ type: "kill" })
+    if (this.closedEarly || this.generation === 0) this.neverHeardOfAgain()
+    else if (this.pid !== 0) this.send({ type: "kill" })
   }
 
-  /** False: there is no guard that reads it. */
-  send(command: GuardCommand): boolean {
-    try {
-      this.deliverToGuard(command)
-      return true
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException
-      // ENOENT: the guard is ending the tree already, which is what any command would come to.
-      if (code !== "EMFILE" && code !== "ENFILE") return false
-    }
-    try {
-      this.host.spareDescriptor(() => this.deliverToGuard(command))
-      return true
-    } catch {
-      return false
-    }
+  /** Interrupted, or failed: it must not be started (again). */
+  get unwanted(): boolean {
+    return this.muted
   }
 
-  private deliverToGuard(command: GuardCommand): void {
-    // Never waits: with no guard at the other end opening fails with ENXIO.
-    const fd = openSync(`${this.host.directory}/${this.id}`, constants.O_WRONLY | constants.O_NONBLOCK)
-    try {
-      writeSync(fd, encodeCommand(command))
-    } finally {
-      closeSync(fd)
-    }
+  /** No event will follow: whoever waits is answered. */
+  neverHeardOfAgain(): void {
+    this.mute()
+    this.settle(undefined)
+    this.treeEmpty([])
+  }
+
+  private send(command: GuardCommand): void {
+    sendToGuard(this.host, this.id, command)
   }
 
   /** Whether the guard was killed: its fifo is there and nobody reads it. A guard that ends removes its fifo first. */

@@ -1,26 +1,25 @@
 /**
- * The runtime's side of the spawn server: starts `native/guard.c`'s binary once, sends it requests in batches,
- * accepts the connect-backs, hands out the events, and starts a new server when one dies. Sessions that a dead
- * server started live on: their guards do not need it. Policy about sessions is not made here.
+ * The runtime's side of the spawn server: sends requests in batches, matches connect-backs and events to their
+ * subprocesses, and keeps a server running: when one dies the next is started, and what had not been heard of is asked
+ * again. Sessions of a dead server live on. Policy about sessions is not made here. `SpawnerLayer` owns one.
  */
-import { spawn, type ChildProcess } from "node:child_process"
 import { randomBytes } from "node:crypto"
-import { chmodSync, closeSync, mkdirSync, mkdtempSync, openSync, rmSync } from "node:fs"
-import { createServer, type Server, type Socket } from "node:net"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { rmSync } from "node:fs"
+import { createServer, type Server } from "node:net"
 import { SpawnFailed } from "../domain/Errors.ts"
 import type { Containment } from "../domain/Session.ts"
 import type { Command } from "./Command.ts"
-import { encodeRequest, GuardEventDecoder, protocolVersion, tokenBytes, type GuardEvent } from "./GuardProtocol.ts"
-import { GuardSubprocess, type GuardHost, type Settle } from "./GuardSubprocess.ts"
+import { acceptConnectBacks } from "./ConnectBack.ts"
+import { encodeRequest, protocolVersion, tokenBytes, type GuardEvent } from "./GuardProtocol.ts"
+import { GuardSubprocess, sendToGuard, type GuardHost, type Settle } from "./GuardSubprocess.ts"
+import type { ReportDefect } from "./PipedSubprocess.ts"
 import type { ProcessLedger } from "./ProcessLedger.ts"
-import type { ReportDefect, StreamName } from "./PipedSubprocess.ts"
+import { ServerGeneration } from "./ServerGeneration.ts"
+import { makeSocketDirectory } from "./SocketDirectory.ts"
+import { SpareDescriptor } from "./SpareDescriptor.ts"
 import { preflight } from "./SpawnDiagnosis.ts"
 import type { SubprocessHandlers } from "./Subprocess.ts"
 
-/** A spawn that is not settled after this long, in ms, means that the server hangs: it is replaced. */
-const spawnTimeoutMs = 10_000
 /** How long after a server's death its last forks may still report themselves, in ms, before their requests are repeated. */
 const evidenceMs = 150
 /** A stream that is still missing so long after its spawn, in ms, was refused for want of descriptors. */
@@ -29,19 +28,9 @@ const refusedMs = 250
 const lookAfterMs = 1_000
 /** More than this many servers within `lookAfterMs`: wait before the next. */
 const mostStarts = 5
-/** sun_path is 104 bytes on macOS and the BSDs, 108 on Linux, with its NUL. */
-const longestSocketPath = 103
-
-interface Generation {
-  readonly number: number
-  readonly child: ChildProcess
-  readonly channel: Socket
-  readonly liveness: Socket
-  readonly decoder: GuardEventDecoder
-  alive: boolean
-  /** Subprocesses whose guards hold this generation's channel and liveness. */
-  held: number
-}
+/** How long the first server may take to answer, in ms, and the last one to end. */
+const helloMs = 5_000
+const closeMs = 7_000
 
 export interface SpawnServerOptions {
   readonly binary: string
@@ -49,50 +38,38 @@ export interface SpawnServerOptions {
   readonly directory: string
   readonly reportDefect: ReportDefect
   readonly ledger: ProcessLedger
+  /** Default 10000. A spawn that is not settled after this long, in ms, means that the server hangs: it is replaced. */
+  readonly spawnTimeoutMs?: number
 }
-
-const privateDirectory = (directory: string): string => {
-  mkdirSync(directory, { recursive: true, mode: 0o700 })
-  const wanted = join(directory, "spawn-XXXXXX", "s")
-  const made = mkdtempSync(
-    Buffer.byteLength(wanted) <= longestSocketPath ? join(directory, "spawn-") : join(tmpdir(), "creche-"),
-  )
-  chmodSync(made, 0o700)
-  return made
-}
-
-const awaiting = Symbol("creche/awaitingToken")
-type NewSocket = Socket & { [awaiting]?: SpawnServer; opening?: Buffer }
 
 export class SpawnServer implements GuardHost {
   readonly directory: string
   containment: Containment = "group"
   private readonly options: SpawnServerOptions
   private readonly listener: Server
-  private generation: Generation | undefined
+  private generation: ServerGeneration | undefined
   private generations = 0
   private recentStarts: Array<number> = []
   private ids = 0
   private readonly processes = new Map<number, GuardSubprocess>()
   private readonly tokens = new Map<string, GuardSubprocess>()
   private batch: Array<GuardSubprocess> = []
-  private retiring = new Set<Generation>()
+  /** Of dead servers, for as long as their guards live. */
+  private readonly retiring = new Set<ServerGeneration>()
   private timer: NodeJS.Timeout | undefined
   private newcomers: Array<GuardSubprocess> = []
   private suspects: Array<GuardSubprocess> = []
   private refusalTimer: NodeJS.Timeout | undefined
-  /** Given up for the moment in which a command must reach a guard and no other descriptor is left. */
-  private spare: number | undefined
+  private readonly spare = new SpareDescriptor()
   private closing = false
   private hello: ((event: Extract<GuardEvent, { type: "hello" }> | Error) => void) | undefined
 
   private constructor(options: SpawnServerOptions) {
     this.options = options
-    this.directory = privateDirectory(options.directory)
+    this.directory = makeSocketDirectory(options.directory)
     this.listener = createServer()
-    this.listener.on("connection", (socket) => this.accept(socket))
+    acceptConnectBacks(this.listener, (token) => this.tokens.get(token))
     this.listener.on("error", () => {})
-    this.holdSpare()
   }
 
   /** Rejects where the server cannot be started or speaks another protocol. */
@@ -107,13 +84,13 @@ export class SpawnServer implements GuardHost {
         })
       })
       await new Promise<void>((resolve, reject) => {
-        const timer = setTimeout(() => reject(new Error("the guard did not answer within 5000 ms")), 5_000)
+        const timer = setTimeout(() => reject(new Error(`it did not answer within ${helloMs} ms`)), helloMs)
         server.hello = (event) => {
           clearTimeout(timer)
           server.hello = undefined
           if (event instanceof Error) reject(event)
           else if (event.protocol !== protocolVersion) {
-            reject(new Error(`the guard speaks protocol ${event.protocol}, not ${protocolVersion}: build it anew`))
+            reject(new Error(`it speaks protocol ${event.protocol}, not ${protocolVersion}: build it anew`))
           } else resolve()
         }
         server.startGeneration()
@@ -143,36 +120,28 @@ export class SpawnServer implements GuardHost {
     return pids
   }
 
-  /** Of the server now serving; undefined while there is none. For health and tests. */
-  get pid(): number | undefined {
-    return this.generation?.child.pid
-  }
-
   /** Ends what still runs, then the server. Resolves when the server is gone. */
   async close(): Promise<void> {
     this.closing = true
     clearTimeout(this.timer)
     clearTimeout(this.refusalTimer)
-    for (const subprocess of this.processes.values()) subprocess.discard()
-    const server = this.generation
-    const exited =
-      server === undefined || !server.alive
-        ? Promise.resolve()
-        : new Promise<void>((resolve) => {
-            // Its guards may wait for a process that cannot be killed; they go on without it.
-            const timer = setTimeout(() => server.child.kill("SIGKILL"), 7_000)
-            server.child.once("exit", () => {
-              clearTimeout(timer)
-              resolve()
-            })
-          })
-    // End of file on the liveness is what a guard never outlives.
-    for (const generation of [...this.retiring, ...(server === undefined ? [] : [server])])
-      generation.liveness.destroy()
-    await exited
-    for (const generation of [...this.retiring, ...(server === undefined ? [] : [server])]) generation.channel.destroy()
+    for (const subprocess of Array.from(this.processes.values())) {
+      if (subprocess.starting && !subprocess.unwanted) this.failUnavailable(subprocess, "it is closing")
+      else subprocess.discard()
+    }
+    const generations = [...this.retiring, ...(this.generation === undefined ? [] : [this.generation])]
+    for (const generation of generations) generation.abandonGuards()
+    if (this.generation !== undefined) {
+      // Its guards may wait for a process that cannot be killed; they go on without it.
+      const current = this.generation
+      const timer = setTimeout(() => current.kill(), closeMs)
+      await current.exited
+      clearTimeout(timer)
+    }
+    for (const generation of generations) generation.close()
+    for (const subprocess of Array.from(this.processes.values())) subprocess.neverHeardOfAgain()
     await new Promise<void>((resolve) => this.listener.close(() => resolve()))
-    if (this.spare !== undefined) closeSync(this.spare)
+    this.spare.close()
     rmSync(this.directory, { recursive: true, force: true })
   }
 
@@ -202,7 +171,7 @@ export class SpawnServer implements GuardHost {
       command,
       settle,
       token: token.toString("latin1"),
-      deadline: performance.now() + spawnTimeoutMs,
+      deadline: performance.now() + (this.options.spawnTimeoutMs ?? 10_000),
       attempts,
     }
     this.tokens.set(subprocess.request.token, subprocess)
@@ -213,7 +182,7 @@ export class SpawnServer implements GuardHost {
   }
 
   private flush(): void {
-    const batch = this.batch.filter((subprocess) => subprocess.request !== undefined)
+    const batch = this.batch.filter((subprocess) => subprocess.starting)
     this.batch = []
     if (batch.length === 0) return
     if (this.generation === undefined && !this.closing) this.startGeneration()
@@ -234,7 +203,7 @@ export class SpawnServer implements GuardHost {
     }
     // The lines of the whole batch are written before its first process exists.
     ledger.flush()
-    generation.channel.write(encoded.length === 1 ? encoded[0]! : Buffer.concat(encoded))
+    generation.send(encoded)
   }
 
   private unavailable(command: Command, why: string): SpawnFailed {
@@ -251,33 +220,7 @@ export class SpawnServer implements GuardHost {
     if (request !== undefined) subprocess.failWith(this.unavailable(request.command, why))
   }
 
-  // ---- connect-backs ----
-
-  private accept(socket: NewSocket): void {
-    socket[awaiting] = this
-    socket.on("data", onOpening)
-    socket.on("error", onOpeningError)
-  }
-
-  admit(socket: NewSocket, chunk: Buffer): void {
-    const bytes = socket.opening === undefined ? chunk : Buffer.concat([socket.opening, chunk])
-    if (bytes.length < tokenBytes + 1) {
-      socket.opening = bytes
-      return
-    }
-    delete socket.opening
-    delete socket[awaiting]
-    socket.removeListener("data", onOpening)
-    socket.removeListener("error", onOpeningError)
-    const subprocess = this.tokens.get(bytes.toString("latin1", 0, tokenBytes))
-    const name = streamNames[bytes[tokenBytes]! - 48]
-    if (subprocess === undefined || name === undefined) {
-      socket.on("error", onOpeningError)
-      socket.destroy()
-      return
-    }
-    subprocess.connect(name, socket, bytes.length > tokenBytes + 1 ? bytes.subarray(tokenBytes + 1) : undefined)
-  }
+  // ---- refused connect-backs ----
 
   /** Its guard is there but not yet all of its streams. */
   incomplete(subprocess: GuardSubprocess): void {
@@ -302,21 +245,7 @@ export class SpawnServer implements GuardHost {
   }
 
   spareDescriptor<A>(use: () => A): A {
-    if (this.spare !== undefined) closeSync(this.spare)
-    this.spare = undefined
-    try {
-      return use()
-    } finally {
-      this.holdSpare()
-    }
-  }
-
-  private holdSpare(): void {
-    try {
-      this.spare ??= openSync("/dev/null", "r")
-    } catch {
-      // None is left; the next use tries again.
-    }
+    return this.spare.lend(use)
   }
 
   // ---- the server's own life ----
@@ -327,44 +256,18 @@ export class SpawnServer implements GuardHost {
     if (this.recentStarts.length >= mostStarts) return this.lookAfterSoon(lookAfterMs)
     this.recentStarts.push(now)
     this.lookAfterSoon(lookAfterMs)
-    let child: ChildProcess
     try {
-      // Its own session, so that a terminal's Ctrl-C reaches each command through the runtime alone.
-      child = spawn(this.options.binary, ["--serve", this.directory], {
-        detached: true,
-        cwd: "/",
-        env: {},
-        stdio: ["ignore", "ignore", "ignore", "pipe", "pipe"],
+      this.generation = new ServerGeneration(++this.generations, this.options.binary, this.directory, {
+        onEvent: (generation, event) => this.dispatch(generation, event),
+        onExit: (generation, why) => this.serverExited(generation, why),
       })
     } catch (error) {
+      // Node throws some spawn errors (EMFILE among them); the next look tries again.
       this.hello?.(error as Error)
-      return
     }
-    child.on("error", (error) => this.hello?.(error))
-    // Without a pid there may be no stdio either; the error follows, and the next look starts another.
-    if (child.pid === undefined) return this.lookAfterSoon(lookAfterMs)
-    const channel = child.stdio[3] as Socket
-    const liveness = child.stdio[4] as Socket
-    const generation: Generation = {
-      number: ++this.generations,
-      child,
-      channel,
-      liveness,
-      decoder: new GuardEventDecoder(),
-      alive: true,
-      held: 0,
-    }
-    this.generation = generation
-    channel.on("data", (chunk: Buffer) => {
-      for (const event of generation.decoder.push(chunk)) this.dispatch(generation, event)
-    })
-    channel.on("error", () => {})
-    liveness.on("error", () => {})
-    liveness.resume()
-    child.on("exit", (code, signal) => this.serverExited(generation, signal ?? `exit code ${code}`))
   }
 
-  private dispatch(generation: Generation, event: GuardEvent): void {
+  private dispatch(generation: ServerGeneration, event: GuardEvent): void {
     if (event.type === "hello") {
       this.containment = event.subreaper ? "guard" : "group"
       return this.hello?.(event)
@@ -372,28 +275,22 @@ export class SpawnServer implements GuardHost {
     const subprocess = this.processes.get(event.id)
     if (subprocess !== undefined && subprocess.generation === generation.number) return subprocess.on(event)
     // The late child of a request that was repeated meanwhile: end it.
-    if (event.type === "spawned") {
-      const late = new GuardSubprocess(this, ignoreEverything, this.options.reportDefect)
-      late.id = event.id
-      late.send({ type: "kill" })
-    }
+    if (event.type === "spawned") sendToGuard(this, event.id, { type: "kill" })
   }
 
-  private serverExited(generation: Generation, why: string): void {
-    generation.alive = false
-    this.hello?.(new Error(`the guard ended at once: ${why}`))
+  private serverExited(generation: ServerGeneration, why: string): void {
+    if (this.hello !== undefined) return this.hello(new Error(`it ended at once: ${why}`))
     if (this.generation !== generation) return
     this.generation = undefined
     this.retiring.add(generation)
     this.retire(generation)
     if (this.closing) return
     this.startGeneration()
-    this.lookAfterSoon(evidenceMs)
     setTimeout(() => this.repeatUnheard(generation), evidenceMs)
   }
 
   /** Requests that the dead server had not read, as far as anybody can tell. */
-  private repeatUnheard(generation: Generation): void {
+  private repeatUnheard(generation: ServerGeneration): void {
     for (const subprocess of Array.from(this.tokens.values())) {
       const request = subprocess.request
       if (request === undefined || subprocess.generation !== generation.number || subprocess.heardOf) continue
@@ -402,7 +299,9 @@ export class SpawnServer implements GuardHost {
       this.options.ledger.end(subprocess.ledgerEntry)
       this.release(generation.number)
       subprocess.generation = 0
-      if (request.attempts >= 2) this.failUnavailable(subprocess, "it died twice while it was starting this command")
+      if (subprocess.unwanted) subprocess.neverHeardOfAgain()
+      else if (request.attempts >= 2)
+        this.failUnavailable(subprocess, "it died twice while it was starting this command")
       else this.enqueue(subprocess, request.command, request.settle, request.attempts + 1)
     }
   }
@@ -420,11 +319,10 @@ export class SpawnServer implements GuardHost {
     }
   }
 
-  private retire(generation: Generation): void {
+  private retire(generation: ServerGeneration): void {
     if (generation.held > 0) return
     this.retiring.delete(generation)
-    generation.channel.destroy()
-    generation.liveness.destroy()
+    generation.close()
   }
 
   private lookAfterSoon(ms: number): void {
@@ -444,7 +342,7 @@ export class SpawnServer implements GuardHost {
       // A server that does not answer is ended; its running sessions do not need it.
       if (subprocess.generation === 0) this.failUnavailable(subprocess, "it could not be started again")
       else if (subprocess.heardOf) subprocess.fail("connect", "EMFILE")
-      else if (subprocess.generation === this.generation?.number) this.generation.child.kill("SIGKILL")
+      else if (subprocess.generation === this.generation?.number) this.generation.kill()
       else subprocess.fail("connect", "ETIMEDOUT")
     }
     if (this.generation === undefined) this.startGeneration()
@@ -466,19 +364,3 @@ const afterPolls = (rounds: number, then: () => void): void => {
   if (rounds === 0) then()
   else setImmediate(afterPolls, rounds - 1, then)
 }
-
-const streamNames: ReadonlyArray<StreamName> = ["stdin", "stdout", "stderr"]
-
-const ignoreEverything: SubprocessHandlers = {
-  onStdout: () => {},
-  onStderr: () => {},
-  onDrain: () => {},
-  onExit: () => {},
-  onClosed: () => {},
-}
-
-function onOpening(this: NewSocket, chunk: Buffer): void {
-  this[awaiting]?.admit(this, chunk)
-}
-
-function onOpeningError(): void {}

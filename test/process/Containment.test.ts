@@ -63,7 +63,7 @@ describe.skipIf(noTree !== "")(`containment by the guard${noTree && ` (${noTree}
     it("the five-process tree is gone when terminate answers, zombies included", async () => {
       const { subprocess, recorder, close } = await hostile()
       const tree = treePids()
-      expect(pidsWith(token).length).toBe(5)
+      await eventually("five", () => pidsWith(token).length === 5)
       await eventually("zombies", () => childrenOf(subprocess.pid).filter((pid) => stateOf(pid) === "Z").length >= 3)
       await close()
       expect(pidsWith(token)).toEqual([])
@@ -314,7 +314,7 @@ time.sleep(1000)`
       const { child, directory, said, out } = runtime(3, "sh", [fixture("hostile-tree.sh"), join(scratch, "%"), token])
       await eventually("three trees", () => out().split("stdout ready").length > 3)
       await said("spawned")
-      expect(pidsWith(token).filter((pid) => pid !== child.pid).length).toBe(15)
+      await eventually("fifteen", () => pidsWith(token).filter((pid) => pid !== child.pid).length === 15)
       child.kill("SIGKILL")
       await eventually("nothing left", () => pidsWith(token).length === 0, 1_000)
       await eventually("the server is gone", () => pidsWith(directory).length === 0)

@@ -187,7 +187,7 @@ describe.skipIf(noProc !== "")(`the ledger and its sweep${noProc && ` (${noProc}
     await new Promise((resolve) => setTimeout(resolve, 100))
     for (const pid of [server, guard, runtime.pid!]) process.kill(pid, "SIGKILL")
     await eventually("runtime gone", () => runtime.signalCode !== null)
-    expect(pidsWith(token).length).toBe(5)
+    await eventually("five", () => pidsWith(token).length === 5)
 
     const next = await openBench("guard", data)
     // All but the one whose environment was wiped and that left the group: beyond any later finding.
