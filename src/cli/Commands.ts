@@ -213,7 +213,7 @@ export const commands = {
       follow: {
         type: "boolean",
         alias: "f",
-        summary: "go on with what comes, until interrupted or the session is removed",
+        summary: "go on with what comes, until interrupted",
       },
       after: { type: "integer", metavar: "SEQ", summary: "only entries after this seq (default: 0)" },
       type: { type: "string", many: true, metavar: "TYPE", summary: "only entries of this type, e.g. turn/ended" },

@@ -138,6 +138,11 @@ describe("the life of a session", () => {
 })
 
 describe("looking at a runtime", () => {
+  // A cancelled turn before may have cost the session its process.
+  beforeAll(async () => {
+    expect(await creche("ask", "demo", "/echo ready")).toMatchObject({ code: 0 })
+  })
+
   it("lists sessions as a table, as names, as JSON, and only those that match", async () => {
     const [title, ...rows] = (await creche("ps")).stdout.trimEnd().split("\n")
     expect(title).toMatch(/^NAME +STATUS +PID +RESTARTS/)

@@ -54,6 +54,21 @@ describe("serve", () => {
     expect((await home.run(["ask", "demo", "/echo back"])).stdout).toBe("back\n")
   })
 
+  it("ends what followed a transcript, with exit code 1, and answers what was asked", async () => {
+    const serving = await home.serve("--demo")
+    const following = home.spawn(["logs", "-f", "demo"])
+    const asking = home.spawn(["ask", "demo", "/slow 60000 late"])
+    await until("the turn is followed", () => following.stdout().includes("turn/started"))
+    serving.child.kill("SIGTERM")
+    expect(await serving.ended).toMatchObject({ code: 0 })
+    const followed = await following.ended
+    expect(followed.code).toBe(1)
+    expect(followed.stderr).toContain("the runtime closed the connection")
+    const asked = await asking.ended
+    expect(asked).toMatchObject({ code: 1, stdout: "" })
+    expect(asked.stderr).toMatch(/^creche ask: the turn /)
+  })
+
   it("says what is wrong with a data directory that is a file, and with a socket path that is too long", async () => {
     const file = await home.run(["serve", "--data", process.execPath])
     expect(file).toMatchObject({ code: 1, stdout: "" })

@@ -1,7 +1,8 @@
 /** `creche logs`: a session's transcript; with `-f` also what comes, without a gap in between. */
 import type { TranscriptType } from "../../domain/Transcript.ts"
-import type { SessionEvent, WireEntry } from "../../transport/Wire.ts"
+import type { WireEntry } from "../../transport/Wire.ts"
 import { withRuntime } from "../Connection.ts"
+import { CommandFailure } from "../Failure.ts"
 import type { ExitCode } from "../Io.ts"
 import type { Run } from "../Run.ts"
 import { transcriptLine } from "../TranscriptLine.ts"
@@ -19,12 +20,17 @@ export const run: Run<"logs"> = async (call, io) => {
     let after = flags.after ?? 0
     if (flags.follow) {
       const events = await client.subscribe({ session, after, ...types })
-      io.onInterrupt(() => void events.close())
-      for await (const event of events as AsyncIterable<SessionEvent>) {
+      let interrupted = false
+      io.onInterrupt(() => {
+        interrupted = true
+        void events.close()
+      })
+      for await (const event of events) {
         if ("missed" in event) missed(event.missed.through)
         else if (flags.turn === undefined || event.entry.turn === flags.turn) await io.stdout(line(event.entry))
       }
-      return 0
+      if (interrupted) return 0
+      throw new CommandFailure("the runtime closed the connection", { tag: "ConnectionLost" })
     }
     for (let first = true; ; first = false) {
       const turn = flags.turn === undefined ? {} : { turn: flags.turn }
