@@ -8,7 +8,7 @@ const cells = (outcome: Outcome): ReadonlyArray<string> => {
   const { name, title, unit, target } = outcome
   switch (outcome.kind) {
     case "comparison": {
-      const { subject, baseline, ratio, ratios, met } = outcome
+      const { subject, baseline, ratio, cpuRatio, ratios, met } = outcome
       const spread = `${ratios.q1.toFixed(2)}–${ratios.q3.toFixed(2)}`
       const side = (median: number) => `${number(median)} ${unit}`
       return [
@@ -18,6 +18,7 @@ const cells = (outcome: Outcome): ReadonlyArray<string> => {
         side(baseline.median),
         ratio.toFixed(2),
         spread,
+        cpuRatio.toFixed(2),
         `≤ ${target}`,
         met ? "met" : "MISSED",
       ]
@@ -32,18 +33,19 @@ const cells = (outcome: Outcome): ReadonlyArray<string> => {
         beside.join(", "),
         "",
         `${number(value.q1)}–${number(value.q3)}`,
+        "",
         `≤ ${target} ${unit}`,
         met ? "met" : "MISSED",
       ]
     }
     case "skipped":
-      return [name, title, "", "", "", "", "", `skipped: ${outcome.why}`]
+      return [name, title, "", "", "", "", "", "", `skipped: ${outcome.why}`]
     case "failed":
-      return [name, title, "", "", "", "", "", `FAILED: ${outcome.error.split("\n")[0]}`]
+      return [name, title, "", "", "", "", "", "", `FAILED: ${outcome.error.split("\n")[0]}`]
   }
 }
 
-const header = ["NAME", "WHAT", "CRECHE", "BASELINE", "RATIO", "QUARTILES", "TARGET", ""]
+const header = ["NAME", "WHAT", "CRECHE", "BASELINE", "RATIO", "QUARTILES", "CPU", "TARGET", ""]
 
 export const render = (outcomes: ReadonlyArray<Outcome>): string => {
   const rows = [header, ...outcomes.map(cells)]

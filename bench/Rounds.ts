@@ -24,6 +24,11 @@ export type Outcome = Common &
         readonly baseline: Summary
         /** Of the two medians. */
         readonly ratio: number
+        /**
+         * Of the medians of the CPU time that the two side processes themselves used for a whole round, cleaning up
+         * included, children not: steadier than the clock where the machine is busy, but no measure of latency.
+         */
+        readonly cpuRatio: number
         /** Of the ratios of each round to its neighbour. */
         readonly ratios: Summary
         readonly met: boolean
@@ -46,6 +51,7 @@ const compare = async (comparison: Comparison, settings: Settings, home: string)
   const open: Array<SideProcess> = []
   try {
     const sides = { subject: [] as Array<number>, baseline: [] as Array<number> }
+    const cpu = { subject: [] as Array<number>, baseline: [] as Array<number> }
     const names = ["subject", "baseline"] as const
     const processes = new Map<(typeof names)[number], SideProcess>()
     for (const side of names) {
@@ -55,15 +61,19 @@ const compare = async (comparison: Comparison, settings: Settings, home: string)
     }
     for (let round = -settings.warmups; round < settings.rounds; round++) {
       for (const side of round % 2 === 0 ? names : names.toReversed()) {
-        const { value } = await processes.get(side)!.round(settings.count)
-        if (round >= 0) sides[side].push(value)
+        const { value, details } = await processes.get(side)!.round(settings.count)
+        if (round < 0) continue
+        sides[side].push(value)
+        cpu[side].push(details["cpuMs"] ?? Number.NaN)
       }
     }
     const subject = summarise(sides.subject)
     const baseline = summarise(sides.baseline)
     const ratio = subject.median / baseline.median
     const ratios = summarise(sides.subject.map((value, round) => value / sides.baseline[round]!))
-    return { kind: "comparison", name, title, unit, target, subject, baseline, ratio, ratios, met: ratio <= target }
+    const cpuRatio = median(cpu.subject) / median(cpu.baseline)
+    const met = ratio <= target
+    return { kind: "comparison", name, title, unit, target, subject, baseline, ratio, cpuRatio, ratios, met }
   } finally {
     await Promise.all(open.map((side) => side.close()))
   }

@@ -2,6 +2,7 @@
 import { spawn } from "node:child_process"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import { closeTimeoutMs } from "./SideProcess.ts"
 
 export interface ServerProcess {
   readonly socket: string
@@ -27,7 +28,9 @@ const start = (args: ReadonlyArray<string>, socket: string, announcement: string
         socket,
         close: async () => {
           child.kill("SIGTERM")
+          const timer = setTimeout(() => child.kill("SIGKILL"), closeTimeoutMs / 2)
           await exited
+          clearTimeout(timer)
         },
       })
     })

@@ -8,9 +8,9 @@ import { fileURLToPath } from "node:url"
 const entry = fileURLToPath(new URL("./side.ts", import.meta.url))
 
 /** A round that takes longer than this, in ms, has failed. */
-const roundTimeoutMs = 120_000
+const roundTimeoutMs = 40_000
 /** How long a side may take to end what it started, in ms, before it is killed. */
-const closeTimeoutMs = 20_000
+export const closeTimeoutMs = 10_000
 
 export type SideName = "subject" | "baseline" | "limit"
 export type SideRequest = { readonly type: "round"; readonly count: number } | { readonly type: "close" }

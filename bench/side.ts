@@ -3,7 +3,7 @@
  * it started when told to close, and also when the driver is gone. Started by `SideProcess`.
  */
 import type { Measurement, Side } from "./Measurement.ts"
-import type { SideName, SideReply, SideRequest } from "./SideProcess.ts"
+import { closeTimeoutMs, type SideName, type SideReply, type SideRequest } from "./SideProcess.ts"
 import { measurements } from "./scenarios.ts"
 
 const [name, sideName] = process.argv.slice(2) as [string, SideName]
@@ -15,7 +15,7 @@ const ballast = (megabytes: number): ReadonlyArray<unknown> => {
   const held: Array<unknown> = []
   const enough = process.memoryUsage().heapUsed + megabytes * 1024 * 1024
   while (process.memoryUsage().heapUsed < enough) {
-    for (let i = 0; i < 10_000; i++) held.push({ id: held.length, name: `item ${held.length}`, tags: [i], next: null })
+    for (let i = 0; i < 100_000; i++) held.push({ id: held.length, name: `item ${held.length}`, tags: [i], next: null })
     globalThis.gc?.()
   }
   return held
@@ -35,10 +35,13 @@ const failed = (error: unknown): SideReply => ({
 const held = ballast(measurement.kind === "comparison" ? (measurement.ballastMb ?? 0) : 0)
 let side: Side | undefined
 let closing: Promise<void> | undefined
-const close = (): Promise<void> =>
-  (closing ??= Promise.resolve(side?.close())
+const close = (): Promise<void> => {
+  // With the driver gone nobody else would end a side that hangs.
+  setTimeout(() => process.exit(1), closeTimeoutMs + 2000).unref()
+  return (closing ??= Promise.resolve(side?.close())
     .catch((error: unknown) => console.error(error))
     .then(() => process.exit(held.length < 0 ? 1 : 0)))
+}
 
 process.on("disconnect", close)
 process.on("message", async (request: SideRequest) => {
@@ -47,7 +50,12 @@ process.on("message", async (request: SideRequest) => {
     if (measurement.kind === "limit") {
       const { value, ...details } = await measurement.measure(request.count)
       reply({ type: "value", value, details })
-    } else reply({ type: "value", value: await side!.round(request.count), details: {} })
+    } else {
+      const before = process.cpuUsage()
+      const value = await side!.round(request.count)
+      const { user, system } = process.cpuUsage(before)
+      reply({ type: "value", value, details: { cpuMs: (user + system) / 1000 } })
+    }
   } catch (error) {
     reply(failed(error))
   }

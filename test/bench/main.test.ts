@@ -1,0 +1,128 @@
+/** The shape of the benchmarks, with counts so small that they are over at once. No time is judged here. */
+import { execFileSync, spawnSync } from "node:child_process"
+import { existsSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import { describe, expect, it } from "vitest"
+import type { Measurement, Settings } from "../../bench/Measurement.ts"
+import { render } from "../../bench/Report.ts"
+import { run, type Outcome } from "../../bench/Rounds.ts"
+import { measurements } from "../../bench/scenarios.ts"
+import { quantile, summarise } from "../../bench/Statistics.ts"
+import { findGuardBinary } from "../../src/process/GuardBinary.ts"
+
+const main = fileURLToPath(new URL("../../bench/main.ts", import.meta.url))
+const tiny: Settings = { rounds: 2, warmups: 0, count: 2 }
+const hasGuard = findGuardBinary().found
+
+/** Not what this machine cannot measure, nor a build that may be older than the source, or just being made. */
+const isThere = (name: string): boolean =>
+  name === "ps/built"
+    ? false
+    : name === "memory/guard"
+      ? hasGuard
+      : name.startsWith("memory/")
+        ? existsSync("/proc/self/smaps_rollup")
+        : true
+
+const expectPositive = (samples: ReadonlyArray<number>): void => {
+  expect(samples).toHaveLength(tiny.rounds)
+  for (const sample of samples) expect(sample).toBeGreaterThan(0)
+}
+
+describe("each measurement", () => {
+  for (const measurement of measurements) {
+    it.runIf(isThere(measurement.name))(`${measurement.name} gives numbers, and leaves no process behind`, async () => {
+      const outcome = await run(measurement, tiny)
+      if (outcome.kind === "failed") throw new Error(outcome.error)
+      expect(outcome).toMatchObject({ name: measurement.name, target: measurement.target, unit: measurement.unit })
+      switch (outcome.kind) {
+        case "comparison":
+          expectPositive(outcome.subject.samples)
+          expectPositive(outcome.baseline.samples)
+          expect(outcome.ratio).toBe(outcome.subject.median / outcome.baseline.median)
+          expect(outcome.cpuRatio).toBeGreaterThan(0)
+          expect(outcome.met).toBe(outcome.ratio <= outcome.target)
+          break
+        case "limit":
+          // Two sessions are fewer than a page of noise: a number it must be, and that is all.
+          for (const sample of outcome.value.samples) expect(sample).not.toBeNaN()
+          break
+        case "skipped":
+          throw new Error(outcome.why)
+      }
+      expect(childrenOf(process.pid)).toEqual([])
+    })
+  }
+
+  it("is told apart by its name", () => {
+    expect(new Set(measurements.map(({ name }) => name)).size).toBe(measurements.length)
+  })
+})
+
+/** Sides are this process's own children; one that is left would show here. */
+const childrenOf = (pid: number): ReadonlyArray<string> =>
+  process.platform === "linux"
+    ? execFileSync("ps", ["-o", "args=", "--ppid", String(pid)], { encoding: "utf8" })
+        .split("\n")
+        .filter((line) => line.includes("bench/side.ts"))
+    : []
+
+describe("npm run bench", () => {
+  const bench = (...args: ReadonlyArray<string>) => spawnSync(process.execPath, [main, ...args], { encoding: "utf8" })
+
+  it("prints JSON and nothing else on stdout with --json", () => {
+    const { status, stdout } = bench("--json", "--quick", "--only", "ask")
+    expect(status).toBe(0)
+    const report = JSON.parse(stdout) as { readonly outcomes: ReadonlyArray<Outcome>; readonly quick: boolean }
+    expect(report.quick).toBe(true)
+    expect(report.outcomes.map(({ name, kind }) => ({ name, kind }))).toEqual([{ name: "ask", kind: "comparison" }])
+  })
+
+  it("refuses a name that it does not know, and says which there are", () => {
+    const { status, stdout, stderr } = bench("--only", "spawn/slim")
+    expect(status).toBe(2)
+    expect(stdout).toBe("")
+    expect(stderr).toContain("spawn/thin")
+  })
+
+  it("refuses an option that it does not know", () => {
+    expect(bench("--fast").status).toBe(2)
+  })
+})
+
+describe("a measurement that cannot be made", () => {
+  const broken: Outcome = {
+    kind: "failed",
+    name: "x",
+    title: "X",
+    unit: "ms",
+    target: 1,
+    error: "no such thing\n at y",
+  }
+
+  it("is skipped with a sentence where what it measures is not there", async () => {
+    const { target, unit, title } = broken
+    const absent = { ...measurements[0]!, missing: () => "nothing was built" }
+    expect(await run(absent as Measurement, tiny)).toMatchObject({ kind: "skipped", why: "nothing was built" })
+    expect(render([{ kind: "skipped", name: "y", title, unit, target, why: "nothing was built" }])).toContain(
+      "nothing was built",
+    )
+  })
+
+  it("is an outcome of its own, so that the others go on", async () => {
+    const unknown = { ...measurements[0]!, name: "nothing of that name" }
+    expect(await run(unknown, tiny)).toMatchObject({ kind: "failed", name: "nothing of that name" })
+  })
+
+  it("stands in the table with what was wrong", () => {
+    expect(render([broken])).toContain("FAILED: no such thing\n")
+  })
+})
+
+describe("quantiles", () => {
+  it("lie between the samples, whatever their order", () => {
+    expect(summarise([4, 1, 3, 2])).toEqual({ q1: 1.75, median: 2.5, q3: 3.25, samples: [4, 1, 3, 2] })
+    expect(quantile([7], 0.25)).toBe(7)
+    expect(quantile([], 0.5)).toBeNaN()
+  })
+})
