@@ -9,7 +9,7 @@ import { createServer, type Server } from "node:net"
 import { SpawnFailed } from "../domain/Errors.ts"
 import type { Containment } from "../domain/Session.ts"
 import type { Command } from "./Command.ts"
-import { acceptConnectBacks } from "./ConnectBack.ts"
+import { acceptConnectBacks, afterEarlierConnections, type ConnectBackTarget } from "./ConnectBack.ts"
 import { encodeRequest, protocolVersion, tokenBytes, type GuardEvent } from "./GuardProtocol.ts"
 import { GuardSubprocess, sendToGuard, type GuardHost, type Settle } from "./GuardSubprocess.ts"
 import type { ReportDefect } from "./PipedSubprocess.ts"
@@ -22,7 +22,7 @@ import type { SubprocessHandlers } from "./Subprocess.ts"
 
 /** How long after a server's death its last forks may still report themselves, in ms, before their requests are repeated. */
 const evidenceMs = 150
-/** A stream that is still missing so long after its spawn, in ms, was refused for want of descriptors. */
+/** How long a spawn's streams may be missing, in ms, before it is asked whether they were refused. */
 const refusedMs = 250
 /** How often the guards of a dead server are looked after, and failed servers are started again, in ms. */
 const lookAfterMs = 1_000
@@ -58,8 +58,8 @@ export class SpawnServer implements GuardHost {
   private readonly retiring = new Set<ServerGeneration>()
   private timer: NodeJS.Timeout | undefined
   private newcomers: Array<GuardSubprocess> = []
-  private suspects: Array<GuardSubprocess> = []
   private refusalTimer: NodeJS.Timeout | undefined
+  private sentinel: { readonly token: string; readonly target: ConnectBackTarget } | undefined
   private readonly spare = new SpareDescriptor()
   private closing = false
   private hello: ((event: Extract<GuardEvent, { type: "hello" }> | Error) => void) | undefined
@@ -68,7 +68,10 @@ export class SpawnServer implements GuardHost {
     this.options = options
     this.directory = makeSocketDirectory(options.directory)
     this.listener = createServer()
-    acceptConnectBacks(this.listener, (token) => this.tokens.get(token))
+    acceptConnectBacks(
+      this.listener,
+      (token) => this.tokens.get(token) ?? (token === this.sentinel?.token ? this.sentinel.target : undefined),
+    )
     this.listener.on("error", () => {})
   }
 
@@ -225,23 +228,24 @@ export class SpawnServer implements GuardHost {
   /** Its guard is there but not yet all of its streams. */
   incomplete(subprocess: GuardSubprocess): void {
     this.newcomers.push(subprocess)
-    this.refusalTimer ??= setTimeout(() => this.judgeIncomplete(), refusedMs)
+    if (this.sentinel === undefined) this.refusalTimer ??= setTimeout(() => this.judgeIncomplete(), refusedMs)
   }
 
-  /**
-   * With no descriptor left libuv accepts a connection and closes it without a word. The guard had connected
-   * before it told of the spawn, so a stream that is still missing after two looks was lost that way.
-   */
+  /** Their guards had connected before they told of the spawns: what is missing after all earlier connections was refused. */
   private judgeIncomplete(): void {
-    // This may be the first callback after a long block, and the connections not looked at yet: poll first.
-    afterPolls(3, () => {
-      const suspects = this.suspects.filter((subprocess) => subprocess.starting)
-      this.suspects = this.newcomers
-      this.newcomers = []
-      this.refusalTimer =
-        this.suspects.length > 0 && !this.closing ? setTimeout(() => this.judgeIncomplete(), refusedMs) : undefined
-      for (const subprocess of suspects) subprocess.fail("connect", "EMFILE")
-    })
+    const suspects = this.newcomers.filter((subprocess) => subprocess.starting)
+    this.newcomers = []
+    this.refusalTimer = undefined
+    if (suspects.length === 0 || this.closing) return
+    const token = randomBytes(tokenBytes).toString("latin1")
+    this.sentinel = {
+      token,
+      target: afterEarlierConnections(`${this.directory}/s`, token, () => {
+        this.sentinel = undefined
+        for (const subprocess of suspects) if (subprocess.starting) subprocess.fail("connect", "EMFILE")
+        if (this.newcomers.length > 0) this.refusalTimer ??= setTimeout(() => this.judgeIncomplete(), refusedMs)
+      }),
+    }
   }
 
   spareDescriptor<A>(use: () => A): A {
@@ -358,9 +362,4 @@ export class SpawnServer implements GuardHost {
     }
     if (this.retiring.size > 0 || this.tokens.size > 0 || this.generation === undefined) this.lookAfterSoon(lookAfterMs)
   }
-}
-
-const afterPolls = (rounds: number, then: () => void): void => {
-  if (rounds === 0) then()
-  else setImmediate(afterPolls, rounds - 1, then)
 }

@@ -100,11 +100,13 @@ describe("lines", () => {
       expect(framing.push(chunk)).toEqual([])
       if (i % 100 > 0) continue
       collectGarbage()
-      expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(limit + 1024 * 1024)
+      // Growing by doubling leaves at most as much behind as it holds, until the collector comes.
+      expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(2.5 * limit)
     }
     expect(framing.push(Buffer.from("\nnext\n"))).toEqual(["next"])
     expect(dropped).toMatchObject([{ reason: "tooLong", bytes: 3200 * 65_536 }])
-    collectGarbage()
+    const deadline = performance.now() + 10_000
+    while (process.memoryUsage().arrayBuffers - before > 1024 * 1024 && performance.now() < deadline) collectGarbage()
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(1024 * 1024)
   })
 
@@ -112,11 +114,13 @@ describe("lines", () => {
     const framing = makeFraming("lines", { maxBytes: 512 * 1024 * 1024, onDropped: () => {} })
     const chunk = Buffer.alloc(4096, "a")
     const end = Buffer.from("\n")
+    // Processor time: the machine may be busy with others.
     const time = (chunks: number) => {
-      const since = performance.now()
+      const since = process.cpuUsage()
       for (let i = 0; i < chunks; i++) framing.push(chunk)
       expect(framing.push(end)[0]?.length).toBe(chunks * 4096)
-      return performance.now() - since
+      const { user, system } = process.cpuUsage(since)
+      return user + system
     }
     const best = (chunks: number) => Math.min(...Array.from({ length: 7 }, () => time(chunks)))
     best(250)
