@@ -366,8 +366,7 @@ export class SessionModel {
         const { exit, eofAt } = this.state.phase.process
         expect(exit !== null || eofAt !== null, "a process that can answer gets the next turn").toBe(true)
         this.die()
-      }
-      else if (this.tag === "Backoff") this.tick(Math.max(0, nextDeadline(this.state)! - this.now))
+      } else if (this.tag === "Backoff") this.tick(Math.max(0, nextDeadline(this.state)! - this.now))
       else return
     }
     expect.fail(`does not come to rest in ${this.tag}`)

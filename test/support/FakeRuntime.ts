@@ -1,0 +1,94 @@
+/** A whole runtime over fake processes and the memory store, in the test's own time. */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as TestClock from "effect/testing/TestClock"
+import { tmpdir } from "node:os"
+import type { SessionSpecInput } from "../../src/domain/SessionSpec.ts"
+import { SessionStore } from "../../src/domain/SessionStore.ts"
+import type { TranscriptEntry } from "../../src/domain/Transcript.ts"
+import * as MemorySessionStore from "../../src/store/MemorySessionStore.ts"
+import { Runtime } from "../../src/supervisor/Runtime.ts"
+import { defaultOptions, RuntimeConfig } from "../../src/supervisor/RuntimeConfig.ts"
+import * as RuntimeLive from "../../src/supervisor/RuntimeLive.ts"
+import { FakeSpawner, type Script } from "./FakeSpawner.ts"
+import type { Command } from "../../src/process/Command.ts"
+
+export interface World {
+  readonly runtime: Runtime["Service"]
+  readonly spawner: FakeSpawner
+  readonly store: SessionStore["Service"]
+}
+
+/** Jitter off, so that times can be said; no directory, so that nothing is written. */
+export const plain: SessionSpecInput = { command: "fake", cwd: tmpdir(), backoff: { jitter: 0 }, idleTimeoutMs: null }
+
+export const inWorld = <A, E>(
+  script: (spawn: number, command: Command) => Script,
+  use: (world: World) => Effect.Effect<A, E>,
+  options: {
+    readonly restarts?: { readonly burst: number; readonly perSecond: number }
+    readonly dataDirectory?: string
+  } = {},
+): Effect.Effect<A, E> => {
+  const spawner = new FakeSpawner(script)
+  const config = Layer.succeed(RuntimeConfig, {
+    ...defaultOptions,
+    version: "0",
+    marker: "test",
+    dataDirectory: tmpdir(),
+    environment: {},
+    ...options,
+  })
+  const world = RuntimeLive.layer.pipe(
+    Layer.provideMerge(Layer.mergeAll(config, spawner.layer, MemorySessionStore.layer)),
+  )
+  return Effect.gen(function* () {
+    const runtime = yield* Runtime
+    const store = yield* SessionStore
+    // A shutdown takes time, and time passes only when somebody lets it.
+    const answer = yield* Effect.ensuring(use({ runtime, spawner, store }), during(Effect.orDie(runtime.shutdown())))
+    if (spawner.alive().length > 0) throw new Error(`${spawner.alive().length} processes outlived the runtime`)
+    if (spawner.overlaps > 0) throw new Error(`${spawner.overlaps} times a session had two processes`)
+    return answer
+  }).pipe(Effect.provide(world))
+}
+
+/** Lets everything that is due now happen. */
+export const settle: Effect.Effect<void> = TestClock.adjust(0)
+
+/** Lets time pass while an effect runs, a step at a time, until it is done. */
+export const during = <A, E>(effect: Effect.Effect<A, E>, stepMs = 10, atMostMs = 600_000): Effect.Effect<A, E> =>
+  Effect.gen(function* () {
+    const fiber = yield* Effect.forkChild(effect, { startImmediately: true })
+    for (let passed = 0; fiber.pollUnsafe() === undefined && passed <= atMostMs; passed += stepMs) {
+      yield* TestClock.adjust(stepMs)
+    }
+    if (fiber.pollUnsafe() === undefined) throw new Error(`not done after ${atMostMs} ms`)
+    return yield* Fiber.join(fiber)
+  })
+
+/** Passes time until something holds. */
+export const until = (holds: () => boolean, what: string, stepMs = 10, atMostMs = 600_000): Effect.Effect<number> =>
+  Effect.gen(function* () {
+    for (let passed = 0; passed <= atMostMs; passed += stepMs) {
+      if (holds()) return passed
+      yield* TestClock.adjust(stepMs)
+    }
+    throw new Error(`never ${what}`)
+  })
+
+export const words = (entries: ReadonlyArray<TranscriptEntry>): ReadonlyArray<string> =>
+  entries.map((entry) => (entry.type === "status" ? entry.status : entry.type))
+
+/** Time passes as ever, while somebody sets the wall clock by so many milliseconds. */
+export const withWallClock = <A, E>(use: (set: (byMs: number) => void) => Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.gen(function* () {
+    const clock = yield* Clock.Clock
+    let offset = 0
+    const shifted: Clock.Clock = Object.assign(Object.create(clock), {
+      currentTimeMillisUnsafe: () => clock.currentTimeMillisUnsafe() + offset,
+    })
+    return yield* use((byMs) => (offset += byMs)).pipe(Effect.provideService(Clock.Clock, shifted))
+  })
