@@ -31,6 +31,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/select.h>
 #include <sys/socket.h>
@@ -676,6 +677,20 @@ static void close_inherited(void) {
   for (int fd = LIVENESS + 1; fd < top; fd++) close(fd);
 }
 
+/*
+ * A group of its own, so that a terminal's Ctrl-C reaches each command through the runtime alone; no controlling
+ * terminal, so that a command that asks for a password on /dev/tty fails instead of hanging. But the runtime's session:
+ * Linux schedules by session (autogroup), and a command in another one would wait for its turn at every answer on a
+ * busy machine, where a child of the runtime's own would not.
+ */
+static void leave_terminal(void) {
+  setpgid(0, 0);
+  int tty = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
+  if (tty < 0) return;
+  ioctl(tty, TIOCNOTTY);
+  close(tty);
+}
+
 int main(int argc, char **argv) {
   if (argc == 2 && strcmp(argv[1], "--version") == 0) {
     printf("creche guard %s protocol %d\n", VERSION, PROTOCOL);
@@ -696,5 +711,6 @@ int main(int argc, char **argv) {
   close_on_exec(LIVENESS);
   close_inherited();
   own_signals();
+  leave_terminal();
   return serve();
 }

@@ -26,9 +26,7 @@ export class ServerGeneration {
     this.number = number
     const exited = Promise.withResolvers<void>()
     this.exited = exited.promise
-    // Its own session, so that a terminal's Ctrl-C reaches each command through the runtime alone.
     this.child = spawn(binary, ["--serve", directory], {
-      detached: true,
       cwd: "/",
       env: {},
       stdio: ["ignore", "ignore", "ignore", "pipe", "pipe"],

@@ -21,6 +21,7 @@ import {
   type SpawnerBench,
 } from "./SpawnerBench.ts"
 
+const noPython = spawnSync("python3", ["--version"]).status === 0 ? "" : "skipped, there is no python3"
 const long = process.env["CHAOS"] === "long"
 
 /** Deterministic from a printed seed. */
@@ -126,7 +127,6 @@ describe.skipIf(noTree !== "")(`containment by the guard${noTree && ` (${noTree}
   })
 
   it("what SIGKILL does not end is named within seconds, and the end is not waited for", async () => {
-    const python = spawnSync("python3", ["--version"])
     // A traced process whose tracer does not look stays unreaped, as one in state D does.
     const trace = `
 import ctypes, sys, time
@@ -140,7 +140,7 @@ time.sleep(1000)`
       tracer.stdout.once("data", (chunk: Buffer) => resolve(chunk.toString().trim()))
       tracer.once("close", () => resolve("refused"))
     })
-    if (python.status !== 0 || said !== "seized") {
+    if (said !== "seized") {
       console.log("not tested: no python3, or tracing is not allowed here")
     } else {
       await close()
@@ -363,6 +363,33 @@ time.sleep(1000)`
       child.kill("SIGKILL")
       await eventually("nothing left", () => pidsWith(token).length === 0, 1_000)
     })
+
+    it.skipIf(noPython !== "")(
+      `from a terminal: no command has that terminal, and Ctrl-C leaves nothing${noPython && ` (${noPython})`}`,
+      async () => {
+        const script = `(echo x >/dev/tty) 2>/dev/null && echo terminal || echo none; sleep 1000.${token}`
+        const argv = [process.execPath, fixture("runtime.ts"), join(scratch, "data"), "guard", "1", "sh", "-c", script]
+        // A terminal of its own for the runtime; Ctrl-C is typed once a line comes in here.
+        const pty = `
+import os, pty, sys, threading
+pid, fd = pty.fork()
+if pid == 0: os.execv(sys.argv[1], sys.argv[1:])
+threading.Thread(target=lambda: (sys.stdin.readline(), os.write(fd, b"\\x03")), daemon=True).start()
+while True:
+  try: sys.stdout.buffer.raw.write(os.read(fd, 4096))
+  except OSError: break
+os.waitpid(pid, 0)`
+        const terminal = spawn("python3", ["-c", pty, ...argv], { stdio: ["pipe", "pipe", "inherit"] })
+        runtimes.push(terminal)
+        let out = ""
+        terminal.stdout.on("data", (chunk: Buffer) => (out += chunk.toString()))
+        await eventually("running", () => out.includes("stdout") && pidsWith(token).length > 0)
+        expect(out).toContain("stdout none")
+        terminal.stdin.write("\n")
+        await eventually("the runtime is gone", () => terminal.exitCode !== null)
+        await eventually("nothing left", () => pidsWith(token).length === 0, 1_000)
+      },
+    )
 
     it("no descriptor left: EMFILE is named, and the runtime serves on", async () => {
       const { said, out } = runtime(40, "sleep", [`1000.${token}`], ["sh", "-c", 'ulimit -n 90; exec "$@"', "sh"])
