@@ -239,13 +239,16 @@ export const spawnerSuite = (level: "guard" | "group", skipReason: string) => {
       })
 
       // Node's own spawn passes on what the runtime itself inherited; the guard does not.
-      it.skipIf(process.platform !== "linux" || level === "group")("descriptors 0, 1 and 2 and no other are open", async () => {
-        const { recorder, close } = await shell("exec ls /proc/self/fd")
-        await recorder.closed
-        // The fourth is the listing's own.
-        expect(recorder.stdout.trim().split("\n")).toEqual(["0", "1", "2", "3"])
-        await close()
-      })
+      it.skipIf(process.platform !== "linux" || level === "group")(
+        "descriptors 0, 1 and 2 and no other are open",
+        async () => {
+          const { recorder, close } = await shell("exec ls /proc/self/fd")
+          await recorder.closed
+          // The fourth is the listing's own.
+          expect(recorder.stdout.trim().split("\n")).toEqual(["0", "1", "2", "3"])
+          await close()
+        },
+      )
 
       it.skipIf(process.platform !== "linux")("no signal is ignored or blocked, and the group is its own", async () => {
         const { subprocess, recorder, close } = await bench.start("cat", ["/proc/self/status", "/proc/self/stat"])
