@@ -1,0 +1,158 @@
+/**
+ * How records become rows and rows records again. What a row's own columns say is left out of its JSON. Text goes
+ * through JSON everywhere, so that whatever a child prints (lone surrogates, NUL) comes back as it was.
+ */
+import type { SessionId, TurnId } from "../domain/Ids.ts"
+import { isLive, type Session, type SessionStatus } from "../domain/Session.ts"
+import { transcriptTypes, type TranscriptEntry, type TranscriptType } from "../domain/Transcript.ts"
+import type { Turn } from "../domain/Turn.ts"
+
+/** The part of the status that does not change with every turn. */
+export type Standing = "live" | "suspended" | "stopped" | "failed"
+
+export const standings: ReadonlyArray<Standing> = ["live", "suspended", "stopped", "failed"]
+
+export const standingOf = (status: SessionStatus): Standing => (isLive(status) ? "live" : (status as Standing))
+
+/** The changing part of a record, as JSON. */
+export const encodeState = (session: Session): string => {
+  const { pid, incarnation, restarts, turns, containment, agentSessionId, pendingRequests, exit, usage } = session
+  return JSON.stringify({
+    pid,
+    incarnation,
+    restarts,
+    turns,
+    containment,
+    agentSessionId,
+    pendingRequests,
+    exit,
+    usage,
+  })
+}
+
+export const sessionColumns = `s.ordinal, s.id, s.name, s.supervisor, s.status, s.created_at, s.last_active_at,
+  s.expires_at, s.seq, s.state, d.spec, d.deaths`
+
+/** What `sessionColumns` reads. */
+export interface SessionRow {
+  readonly ordinal: number
+  readonly id: string
+  readonly name: string
+  readonly supervisor: string
+  readonly status: string
+  readonly created_at: number
+  readonly last_active_at: number
+  readonly expires_at: number | null
+  readonly seq: number
+  readonly state: string
+  readonly spec: string
+  readonly deaths: string
+}
+
+export const decodeSession = (row: SessionRow): Session => ({
+  ...(JSON.parse(row.state) as Pick<
+    Session,
+    | "pid"
+    | "incarnation"
+    | "restarts"
+    | "turns"
+    | "containment"
+    | "agentSessionId"
+    | "pendingRequests"
+    | "exit"
+    | "usage"
+  >),
+  id: row.id as SessionId,
+  name: row.name,
+  supervisor: row.supervisor,
+  status: row.status as SessionStatus,
+  createdAt: row.created_at,
+  lastActiveAt: row.last_active_at,
+  expiresAt: row.expires_at,
+  seq: row.seq,
+  spec: JSON.parse(row.spec) as Session["spec"],
+  deaths: JSON.parse(row.deaths) as Session["deaths"],
+})
+
+export const encodeTurn = (turn: Turn): string => {
+  const { status, prompt, text, stopReason, usage, error, idempotencyKey, queuedAt, startedAt, endedAt } = turn
+  return JSON.stringify({
+    status,
+    prompt,
+    text,
+    stopReason,
+    usage,
+    error,
+    idempotencyKey,
+    queuedAt,
+    startedAt,
+    endedAt,
+    lastSeq: turn.lastSeq,
+  })
+}
+
+export interface TurnRow {
+  readonly id: string
+  /** The id of its session, not the ordinal. */
+  readonly session: string
+  readonly first_seq: number
+  readonly turn: string
+}
+
+export const decodeTurn = (row: TurnRow): Turn => ({
+  ...(JSON.parse(row.turn) as Omit<Turn, "id" | "session" | "firstSeq">),
+  id: row.id as TurnId,
+  session: row.session as SessionId,
+  firstSeq: row.first_seq,
+})
+
+const bits: ReadonlyMap<TranscriptType, number> = new Map(transcriptTypes.map((type, i) => [type, 1 << i]))
+
+export const typesMask = (types: Iterable<TranscriptType>): number => {
+  let mask = 0
+  for (const type of types) mask |= bits.get(type) ?? 0
+  return mask
+}
+
+/** One row of the transcript: entries that follow one another. */
+export interface Stretch {
+  readonly firstSeq: number
+  readonly lastSeq: number
+  readonly at: number
+  readonly types: number
+  readonly entries: string
+}
+
+/** More entries, or more text, than this in one commit stand in several rows, so that a reader need not take them all. */
+const stretchEntries = 256
+const stretchBytes = 256 * 1024
+
+export const encodeEntries = (entries: ReadonlyArray<TranscriptEntry>): ReadonlyArray<Stretch> => {
+  const stretches: Array<Stretch> = []
+  let first = 0
+  while (first < entries.length) {
+    let json = ""
+    let types = 0
+    let next = first
+    for (; next < entries.length && next - first < stretchEntries && json.length < stretchBytes; next++) {
+      const { session: _, seq: __, ...entry } = entries[next]!
+      types |= bits.get(entry.type) ?? 0
+      json += (json === "" ? "[" : ",") + JSON.stringify(entry)
+    }
+    const last = entries[next - 1]!
+    stretches.push({ firstSeq: entries[first]!.seq, lastSeq: last.seq, at: last.at, types, entries: `${json}]` })
+    first = next
+  }
+  return stretches
+}
+
+export interface TranscriptRow {
+  readonly first_seq: number
+  readonly last_seq: number
+  readonly entries: string
+}
+
+export const decodeEntries = (session: SessionId, row: TranscriptRow): ReadonlyArray<TranscriptEntry> =>
+  (JSON.parse(row.entries) as ReadonlyArray<Omit<TranscriptEntry, "session" | "seq">>).map(
+    (entry, i) => ({ session, seq: row.first_seq + i, ...entry }) as TranscriptEntry,
+  )

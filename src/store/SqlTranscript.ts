@@ -1,0 +1,94 @@
+/**
+ * Reads transcripts. The ring of a session's limits is a boundary here, not a deletion: what lies before it is the
+ * archive, which `all` reads too, as far as retention has left it.
+ */
+import type { SessionId } from "../domain/Ids.ts"
+import type { TranscriptPage, TranscriptQuery } from "../domain/SessionStore.ts"
+import type { TranscriptEntry } from "../domain/Transcript.ts"
+import { decodeEntries, typesMask, type TranscriptRow } from "./SessionRows.ts"
+import type { SqliteClient } from "./SqliteClient.ts"
+
+const defaultLimit = 1000
+
+interface Head {
+  readonly ordinal: number
+  readonly seq: number
+  readonly transcript_entries: number
+  readonly transcript_bytes: number | null
+}
+
+/** The greatest `seq` that is not stored any more. */
+const removedThrough = (client: SqliteClient, { ordinal, seq }: Head): number => {
+  const first = client
+    .prepare("SELECT first_seq FROM transcript WHERE session = ? ORDER BY last_seq LIMIT 1")
+    .get(ordinal)
+  return first === undefined ? seq : (first["first_seq"] as number) - 1
+}
+
+/** The greatest `seq` that is over the session's limits; of a row that crosses the limit of bytes, all is over. */
+export const archivedThrough = (client: SqliteClient, head: Head): number => {
+  const byEntries = Math.max(0, head.seq - head.transcript_entries)
+  if (head.transcript_bytes === null) return byEntries
+  let room = head.transcript_bytes
+  const rows = client
+    .prepare("SELECT last_seq, length(entries) AS size FROM transcript WHERE session = ? ORDER BY last_seq DESC")
+    .iterate(head.ordinal)
+  for (const row of rows) {
+    room -= row["size"] as number
+    const last = row["last_seq"] as number
+    // The newest row stays, however large.
+    if (room < 0 && last !== head.seq) return Math.max(byEntries, last)
+    if (last <= byEntries) break
+  }
+  return byEntries
+}
+
+export const headOf = (client: SqliteClient, session: SessionId): Head | undefined =>
+  client
+    .prepare(
+      `SELECT s.ordinal, s.seq, d.transcript_entries, d.transcript_bytes
+       FROM sessions s JOIN session_details d ON d.session = s.ordinal WHERE s.id = ?`,
+    )
+    .get(session) as Head | undefined
+
+/** Where the entries of a turn lie; an open turn's may go on to the end. */
+const rangeOf = (client: SqliteClient, ordinal: number, turn: string): readonly [number, number] | undefined => {
+  const ended = client
+    .prepare("SELECT first_seq, last_seq FROM ended_turns WHERE id = ? AND session = ?")
+    .get(turn, ordinal)
+  if (ended !== undefined) return [ended["first_seq"] as number, ended["last_seq"] as number]
+  const open = client.prepare("SELECT first_seq FROM open_turns WHERE id = ? AND session = ?").get(turn, ordinal)
+  return open === undefined ? undefined : [open["first_seq"] as number, Number.MAX_SAFE_INTEGER]
+}
+
+export const readTranscript = (client: SqliteClient, session: SessionId, query: TranscriptQuery): TranscriptPage => {
+  const { after = 0, limit = defaultLimit, types, turn, all = false } = query
+  const head = headOf(client, session)
+  if (head === undefined) return { entries: [], nextAfter: after, trimmed: 0 }
+  const removed = removedThrough(client, head)
+  const trimmed = all ? removed : Math.max(removed, archivedThrough(client, head))
+  const from = Math.max(after, trimmed)
+  const end = Math.max(from, head.seq)
+  // A turn that retention has removed may have left entries: then everything is looked through.
+  const [first, last] = (turn === undefined ? undefined : rangeOf(client, head.ordinal, turn)) ?? [0, end]
+  const wanted = types === undefined ? undefined : new Set(types)
+  const entries: Array<TranscriptEntry> = []
+  if (limit <= 0) return { entries, nextAfter: from, trimmed }
+  const rows = client
+    .prepare(
+      `SELECT first_seq, last_seq, entries FROM transcript
+       WHERE session = ? AND last_seq > ? AND first_seq <= ? AND types & ? ORDER BY last_seq`,
+    )
+    .iterate(head.ordinal, Math.max(from, first - 1), last, types === undefined ? -1 : typesMask(types))
+  for (const row of rows) {
+    if ((row["first_seq"] as number) > last) break
+    for (const entry of decodeEntries(session, row as unknown as TranscriptRow)) {
+      if (entry.seq <= from) continue
+      if (wanted !== undefined && !wanted.has(entry.type)) continue
+      if (turn !== undefined && entry.turn !== turn) continue
+      entries.push(entry)
+      if (entries.length >= limit) return { entries, nextAfter: entry.seq, trimmed }
+    }
+  }
+  return { entries, nextAfter: end, trimmed }
+}
