@@ -1,0 +1,277 @@
+import * as Exit from "effect/Exit"
+import { describe, expect, it } from "vitest"
+import type { Decision } from "../../src/actors/SessionEvent.ts"
+import type { SessionSpecInput } from "../../src/domain/SessionSpec.ts"
+import { lines } from "../../src/protocols/Lines.ts"
+import type { Protocol } from "../../src/protocols/Protocol.ts"
+import { cancellable, SessionModel } from "../support/SessionModel.ts"
+
+const again: Decision = { _tag: "Restart", delayMs: 0, attempt: 1 }
+const later: Decision = { _tag: "Restart", delayMs: 100, attempt: 1 }
+
+/** A session in the phase that is named. */
+const inPhase = (phase: string, input: Partial<SessionSpecInput> = {}): SessionModel => {
+  const model = new SessionModel(input)
+  model.wish("start")
+  if (phase === "Spawning") return model
+  model.spawned()
+  switch (phase) {
+    case "Ready":
+      break
+    case "Busy":
+      model.submit()
+      break
+    case "Backoff":
+      model.decisions = [later]
+      model.die()
+      break
+    case "Suspended":
+      model.wish("suspend")
+      model.die("SIGTERM")
+      break
+    case "Stopping":
+      model.wish("stop")
+      break
+    case "Suspending":
+      model.wish("suspend")
+      break
+    case "Restarting":
+      model.wish("restart")
+      break
+    case "Stopped":
+      model.wish("stop")
+      model.die("SIGTERM")
+      break
+    case "Failed":
+      model.decisions = [SessionModel.giveUp]
+      model.die()
+      break
+    case "Gone":
+      model.wish("remove")
+      model.die("SIGTERM")
+      break
+  }
+  return model
+}
+
+describe("each wish in each phase comes to rest in", () => {
+  const table: Readonly<
+    Record<string, Readonly<Record<"stop" | "suspend" | "restart" | "resume" | "remove", string>>>
+  > = {
+    Spawning: { stop: "Gone", suspend: "Suspended", restart: "Ready", resume: "Ready", remove: "Gone" },
+    Ready: { stop: "Stopped", suspend: "Suspended", restart: "Ready", resume: "Ready", remove: "Gone" },
+    Busy: { stop: "Stopped", suspend: "Suspended", restart: "Ready", resume: "Ready", remove: "Gone" },
+    Backoff: { stop: "Stopped", suspend: "Suspended", restart: "Ready", resume: "Ready", remove: "Gone" },
+    Suspended: { stop: "Stopped", suspend: "Suspended", restart: "Ready", resume: "Ready", remove: "Gone" },
+    Stopping: { stop: "Stopped", suspend: "Stopped", restart: "Ready", resume: "Stopped", remove: "Gone" },
+    Suspending: { stop: "Stopped", suspend: "Suspended", restart: "Ready", resume: "Ready", remove: "Gone" },
+    Restarting: { stop: "Stopped", suspend: "Suspended", restart: "Ready", resume: "Ready", remove: "Gone" },
+    Stopped: { stop: "Stopped", suspend: "Stopped", restart: "Ready", resume: "Ready", remove: "Gone" },
+    Failed: { stop: "Failed", suspend: "Failed", restart: "Ready", resume: "Ready", remove: "Gone" },
+    Gone: { stop: "Gone", suspend: "Gone", restart: "Gone", resume: "Gone", remove: "Gone" },
+  }
+  for (const [phase, wishes] of Object.entries(table)) {
+    for (const [wish, end] of Object.entries(wishes) as ReadonlyArray<[keyof typeof wishes, string]>) {
+      it(`${phase} + ${wish} → ${end}`, () => {
+        const model = inPhase(phase)
+        const asked = model.wish(wish)
+        model.rest()
+        expect(model.tag).toBe(end)
+        expect(asked.answers.length).toBe(1)
+        model.finish()
+      })
+    }
+  }
+})
+
+describe("a turn that is handed in", () => {
+  for (const [phase, outcome] of Object.entries({
+    Spawning: "completed",
+    Ready: "completed",
+    Busy: "completed",
+    Backoff: "completed",
+    Suspended: "completed",
+    Suspending: "completed",
+    Restarting: "completed",
+    Stopping: "refused",
+    Stopped: "refused",
+    Failed: "refused",
+    Gone: "refused",
+  })) {
+    it(`in ${phase} is ${outcome}`, () => {
+      const model = inPhase(phase)
+      const known = model.submitted.get(model.submit("q"))!
+      model.rest()
+      expect(known.refused === 1 ? "refused" : known.ended[0]?.status).toBe(outcome)
+    })
+  }
+
+  it("in a suspended session wakes it even where the mailbox is full and refuses", () => {
+    const model = inPhase("Busy", { mailbox: { capacity: 1, overflow: "fail" } })
+    const queued = model.submit("queued")
+    model.wish("suspend")
+    model.die("SIGTERM")
+    expect(model.tag).toBe("Suspended")
+    expect(model.submitted.get(model.submit("refused"))!.refused).toBe(1)
+    model.rest()
+    expect(model.submitted.get(queued)!.ended[0]?.status).toBe("completed")
+  })
+})
+
+describe("a start", () => {
+  it("that fails at first is the answer, and the session is gone", () => {
+    const model = new SessionModel()
+    const asked = model.wish("start")
+    model.spawnFailed()
+    expect(Exit.isFailure(asked.answers[0]!)).toBe(true)
+    expect([model.tag, model.gone]).toEqual(["Gone", 1])
+  })
+
+  it("that was restarted while it was under way is a first start still: its failure leaves no session", () => {
+    const model = new SessionModel()
+    const asked = [model.wish("start"), model.wish("restart")]
+    model.closed()
+    model.spawnFailed()
+    for (const { answers } of asked) expect(Exit.isFailure(answers[0]!)).toBe(true)
+    expect(model.gone).toBe(1)
+  })
+
+  it("that fails under supervision is an abnormal exit, and is tried again", () => {
+    const model = inPhase("Ready")
+    model.decisions = [again, again]
+    model.die()
+    model.spawnFailed()
+    expect([model.tag, model.life]).toEqual(["Starting", "spawning"])
+    model.spawned()
+    expect([model.tag, model.state.restarts]).toEqual(["Ready", 2])
+  })
+
+  it("that is too slow while the spawn is under way ends it, and says that it was not ready", () => {
+    const model = new SessionModel({ readyTimeoutMs: 50 })
+    const asked = model.wish("start")
+    model.tick(50)
+    expect(asked.answers).toEqual([])
+    model.closed()
+    expect(asked.answers[0]).toMatchObject({ _tag: "Failure" })
+    expect(model.gone).toBe(1)
+  })
+})
+
+describe("an end", () => {
+  it("of stdout in a process that lives on is a crash after a grace", () => {
+    const model = inPhase("Busy")
+    model.decisions = [again]
+    model.eof()
+    model.tick(999)
+    expect(model.ending).toBe(false)
+    model.tick(1)
+    expect(model.ending).toBe(true)
+    model.rest()
+    expect([...model.submitted.values()][0]!.ended[0]).toMatchObject({
+      status: "failed",
+      error: { tag: "ProtocolBroken" },
+    })
+    expect(model.tag).toBe("Ready")
+  })
+
+  it("of a process under a turn that was cancelled meanwhile ends that turn as cancelled, and supervision decides", () => {
+    const model = inPhase("Busy", { restart: "temporary" })
+    model.exit(0)
+    const asked = model.cancel(null)
+    expect(asked.answers[0]).toMatchObject({ value: { status: "cancelled" } })
+    model.closed()
+    expect([model.tag, model.spawns]).toEqual(["Stopped", 1])
+  })
+
+  it("that leaves survivors fails the session and starts nothing over them; a remove is refused", () => {
+    for (const wish of ["restart", "stop", "remove"] as const) {
+      const model = inPhase("Ready")
+      const asked = model.wish(wish)
+      model.exit("SIGKILL")
+      model.closed([42])
+      expect([model.tag, model.spawns, model.gone]).toEqual(["Failed", 1, 0])
+      expect(Exit.isSuccess(asked.answers[0]!)).toBe(wish === "stop")
+      expect(model.state.survivors).toEqual([42])
+    }
+  })
+})
+
+describe("cancelling by the protocol's own way", () => {
+  it("keeps the incarnation when the child obeys, and the next turn begins at once", () => {
+    const model = new SessionModel({}, cancellable as Protocol)
+    model.wish("start")
+    model.spawned()
+    model.submit("1")
+    const second = model.submit("2")
+    const asked = model.cancel(null)
+    expect(model.writes.at(-1)).toBe("cancel\n")
+    model.say("cancelled")
+    expect(asked.answers[0]).toMatchObject({ value: { status: "cancelled" } })
+    expect(model.running).toEqual(new Set([second]))
+    expect(model.spawns).toBe(1)
+  })
+
+  it("replaces the incarnation when the child does not settle in time", () => {
+    const model = new SessionModel({}, cancellable as Protocol)
+    model.wish("start")
+    model.spawned()
+    model.submit("1")
+    const asked = [model.cancel(null), model.cancel(null)]
+    model.tick(4_999)
+    expect(asked[0]!.answers).toEqual([])
+    model.tick(1)
+    for (const { answers } of asked) expect(answers[0]).toMatchObject({ value: { status: "cancelled" } })
+    model.rest()
+    expect([model.tag, model.spawns]).toEqual(["Ready", 2])
+  })
+})
+
+describe("what goes wrong inside", () => {
+  it("a line over the limit fails the turn that it may have answered", () => {
+    const model = inPhase("Busy")
+    model.event({ type: "oversize", bytes: 9 })
+    expect([...model.submitted.values()][0]!.ended[0]).toMatchObject({
+      status: "failed",
+      error: { tag: "LimitReached" },
+    })
+    model.rest()
+    expect(model.tag).toBe("Ready")
+  })
+
+  it("late output of a replaced incarnation is recorded as output, and is in no turn", () => {
+    const model = inPhase("Busy")
+    model.cancel(null)
+    model.say("the answer")
+    expect(model.entries.at(-1)).toMatchObject({ type: "output", data: "late the answer" })
+    expect(model.entries.at(-1)!.turn).toBe(undefined)
+  })
+
+  it("a prompt that the protocol refuses ends its turn, and the next goes on", () => {
+    const model = inPhase("Busy")
+    const refused = model.submit("two\nlines")
+    const next = model.submit("one")
+    model.say("answer")
+    expect(model.submitted.get(refused)!.ended[0]).toMatchObject({
+      status: "failed",
+      error: { tag: "PromptHasNewline" },
+    })
+    expect(model.running).toEqual(new Set([next]))
+  })
+
+  it("a protocol that throws is the transition's own throw: the state is as it was", () => {
+    const model = new SessionModel(
+      {},
+      {
+        ...(lines as unknown as Protocol),
+        frames: () => {
+          throw new Error("bug")
+        },
+      },
+    )
+    model.wish("start")
+    model.spawned()
+    const before = model.state
+    expect(() => model.say("x")).toThrow("bug")
+    expect(model.state).toBe(before)
+  })
+})

@@ -1,0 +1,37 @@
+import * as Exit from "effect/Exit"
+import * as Schema from "effect/Schema"
+import { describe, expect, it } from "vitest"
+import { makeIds, turnToken } from "../../src/domain/Ids.ts"
+import { Prompt, promptText } from "../../src/domain/Prompt.ts"
+
+describe("a prompt", () => {
+  it("is a string or content blocks, and as text its blocks come line by line", () => {
+    expect(promptText("hi")).toBe("hi")
+    const blocks: Prompt = [
+      { type: "text", text: "look at" },
+      { type: "file", path: "/tmp/a" },
+      { type: "resource", name: "r", mimeType: "text/plain", data: "d" },
+    ]
+    expect(promptText(blocks)).toBe("look at\n/tmp/a\nd")
+    expect(promptText([])).toBe("")
+  })
+
+  it("is nothing else", () => {
+    const decode = Schema.decodeUnknownExit(Prompt, { onExcessProperty: "error" })
+    for (const good of ["", [], [{ type: "text", text: "" }]]) expect(Exit.isSuccess(decode(good))).toBe(true)
+    for (const bad of [null, 7, {}, [""], [{ type: "image" }], [{ type: "text", text: "a", more: 1 }]]) {
+      expect(Exit.isSuccess(decode(bad))).toBe(false)
+    }
+  })
+})
+
+describe("ids", () => {
+  it("differ within a runtime and between runtimes, and a turn's token holds letters and digits alone", () => {
+    const [one, other] = [makeIds(), makeIds()]
+    const ids = [one, other]
+      .flatMap((source) => Array.from({ length: 100 }, () => [source.session(), source.turn(), source.subscription()]))
+      .flat()
+    expect(new Set(ids).size).toBe(ids.length)
+    expect(turnToken(one.turn())).toMatch(/^[A-Za-z0-9]+$/)
+  })
+})
