@@ -39,6 +39,9 @@ export const start = Effect.fnUntraced(function* <M>(
   const { name } = options
   const monitors = new Monitors()
   let mailbox = Mailbox.empty<Envelope<M>>(options.mailbox)
+  /** Without a bound there is nothing to decide, and the mailbox is a plain array. */
+  const unbounded = options.mailbox.capacity === Infinity
+  let arrived: Array<Envelope<M>> = []
   let wake: (() => void) | undefined
   /** Asks handed to the behaviour and not answered yet. */
   const open = new Set<(error: ActorDown | MailboxFull) => void>()
@@ -46,6 +49,11 @@ export const start = Effect.fnUntraced(function* <M>(
   const nextBatch = Effect.callback<ReadonlyArray<Envelope<M>>>((resume) => {
     const deliver = () => {
       wake = undefined
+      if (unbounded) {
+        const batch = arrived
+        arrived = []
+        return resume(Effect.succeed(batch))
+      }
       const { items, waiting } = Mailbox.drain(mailbox)
       mailbox = Mailbox.empty(options.mailbox)
       for (const envelope of waiting) {
@@ -55,7 +63,7 @@ export const start = Effect.fnUntraced(function* <M>(
       }
       resume(Effect.succeed(items))
     }
-    if (Mailbox.isEmpty(mailbox)) wake = deliver
+    if (arrived.length === 0 && Mailbox.isEmpty(mailbox)) wake = deliver
     else deliver()
     return Effect.sync(() => {
       wake = undefined
@@ -98,7 +106,7 @@ export const start = Effect.fnUntraced(function* <M>(
     const { items, waiting } = Mailbox.drain(mailbox)
     mailbox = Mailbox.empty(options.mailbox)
     failOpen(down)
-    for (const envelope of [...items, ...waiting]) {
+    for (const envelope of [...arrived.splice(0), ...items, ...waiting]) {
       envelope.fail?.(new ActorDown({ actor: name, down }))
       envelope.settled?.(false)
     }
@@ -122,6 +130,11 @@ export const start = Effect.fnUntraced(function* <M>(
   /** Undefined: it is in. Otherwise why not, or that it waits (`settled` will tell). */
   const post = (envelope: Envelope<M>): MailboxFull | ActorDown | "waits" | undefined => {
     if (monitors.down !== undefined) return new ActorDown({ actor: name, down: monitors.down })
+    if (unbounded) {
+      arrived.push(envelope)
+      wake?.()
+      return undefined
+    }
     const offered = Mailbox.offer(mailbox, envelope)
     const full = () => new MailboxFull({ session: name, capacity: options.mailbox.capacity })
     if (offered._tag === "Refused") return full()

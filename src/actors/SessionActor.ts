@@ -234,44 +234,42 @@ export class SessionActor {
   }
 
   #take(batch: ReadonlyArray<SessionEvent>): Effect.Effect<Actor.Verdict> {
-    const plan: Plan = { entries: [], turns: [], actions: [] }
     const now = this.#options.now()
     const skewMs = this.#options.wall() - now
     if (Math.abs(skewMs - this.#state.skewMs) > noticedSkewMs) this.#state = { ...this.#state, skewMs }
-    for (const event of batch) this.#step(event, plan, now)
-    if (plan.entries.length === 0 && plan.turns.length === 0) return Effect.sync(() => this.#perform(plan, false))
-    const { store } = this.#options
+    const actions = batch.length === 1 ? this.#step(batch[0]!, now) : batch.flatMap((event) => this.#step(event, now))
+    const entries: Array<TranscriptEntry> = []
+    const turns: Array<Turn> = []
+    for (const action of actions) {
+      if (action.type === "append") entries.push(action.entry)
+      else if (action.type === "save") {
+        // What a turn was for a moment within the batch, nobody has seen.
+        if (turns.at(-1)?.id === action.turn.id) turns[turns.length - 1] = action.turn
+        else turns.push(action.turn)
+      }
+    }
+    if (entries.length === 0 && turns.length === 0) return Effect.sync(() => this.#perform(actions, false))
     // Nothing is acknowledged that is not stored: a session whose store does not answer holds still.
-    return Effect.map(
-      untilAnswered(store.commit({ session: this.snapshot(), entries: plan.entries, turns: plan.turns })),
-      () => this.#perform(plan, true),
+    return Effect.map(untilAnswered(this.#options.store.commit({ session: this.snapshot(), entries, turns })), () =>
+      this.#perform(actions, true),
     )
   }
 
-  #step(event: SessionEvent, plan: Plan, now: number): void {
+  /** Takes the next state over and asks the supervisor where the step wants its word; the rest is for `#perform`. */
+  #step(event: SessionEvent, now: number): ReadonlyArray<SessionAction> {
     if (this.#options.draining() && (event.type === "start" || event.type === "resume" || event.type === "restart")) {
-      return event.reply(Exit.fail(new Draining({ detail: "the runtime is shutting down; it starts nothing more" })))
+      event.reply(Exit.fail(new Draining({ detail: "the runtime is shutting down; it starts nothing more" })))
+      return []
     }
     const [state, actions] = this.#decide(event, now)
     this.#state = state
     for (const action of actions) {
-      switch (action.type) {
-        case "append":
-          plan.entries.push(action.entry)
-          break
-        case "save":
-          plan.turns.push(action.turn)
-          break
-        case "forgive":
-          this.#options.forgive()
-          break
-        case "supervise":
-          this.#step({ type: "decision", decision: this.#options.supervise(action.report) }, plan, now)
-          break
-        default:
-          plan.actions.push(action)
+      if (action.type === "forgive") this.#options.forgive()
+      else if (action.type === "supervise") {
+        return [...actions, ...this.#step({ type: "decision", decision: this.#options.supervise(action.report) }, now)]
       }
     }
+    return actions
   }
 
   /** A step that throws has changed nothing: its asker hears of the bug, and what else the batch holds is not lost. */
@@ -289,10 +287,11 @@ export class SessionActor {
     }
   }
 
-  #perform(plan: Plan, committed: boolean): Actor.Verdict {
+  #perform(actions: ReadonlyArray<SessionAction>, committed: boolean): Actor.Verdict {
     let input = ""
     let verdict: Actor.Verdict = "continue"
-    for (const action of plan.actions) {
+    for (const action of actions) {
+      if (action.type === "append" || action.type === "save") continue
       if (action.type === "write" && typeof action.data === "string") {
         // One write for all that a batch has to say.
         input += action.data
@@ -416,12 +415,6 @@ export class SessionActor {
       ),
     )
   }
-}
-
-interface Plan {
-  readonly entries: Array<TranscriptEntry>
-  readonly turns: Array<Turn>
-  readonly actions: Array<SessionAction>
 }
 
 /** setTimeout holds 31 bits; a longer one would fire at once. */

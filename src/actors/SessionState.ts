@@ -10,6 +10,7 @@ import type { SessionSpec } from "../domain/SessionSpec.ts"
 import type { Turn, TerminalTurnStatus, Usage } from "../domain/Turn.ts"
 import type { Protocol } from "../protocols/Protocol.ts"
 import type { ReplyTo } from "./ActorRef.ts"
+import { guarded } from "./GuardedProtocol.ts"
 import * as Mailbox from "./Mailbox.ts"
 
 export type SessionReply = ReplyTo<Session, RuntimeError>
@@ -147,7 +148,7 @@ export const initialState = (
 ): SessionState => ({
   id,
   spec,
-  protocol,
+  protocol: guarded(protocol),
   skewMs,
   createdAt: now + skewMs,
   expiresAt: spec.expiresInMs === null ? null : now + spec.expiresInMs,
