@@ -376,7 +376,7 @@ pid, fd = pty.fork()
 if pid == 0: os.execv(sys.argv[1], sys.argv[1:])
 threading.Thread(target=lambda: (sys.stdin.readline(), os.write(fd, b"\\x03")), daemon=True).start()
 while True:
-  try: sys.stdout.buffer.raw.write(os.read(fd, 4096))
+  try: os.write(1, os.read(fd, 4096))
   except OSError: break
 os.waitpid(pid, 0)`
         const terminal = spawn("python3", ["-c", pty, ...argv], { stdio: ["pipe", "pipe", "inherit"] })
