@@ -77,7 +77,7 @@ export class SessionActor {
   readonly #accepting = new TurnWaiters()
   readonly #ending = new TurnWaiters()
   /** Turns handed in under a key and not looked up yet: each may turn out to be an earlier one again. */
-  readonly #keyed = new Map<TurnId, { turn: TurnId }>()
+  #keyed: Map<TurnId, { turn: TurnId }> | undefined
   #drainWaiters: Array<SessionReply> = []
   #listeners: Set<() => void> | undefined
 
@@ -159,14 +159,14 @@ export class SessionActor {
     return Effect.callback<Turn, RuntimeError>((resume) => {
       const { id, idempotencyKey } = pending.turn
       const handed = { turn: id }
-      if (idempotencyKey !== null) this.#keyed.set(id, handed)
+      if (idempotencyKey !== null) (this.#keyed ??= new Map()).set(id, handed)
       // One that waits for the end waits to be taken in as well, so that it can be withdrawn until then.
       const accepted: TurnReply = until === "accepted" ? resume : () => {}
       this.#accepting.add(id, accepted)
       if (until === "ended") this.#ending.add(id, resume)
       if (this.#ref.tellUnsafe({ type: "submit", pending }) !== undefined) this.#abandon()
       return Effect.sync(() => {
-        this.#keyed.delete(id)
+        this.#keyed?.delete(id)
         this.#ending.remove(handed.turn, resume)
         if (this.#accepting.remove(handed.turn, accepted)) this.post({ type: "withdraw", turn: handed.turn })
       })
@@ -216,8 +216,8 @@ export class SessionActor {
     const { id, idempotencyKey } = event.pending.turn
     return untilAnswered(this.#options.store.turnByKey(this.id, idempotencyKey!)).pipe(
       Effect.map((stored) => {
-        const handed = this.#keyed.get(id)
-        this.#keyed.delete(id)
+        const handed = this.#keyed?.get(id)
+        this.#keyed?.delete(id)
         const unaccepted = Mailbox.everything(this.#state.queue).find(
           ({ turn }) => turn.firstSeq === 0 && turn.idempotencyKey === idempotencyKey,
         )

@@ -258,20 +258,26 @@ describe("what goes wrong inside", () => {
     expect(model.running).toEqual(new Set([next]))
   })
 
-  it("a protocol that throws is the transition's own throw: the state is as it was", () => {
-    const model = new SessionModel(
-      {},
-      {
-        ...(lines as unknown as Protocol),
-        frames: () => {
-          throw new Error("bug")
-        },
-      },
-    )
-    model.wish("start")
-    model.spawned()
-    const before = model.state
-    expect(() => model.say("x")).toThrow("bug")
-    expect(model.state).toBe(before)
+  it("a protocol that throws, in whatever step, loses no turn and brings nobody else down", () => {
+    const throwing = (): never => {
+      throw new Error("bug")
+    }
+    const plain = lines as unknown as Protocol
+    for (const protocol of [
+      { ...plain, frames: throwing },
+      { ...plain, prompt: throwing },
+      { ...plain, start: throwing },
+      { ...plain, eof: throwing },
+    ]) {
+      const model = new SessionModel({}, protocol)
+      model.decisions = [again, SessionModel.giveUp]
+      model.wish("start")
+      model.spawned()
+      const first = model.submit()
+      model.say("x")
+      model.eof()
+      // A turn that came before the fault was noticed may wait; none is lost.
+      model.finish()
+    }
   })
 })

@@ -1,0 +1,185 @@
+import { describe, expect, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
+import * as TestClock from "effect/testing/TestClock"
+import { SessionActor } from "../../src/actors/SessionActor.ts"
+import type { PendingTurn } from "../../src/actors/SessionState.ts"
+import { StoreUnavailable } from "../../src/domain/Errors.ts"
+import type { SessionId, TurnId } from "../../src/domain/Ids.ts"
+import type { SessionStore } from "../../src/domain/SessionStore.ts"
+import { lines } from "../../src/protocols/Lines.ts"
+import type { Protocol } from "../../src/protocols/Protocol.ts"
+import * as MemorySessionStore from "../../src/store/MemorySessionStore.ts"
+import { settle } from "../support/FakeRuntime.ts"
+import { FakeSpawner } from "../support/FakeSpawner.ts"
+import { specOf } from "../support/SessionModel.ts"
+
+let turns = 0
+const pending = (prompt: string): PendingTurn => ({
+  attempts: 0,
+  dueAt: null,
+  turn: {
+    id: `turn_t${(++turns).toString(36)}` as TurnId,
+    session: "ses_1" as SessionId,
+    status: "queued",
+    prompt,
+    text: "",
+    stopReason: null,
+    usage: null,
+    error: null,
+    idempotencyKey: null,
+    queuedAt: 0,
+    startedAt: null,
+    endedAt: null,
+    firstSeq: 0,
+    lastSeq: 0,
+  },
+})
+
+const make = Effect.fnUntraced(function* (
+  options: { protocol?: Protocol; store?: SessionStore["Service"]; now?: () => number } = {},
+) {
+  const spawner = new FakeSpawner()
+  const store = options.store ?? MemorySessionStore.make()
+  const spec = specOf({ name: "a", idleTimeoutMs: null })
+  const actor = yield* SessionActor.make({
+    id: "ses_1" as SessionId,
+    spec,
+    protocol: options.protocol ?? (lines as Protocol),
+    store,
+    spawner: spawner.service,
+    command: Effect.succeed({
+      session: "ses_1",
+      command: "fake",
+      args: [],
+      cwd: "/",
+      env: {},
+      shutdown: spec.shutdown,
+      containment: "auto",
+    }),
+    now: () => 0,
+    wall: () => 0,
+    draining: () => false,
+    supervise: () => ({ _tag: "Restart", delayMs: 0, attempt: 1 }),
+    forgive: () => {},
+    onSpawn: () => {},
+    onTurnEnded: () => {},
+    onCommit: () => {},
+    onGone: () => {},
+  })
+  return { actor, spawner, store }
+})
+const start = (actor: SessionActor) => actor.request((reply) => ({ type: "start", reply }))
+const seqs = (store: SessionStore["Service"]) =>
+  Effect.map(store.transcript("ses_1" as SessionId, {}), ({ entries }) => entries.map(({ seq }) => seq))
+
+describe("a session's actor", () => {
+  for (const trouble of ["fails", "dies"] as const) {
+    it.effect(`whose store ${trouble} acknowledges nothing until it answers, and loses nothing`, () =>
+      Effect.gen(function* () {
+        const inner = MemorySessionStore.make()
+        let down = false
+        const store: SessionStore["Service"] = {
+          ...inner,
+          commit: (commit) =>
+            Effect.suspend(() => {
+              if (!down) return inner.commit(commit)
+              return trouble === "dies" ? Effect.die("disk") : Effect.fail(new StoreUnavailable({ detail: "locked" }))
+            }),
+        }
+        const { actor } = yield* make({ store })
+        yield* start(actor)
+        down = true
+        const told = yield* Effect.forkChild(actor.submit(pending("1"), "accepted"), { startImmediately: true })
+        const asked = yield* Effect.forkChild(actor.submit(pending("2"), "ended"), { startImmediately: true })
+        yield* TestClock.adjust(1_000)
+        expect([told.pollUnsafe(), asked.pollUnsafe()]).toEqual([undefined, undefined])
+        down = false
+        yield* TestClock.adjust(1_000)
+        expect((yield* Fiber.join(told)).status).toBe("queued")
+        expect((yield* Fiber.join(asked)).text).toBe("2")
+        const all = yield* seqs(store)
+        expect(all).toEqual(all.map((_, i) => i + 1))
+      }).pipe(Effect.scoped),
+    )
+  }
+
+  it.effect("whose protocol throws fails that turn, replaces the process, and keeps seq and other turns whole", () =>
+    Effect.gen(function* () {
+      const protocol: Protocol = {
+        ...(lines as unknown as Protocol),
+        prompt: (state, prompt, token, now) => {
+          if (prompt === "bug") throw new Error("bug")
+          return (lines as unknown as Protocol).prompt(state, prompt, token, now)
+        },
+      }
+      const { actor, spawner, store } = yield* make({ protocol })
+      yield* start(actor)
+      const asks = yield* Effect.all(
+        ["1", "bug", "2"].map((prompt) => actor.submit(pending(prompt), "ended")),
+        { concurrency: "unbounded" },
+      )
+      yield* settle
+      expect(asks.map(({ status, error }) => [status, error?.tag])).toEqual([
+        ["completed", undefined],
+        ["failed", "ProtocolBroken"],
+        ["completed", undefined],
+      ])
+      expect(spawner.spawns).toBe(2)
+      const all = yield* seqs(store)
+      expect(all).toEqual(all.map((_, i) => i + 1))
+    }).pipe(Effect.scoped),
+  )
+
+  it.effect("that is gone answers whoever still comes, at once", () =>
+    Effect.gen(function* () {
+      const { actor } = yield* make()
+      yield* start(actor)
+      const running = yield* Effect.forkChild(actor.awaitEnd("turn_none" as TurnId), { startImmediately: true })
+      yield* actor.request((reply) => ({ type: "remove", reply }))
+      expect(Exit.isFailure(yield* Fiber.await(running))).toBe(true)
+      const late: ReadonlyArray<Effect.Effect<unknown, { readonly _tag: string }>> = [
+        actor.submit(pending("x"), "accepted"),
+        actor.submit(pending("x"), "ended"),
+        actor.cancel(null),
+        actor.awaitEnd("turn_x" as TurnId),
+        actor.request((reply) => ({ type: "restart", reply })),
+      ]
+      for (const asked of late) {
+        expect((yield* Effect.flip(asked))._tag).toBe("SessionNotRunning")
+      }
+    }).pipe(Effect.scoped),
+  )
+
+  it.effect("whose scope closes leaves nobody waiting", () =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const { actor, spawner } = yield* Scope.provide(make(), scope)
+      yield* start(actor)
+      spawner.last.write = () => true
+      const asks = [
+        yield* Effect.forkChild(actor.submit(pending("1"), "ended"), { startImmediately: true }),
+        yield* Effect.forkChild(actor.submit(pending("2"), "ended"), { startImmediately: true }),
+      ]
+      yield* Scope.close(scope, Exit.void)
+      for (const asked of asks) expect(Exit.isFailure(yield* Fiber.await(asked))).toBe(true)
+    }),
+  )
+
+  it.effect("runs many wishes of one batch in order, and one that removes it is the last that counts", () =>
+    Effect.gen(function* () {
+      const { actor, spawner } = yield* make()
+      yield* start(actor)
+      yield* actor.request((reply) => ({ type: "stop", brutal: false, reply }))
+      const wish = (type: "remove" | "restart" | "resume") => Effect.exit(actor.request((reply) => ({ type, reply })))
+      const exits = yield* Effect.all([wish("remove"), wish("restart"), wish("resume"), wish("remove")], {
+        concurrency: "unbounded",
+      })
+      yield* settle
+      expect(exits.map(Exit.isSuccess).slice(0, 3)).toEqual([true, false, false])
+      expect([spawner.spawns, spawner.alive().length]).toEqual([1, 0])
+    }).pipe(Effect.scoped),
+  )
+})
