@@ -273,7 +273,7 @@ describe("what goes wrong inside", () => {
       model.decisions = [again, SessionModel.giveUp]
       model.wish("start")
       model.spawned()
-      const first = model.submit()
+      model.submit()
       model.say("x")
       model.eof()
       // A turn that came before the fault was noticed may wait; none is lost.

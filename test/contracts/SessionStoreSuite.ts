@@ -50,7 +50,8 @@ const turnOf = (session: Session, id: string, idempotencyKey: string | null = nu
 
 export const suite = (name: string, layer: Layer.Layer<SessionStore>): void => {
   const test = (title: string, body: (store: SessionStore["Service"]) => Effect.Effect<void, unknown>) =>
-    it(title, () => Effect.runPromise(Effect.flatMap(SessionStore, body).pipe(Effect.provide(layer), Effect.orDie)))
+    it(`${title}`, () =>
+      Effect.runPromise(Effect.flatMap(SessionStore, body).pipe(Effect.provide(layer), Effect.orDie)))
 
   /** Writes entries as a session's actor does. */
   const writer = (store: SessionStore["Service"], session: Session) => {

@@ -75,8 +75,6 @@ describe("a crash", () => {
             spawner.last.end(1)
             yield* until(() => spawner.alive().length === 2, "restarted")
           }
-          const queued = yield* runtime.tell({ session: "a", prompt: "x" }).pipe(Effect.andThen(settle))
-          void queued
           spawner.last.end(1)
           yield* settle
           expect(yield* status(world)).toBe("failed")
