@@ -31,4 +31,5 @@ const guard = buildGuard()
 console.error(
   guard.path === undefined ? `creche: no guard (${guard.detail}); containment will be "group"` : `creche: guard built`,
 )
+copyFileSync(`${root}/native/guard.c`, `${root}/node_modules/.creche-guard.c`)
 copyFileSync(`${root}/package-lock.json`, stamp)
