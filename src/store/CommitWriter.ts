@@ -37,6 +37,7 @@ const encodeDetails = ({ spec, deaths }: Session): Details => ({
 export class CommitWriter {
   readonly #client: SqliteClient
   readonly #known = new Map<SessionId, Known>()
+  #lastEnded: number | undefined
 
   constructor(client: SqliteClient) {
     this.#client = client
@@ -186,10 +187,18 @@ export class CommitWriter {
     }
     prepare("DELETE FROM open_turns WHERE id = ?").run(id)
     prepare(
-      `INSERT INTO ended_turns (id, session, first_seq, last_seq, ended_at, turn) VALUES (?, ?, ?, ?, ?, ?)
+      `INSERT INTO ended_turns (ordinal, id, session, first_seq, last_seq, ended_at, turn) VALUES (?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (id) DO UPDATE SET first_seq = excluded.first_seq, last_seq = excluded.last_seq,
          ended_at = excluded.ended_at, turn = excluded.turn`,
-    ).run(id, ordinal, firstSeq, lastSeq, turn.endedAt ?? turn.queuedAt, json)
+    ).run(this.#nextEnded(), id, ordinal, firstSeq, lastSeq, turn.endedAt ?? turn.queuedAt, json)
+  }
+
+  /** Also never that of a turn which was deleted: the search index remembers how far it came. */
+  #nextEnded(): number {
+    this.#lastEnded ??= this.#client
+      .prepare("SELECT max(coalesce((SELECT max(ordinal) FROM ended_turns), 0), through) AS last FROM search_progress")
+      .get()!["last"] as number
+    return ++this.#lastEnded
   }
 
   #remember(id: SessionId, known: Known): void {

@@ -19,8 +19,8 @@ export interface GroupCommitOptions {
   readonly client: SqliteClient
   /** A transaction failed; whatever was remembered of the tables may be wrong now. */
   readonly onRollback: () => void
-  /** After each transaction. */
-  readonly onTransaction: (writes: number) => void
+  /** After each transaction: how many writes it held, and how much text. */
+  readonly onTransaction: (writes: number, size: number) => void
 }
 
 interface Waiting extends PreparedWrite {
@@ -98,7 +98,10 @@ export class GroupCommit {
       onRollback()
       throw error
     }
-    onTransaction(group.length)
+    onTransaction(
+      group.length,
+      group.reduce((sum, { size }) => sum + size, 0),
+    )
   }
 
   #answerTo(error: unknown): Effect.Effect<never, StoreUnavailable> {

@@ -68,10 +68,9 @@ const tables = [
     first_seq INTEGER NOT NULL,
     turn TEXT NOT NULL
   ) WITHOUT ROWID`,
-  "CREATE INDEX open_turns_by_session ON open_turns (session, first_seq)",
-  // Only ever appended to, in the order in which turns end, and deleted from: `ordinal` is that order.
+  // Only ever appended to, in the order in which turns end, and deleted from: `ordinal` is that order, never given twice.
   `CREATE TABLE ended_turns (
-    ordinal INTEGER PRIMARY KEY AUTOINCREMENT,
+    ordinal INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
     session INTEGER NOT NULL,
     first_seq INTEGER NOT NULL,

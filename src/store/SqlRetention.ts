@@ -42,16 +42,18 @@ const deleteTurn = ({ prepare }: SqliteClient, { ordinal, id }: EndedTurn, index
   prepare("DELETE FROM ended_turns WHERE ordinal = ?").run(ordinal)
 }
 
+/** For each session with open turns the first entry of the oldest. */
+const openSince = ({ prepare }: SqliteClient): ReadonlyMap<number, number> =>
+  new Map(
+    prepare("SELECT session, min(first_seq) AS seq FROM open_turns GROUP BY session")
+      .all()
+      .map((row) => [row["session"] as number, row["seq"] as number]),
+  )
+
 /** The first entry that a turn which stays needs; beyond all where there is none. */
-const firstNeeded = (client: SqliteClient, session: number): number => {
-  const first = client
-    .prepare(
-      `SELECT min(first_seq) AS seq FROM (
-         SELECT min(first_seq) AS first_seq FROM ended_turns WHERE session = ?
-         UNION ALL SELECT min(first_seq) FROM open_turns WHERE session = ?)`,
-    )
-    .get(session, session)!["seq"] as number | null
-  return first ?? Number.MAX_SAFE_INTEGER
+const firstNeeded = (client: SqliteClient, open: ReadonlyMap<number, number>, session: number): number => {
+  const first = client.prepare("SELECT min(first_seq) AS seq FROM ended_turns WHERE session = ?").get(session)!["seq"]
+  return Math.min((first as number | null) ?? Number.MAX_SAFE_INTEGER, open.get(session) ?? Number.MAX_SAFE_INTEGER)
 }
 
 /** Deletes some of the entries of a session through `seq`; answers how many. */
@@ -92,8 +94,16 @@ class Cleaning {
       const sessions = this.#sessions(after)
       if (sessions.length === 0) return
       after = sessions.at(-1)!
-      for (const session of sessions) yield* this.#entries(session, firstNeeded(this.#client, session) - 1, before)
+      const more = this.#client.transaction(() => {
+        const open = openSince(this.#client)
+        return sessions.filter((session) => {
+          const count = deleteEntries(this.#client, session, firstNeeded(this.#client, open, session) - 1, before)
+          this.removedEntries += count
+          return count > 0
+        })
+      })
       yield
+      for (const session of more) yield* this.#entries(session, "needed", before)
     }
   }
 
@@ -144,6 +154,7 @@ class Cleaning {
       const touched = new Set<number>()
       const done = this.#client.transaction(() => {
         const indexed = indexedThrough(this.#client)
+        const open = openSince(this.#client)
         for (const turn of next) {
           if (!goes(turn)) return true
           const newest = numberOf(
@@ -158,7 +169,7 @@ class Cleaning {
           this.removedEntries += deleteEntries(
             this.#client,
             turn.session,
-            firstNeeded(this.#client, turn.session) - 1,
+            firstNeeded(this.#client, open, turn.session) - 1,
             Infinity,
           )
           touched.add(turn.session)
@@ -166,14 +177,19 @@ class Cleaning {
         return false
       })
       yield
-      for (const session of touched) yield* this.#entries(session, firstNeeded(this.#client, session) - 1, Infinity)
+      for (const session of touched) yield* this.#entries(session, "needed", Infinity)
       if (done) return
     }
   }
 
-  *#entries(session: number, through: number, before: number): Generator<void> {
+  /** Takes the entries of a session through `seq`, or through the last that no turn needs. */
+  *#entries(session: number, through: number | "needed", before: number): Generator<void> {
     for (;;) {
-      const count = this.#client.transaction(() => deleteEntries(this.#client, session, through, before))
+      // Looked up anew for each step: turns come in between.
+      const count = this.#client.transaction(() => {
+        const last = through === "needed" ? firstNeeded(this.#client, openSince(this.#client), session) - 1 : through
+        return deleteEntries(this.#client, session, last, before)
+      })
       this.removedEntries += count
       if (count === 0) return
       yield

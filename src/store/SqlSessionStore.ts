@@ -7,6 +7,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type { StoreUnavailable } from "../domain/Errors.ts"
 import { SessionStore } from "../domain/SessionStore.ts"
+import { Checkpointer } from "./Checkpointer.ts"
 import { CommitWriter } from "./CommitWriter.ts"
 import { GroupCommit } from "./GroupCommit.ts"
 import * as Migrations from "./Migrations.ts"
@@ -31,12 +32,14 @@ export const fromClient = (
   Effect.gen(function* () {
     const writer = new CommitWriter(client)
     const indexing = new SearchIndexing(client)
+    const checkpointer = yield* Checkpointer.make(client)
     const commits = new GroupCommit({
       client,
       onRollback: () => writer.forget(),
-      onTransaction: (count) => {
+      onTransaction: (count, size) => {
         onTransaction(count)
         indexing.noticed(count)
+        checkpointer.wrote(count, size)
       },
     })
     yield* Effect.addFinalizer(() =>

@@ -83,7 +83,8 @@ export const prepareForWriting = (client: SqliteClient): void => {
   // Only takes effect while the file has no table yet.
   database.exec("PRAGMA auto_vacuum = INCREMENTAL")
   database.prepare("PRAGMA journal_mode = WAL").get()
-  database.exec("PRAGMA wal_autocheckpoint = 1000; PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16000")
+  // The checkpoint in this thread is only the net: see Checkpointer.
+  database.exec("PRAGMA wal_autocheckpoint = 8000; PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16000")
 }
 
 /** Opens the file for as long as the scope. Fails where it is locked, not readable, or no database. */
