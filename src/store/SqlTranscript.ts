@@ -25,20 +25,27 @@ const removedThrough = (client: SqliteClient, { ordinal, seq }: Head): number =>
   return first === undefined ? seq : (first["first_seq"] as number) - 1
 }
 
-/** The greatest `seq` that is over the session's limits; of a row that crosses the limit of bytes, all is over. */
+/** The greatest `seq` that is over the session's limits. The newest entry never is. */
 export const archivedThrough = (client: SqliteClient, head: Head): number => {
   const byEntries = Math.max(0, head.seq - head.transcript_entries)
   if (head.transcript_bytes === null) return byEntries
   let room = head.transcript_bytes
   const rows = client
-    .prepare("SELECT last_seq, length(entries) AS size FROM transcript WHERE session = ? ORDER BY last_seq DESC")
-    .iterate(head.ordinal)
-  for (const row of rows) {
-    room -= row["size"] as number
-    const last = row["last_seq"] as number
-    // The newest row stays, however large.
-    if (room < 0 && last !== head.seq) return Math.max(byEntries, last)
-    if (last <= byEntries) break
+    .prepare("SELECT first_seq, last_seq, entries FROM transcript WHERE session = ? ORDER BY last_seq DESC")
+    .iterate(head.ordinal) as Iterable<unknown> as Iterable<TranscriptRow>
+  for (const { first_seq, last_seq, entries } of rows) {
+    if (last_seq <= byEntries) break
+    room -= entries.length
+    if (room >= 0) continue
+    // The limit lies within this row.
+    room += entries.length
+    const sizes = (JSON.parse(entries) as ReadonlyArray<unknown>).map((entry) => JSON.stringify(entry).length)
+    let seq = last_seq
+    for (; seq >= first_seq; seq--) {
+      room -= sizes[seq - first_seq]!
+      if (room < 0) break
+    }
+    return Math.max(byEntries, Math.min(seq, head.seq - 1))
   }
   return byEntries
 }
