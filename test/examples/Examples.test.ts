@@ -1,0 +1,43 @@
+import { spawnSync } from "node:child_process"
+import { readdirSync, readFileSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import { describe, expect, it } from "vitest"
+
+const root = fileURLToPath(new URL("../..", import.meta.url))
+
+const run = (command: string, args: ReadonlyArray<string>) => {
+  const { status, stdout, stderr } = spawnSync(command, args, { cwd: root, encoding: "utf8", timeout: 60_000 })
+  expect({ status, stderr }).toMatchObject({ status: 0 })
+  return stdout
+}
+
+describe("the examples do what they say", () => {
+  it("embedded.ts goes on after a kill -9", () => {
+    const out = run(process.execPath, ["examples/embedded.ts"])
+    expect(out).toContain("answer: hello\nafter kill -9: still there?\nincarnation 2, 1 restart, died of signaled\n")
+    expect(out).toContain("stopped: stopped")
+  })
+
+  it("chat-bot.ts keeps two conversations apart and wakes one", () => {
+    const out = run(process.execPath, ["examples/chat-bot.ts"])
+    expect(out).toMatch(/ada: hello\n {2}→ You said "hello"\. This is turn 1/)
+    expect(out).toMatch(/ada: and again\n {2}→ You said "and again"\. This is turn 2/)
+    expect(out).toMatch(/bo: \/stream 3 word\n {2}→ word word word/)
+    expect(out).toMatch(/ada sleeps: suspended\nada: good morning\n {2}→ You said "good morning"/)
+  })
+
+  it("stdio.py speaks to a runtime from Python", (context) => {
+    if (spawnSync("python3", ["--version"]).status !== 0) context.skip("python3 is not installed")
+    const out = run("python3", ["examples/stdio.py"])
+    expect(out).toMatch(/answer: 42\n( {2}piece: .*\n)+status: completed\nexit code: 0\n$/s)
+  })
+
+  it("every example is listed, and run here", () => {
+    const listed = readFileSync(`${root}/examples/README.md`, "utf8")
+    const here = readFileSync(fileURLToPath(import.meta.url), "utf8")
+    for (const name of readdirSync(`${root}/examples`).filter((file) => file !== "README.md")) {
+      expect(listed).toContain(`(${name})`)
+      expect(here).toContain(`examples/${name}"`)
+    }
+  })
+})
