@@ -1,0 +1,90 @@
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import * as Effect from "effect/Effect"
+import { afterAll, beforeAll, describe, expect, it } from "vitest"
+import type { Session } from "../../src/domain/Session.ts"
+import type { SessionQuery } from "../../src/domain/SessionStore.ts"
+import * as Migrations from "../../src/store/Migrations.ts"
+import * as SqliteClient from "../../src/store/SqliteClient.ts"
+import * as SqlSessionStore from "../../src/store/SqlSessionStore.ts"
+import { sessionOf } from "../contracts/SessionStoreSuite.ts"
+
+let directory = ""
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), "creche-store-"))
+})
+afterAll(() => rmSync(directory, { recursive: true, force: true }))
+
+const count = 100_000
+
+const base = sessionOf("x")
+const sessionAt = (i: number): Session => ({
+  ...base,
+  id: `ses_${i}` as Session["id"],
+  name: `s${i}`,
+  status: i % 10_000 === 7 ? "busy" : "suspended",
+  supervisor: i % 2 === 0 ? "root" : "root/odd",
+  spec: {
+    ...base.spec,
+    name: `s${i}`,
+    tags: i % 20_000 === 7 ? { rare: "yes", all: "1" } : { all: "1" },
+    task: i === 5 ? "t5" : null,
+  },
+})
+
+describe("a list of 100,000 sessions", () => {
+  it("comes page by page, by filters that few or nearly all match, and no page sorts or walks a table", () =>
+    Effect.runPromise(
+      Effect.scoped(
+        Effect.gen(function* () {
+          const client = yield* SqliteClient.open({ file: join(directory, "many.db") })
+          yield* Migrations.migrate(client)
+          const asked = new Set<string>()
+          const prepare = (sql: string) => {
+            asked.add(sql)
+            return client.prepare(sql)
+          }
+          const store = yield* SqlSessionStore.fromClient({ ...client, prepare })
+          for (let i = 0; i < count; i += 2_000) {
+            yield* Effect.forEach(
+              Array.from({ length: 2_000 }, (_, j) => sessionAt(i + j)),
+              (session) => store.commit({ session, entries: [], turns: [] }),
+              { concurrency: "unbounded", discard: true },
+            )
+          }
+          asked.clear()
+          let seen = 0
+          for (let after: string | undefined; ;) {
+            const page = yield* store.list({ limit: 5_000, ...(after === undefined ? {} : { after }) })
+            for (const { name } of page.sessions) expect(name).toBe(`s${seen++}`)
+            if (page.next === null) break
+            after = page.next
+          }
+          expect(seen).toBe(count)
+          const found = (query: Omit<SessionQuery, "limit">, limit = 50) =>
+            Effect.map(store.list({ limit, ...query }), ({ sessions }) => sessions.map(({ name }) => name))
+          const busy = Array.from({ length: 10 }, (_, i) => `s${i * 10_000 + 7}`)
+          expect(yield* found({ status: ["busy"] })).toEqual(busy)
+          expect(yield* found({ status: ["busy"], supervisor: "root" })).toEqual([])
+          expect(yield* found({ status: ["busy"], supervisor: "root/odd" })).toEqual(busy)
+          expect(yield* found({ supervisor: "root/odd", after: "99998" })).toEqual(["s99999"])
+          expect(yield* found({ tags: { rare: "yes", all: "1" } })).toEqual(busy.filter((_, i) => i % 2 === 0))
+          expect(yield* found({ tags: { all: "1" }, after: "99998" })).toEqual(["s99998", "s99999"])
+          expect(yield* found({ tags: { all: "1" }, status: ["busy"] }, 2)).toEqual(busy.slice(0, 2))
+          expect(yield* found({ task: "t5" })).toEqual(["s5"])
+          expect(yield* found({ name: "s77", supervisor: "root/odd", status: ["suspended"] })).toEqual(["s77"])
+          expect(yield* found({ status: ["suspended", "busy"], after: "50006" }, 3)).toEqual([
+            "s50006",
+            "s50007",
+            "s50008",
+          ])
+          expect(asked.size).toBeGreaterThanOrEqual(8)
+          for (const sql of asked) {
+            const plan = client.database.prepare(`EXPLAIN QUERY PLAN ${sql}`).all()
+            for (const { detail } of plan) expect(detail, sql).not.toMatch(/^SCAN (?!json_each)|TEMP B-TREE|AUTOMATIC/)
+          }
+        }),
+      ),
+    ))
+})

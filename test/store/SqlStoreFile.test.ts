@@ -1,0 +1,335 @@
+import { spawn, type ChildProcess } from "node:child_process"
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import { afterEach, beforeEach, describe, expect, it } from "vitest"
+import { StoreUnavailable } from "../../src/domain/Errors.ts"
+import { SessionStore } from "../../src/domain/SessionStore.ts"
+import * as Migrations from "../../src/store/Migrations.ts"
+import { DatabaseSync } from "../../src/store/Sqlite.ts"
+import * as SqliteClient from "../../src/store/SqliteClient.ts"
+import * as SqlSessionStore from "../../src/store/SqlSessionStore.ts"
+import { sessionOf } from "../contracts/SessionStoreSuite.ts"
+import { StoreWriter } from "./StoreWriter.ts"
+
+let directory = ""
+let file = ""
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "creche-store-"))
+  file = join(directory, "creche.db")
+})
+afterEach(() => rmSync(directory, { recursive: true, force: true }))
+
+type Store = SessionStore["Service"]
+
+const withStore = <A>(use: (store: Store) => Effect.Effect<A, StoreUnavailable>): Promise<A> =>
+  Effect.runPromise(Effect.scoped(Effect.flatMap(SqlSessionStore.make({ file, busyTimeoutMs: 20 }), use)))
+
+const openFailure = async (at = file): Promise<string> => {
+  const exit = await Effect.runPromiseExit(Effect.scoped(SqlSessionStore.make({ file: at, busyTimeoutMs: 20 })))
+  if (Exit.isSuccess(exit)) throw new Error("it opened")
+  const failure = exit.cause.reasons[0]
+  if (failure?._tag !== "Fail" || !(failure.error instanceof StoreUnavailable)) throw new Error(String(exit.cause))
+  return failure.error.detail
+}
+
+/** A file with some sessions, closed. */
+const filled = () =>
+  withStore((store) =>
+    Effect.forEach(
+      Array.from({ length: 20 }, (_, i) => i),
+      (i) => {
+        const writer = new StoreWriter(store, sessionOf(`s${i}`))
+        return Effect.andThen(writer.note("n".repeat(500)), writer.note("m".repeat(500)))
+      },
+      { discard: true },
+    ),
+  )
+
+const contents = () =>
+  new Map(readdirSync(directory).map((name) => [name, readFileSync(join(directory, name)).toString("base64")]))
+
+describe("opening a store", () => {
+  it("makes the directory and a file that only the user can read", async () => {
+    file = join(directory, "a", "b", "creche.db")
+    await withStore((store) => store.sessions)
+    const { statSync } = await import("node:fs")
+    expect(statSync(file).mode & 0o777).toBe(0o600)
+    expect(statSync(join(directory, "a")).mode & 0o777).toBe(0o700)
+  })
+
+  it("finds what was stored, and no log beside it once it is closed", async () => {
+    await filled()
+    expect(readdirSync(directory)).toEqual(["creche.db"])
+    expect((await withStore((store) => store.sessions)).length).toBe(20)
+  })
+
+  it("writes nothing on standard error", async () => {
+    const url = fileURLToPath(new URL("../../src/store/SqlSessionStore.ts", import.meta.url))
+    const child = spawn(process.execPath, [
+      "--input-type=module",
+      "-e",
+      `await import(${JSON.stringify(url)}); process.emitWarning("mine")`,
+    ])
+    let said = ""
+    child.stderr.on("data", (chunk) => (said += String(chunk)))
+    await new Promise((resolve) => child.on("close", resolve))
+    expect(said).toMatch(/Warning: mine/)
+    expect(said).not.toMatch(/SQLite/)
+  })
+
+  it.each([
+    ["no database at all", () => writeFileSync(file, "what is this?".repeat(1_000))],
+    ["cut off in the middle", () => truncateSync(file, 3 * 4096 + 100)],
+    ["cut off within the header", () => truncateSync(file, 50)],
+    ["overwritten at its beginning", () => writeFileSync(file, Buffer.alloc(4096), { flag: "r+" })],
+    [
+      "emptied, with a log beside it that still holds data",
+      () => {
+        truncateSync(file, 0)
+        writeFileSync(`${file}-wal`, Buffer.alloc(5000, 7))
+      },
+    ],
+  ])("refuses a file that is %s, says which and what to do, and changes nothing", async (_, harm) => {
+    await filled()
+    harm()
+    const before = contents()
+    const detail = await openFailure()
+    expect(detail).toContain(file)
+    expect(detail).toMatch(/not a sound database.*nothing in it was changed.*Move it away.*--data/s)
+    expect(contents()).toEqual(before)
+  })
+
+  it("either reads everything or refuses, whichever byte of the header is flipped, and loses nothing", async () => {
+    await filled()
+    const whole = readFileSync(file)
+    const refused: Array<number> = []
+    for (let at = 0; at < 100; at++) {
+      const flipped = Buffer.from(whole)
+      flipped[at]! ^= 0xff
+      writeFileSync(file, flipped)
+      const exit = await Effect.runPromiseExit(
+        Effect.scoped(
+          Effect.gen(function* () {
+            const store = yield* SqlSessionStore.make({ file })
+            const sessions = yield* store.sessions
+            expect(sessions.length, `byte ${at}`).toBe(20)
+            for (const { id } of sessions) expect((yield* store.transcript(id, {})).entries.length).toBe(2)
+          }),
+        ),
+      )
+      if (Exit.isFailure(exit)) {
+        refused.push(at)
+        const failure = exit.cause.reasons[0]
+        if (failure?._tag !== "Fail") throw new Error(`byte ${at}: ${String(exit.cause)}`)
+        expect((failure.error as StoreUnavailable).detail).toContain(file)
+        expect(readFileSync(file).equals(flipped), `byte ${at}`).toBe(true)
+      }
+      for (const side of ["-wal", "-shm"]) rmSync(file + side, { force: true })
+    }
+    expect(refused).toEqual(expect.arrayContaining([0, 5, 15, 16]))
+  })
+
+  it("refuses a database of another program", async () => {
+    const other = new DatabaseSync(file)
+    other.exec("CREATE TABLE t (x); INSERT INTO t VALUES (1)")
+    other.close()
+    const before = contents()
+    expect(await openFailure()).toMatch(/database of another program; nothing in it was changed/)
+    expect(contents()).toEqual(before)
+  })
+
+  it("refuses what a newer version has written", async () => {
+    await filled()
+    const newer = new DatabaseSync(file)
+    newer.exec(
+      `INSERT INTO creche_migrations (migration_id, name) VALUES (${Migrations.newest + 3}, 'from the future')`,
+    )
+    newer.close()
+    const before = contents()
+    const detail = await openFailure()
+    expect(detail).toContain(`schema ${Migrations.newest + 3}; this version knows up to ${Migrations.newest}`)
+    expect(detail).toContain(file)
+    expect(contents()).toEqual(before)
+  })
+
+  it("goes on where an earlier version stopped, also when its first start was cut short", async () => {
+    const half = new DatabaseSync(file)
+    half.exec(
+      "CREATE TABLE creche_migrations (migration_id integer PRIMARY KEY NOT NULL, created_at datetime NOT NULL DEFAULT current_timestamp, name VARCHAR(255) NOT NULL)",
+    )
+    half.close()
+    await filled()
+    expect((await withStore((store) => store.sessions)).length).toBe(20)
+    writeFileSync(file, "")
+    await filled()
+    expect((await withStore((store) => store.sessions)).length).toBe(20)
+  })
+
+  it("says that a directory cannot be made where a file stands", async () => {
+    writeFileSync(join(directory, "plain"), "")
+    expect(await openFailure(join(directory, "plain", "creche.db"))).toMatch(/plain.*cannot be opened.*--data/)
+  })
+
+  // Whoever may write everywhere becomes a user who may not.
+  const nobody = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {}
+
+  it.each(["a directory that is not writable", "a file that is not writable"])(
+    "says that %s is the trouble",
+    async (what) => {
+      await filled()
+      const place = join(directory, "readonly")
+      mkdirSync(place)
+      const at = join(place, "creche.db")
+      if (what.startsWith("a file")) copyFileSync(file, at)
+      if (existsSync(at)) chmodSync(at, 0o444)
+      chmodSync(place, 0o555)
+      chmodSync(directory, 0o755)
+      const url = new URL("../../src/store/SqlSessionStore.ts", import.meta.url).href
+      const effect = new URL("../../node_modules/effect/dist/Effect.js", import.meta.url).href
+      const program = `
+      const { make } = await import(${JSON.stringify(url)})
+      const Effect = await import(${JSON.stringify(effect)})
+      const exit = await Effect.runPromiseExit(Effect.scoped(make({ file: ${JSON.stringify(at)} })))
+      console.log(exit.cause?.reasons[0]?.error?.detail ?? "opened")`
+      const child = spawn(process.execPath, ["--input-type=module", "-e", program], { ...nobody, cwd: "/" })
+      let said = ""
+      child.stdout.on("data", (chunk) => (said += String(chunk)))
+      child.stderr.on("data", (chunk) => (said += String(chunk)))
+      await new Promise((resolve) => child.on("close", resolve))
+      chmodSync(place, 0o755)
+      expect(said).toContain(at)
+      expect(said).toMatch(/writable for this user/)
+      expect(existsSync(at) ? readFileSync(at).equals(readFileSync(file)) : "not made").toBe(
+        what.startsWith("a file") ? true : "not made",
+      )
+    },
+  )
+
+  it("waits for a lock of another process for a moment, then names it", async () => {
+    await filled()
+    const other = await lockedElsewhere("BEGIN EXCLUSIVE")
+    const detail = await openFailure().finally(() => other.kill("SIGKILL"))
+    expect(detail).toContain(file)
+    expect(detail).toMatch(/locked by another process.*end what else has it open/)
+  })
+})
+
+/** A process that holds the file. */
+const lockedElsewhere = async (lock: string): Promise<ChildProcess> => {
+  const program = `
+    const { DatabaseSync } = require("node:sqlite")
+    const database = new DatabaseSync(${JSON.stringify(file)})
+    database.exec(${JSON.stringify(lock.startsWith("BEGIN EXCLUSIVE") ? `PRAGMA locking_mode = EXCLUSIVE; ${lock}` : lock)})
+    console.log("locked")
+    setInterval(() => {}, 1e9)`
+  const child = spawn(process.execPath, ["-e", program], { stdio: ["ignore", "pipe", "ignore"] })
+  await new Promise((resolve) => child.stdout!.once("data", resolve))
+  return child
+}
+
+/** What a refused effect says; a defect where it was not refused. */
+const failureOf = <A>(effect: Effect.Effect<A, StoreUnavailable>): Effect.Effect<string> =>
+  Effect.flip(effect).pipe(
+    Effect.map(({ detail }) => detail),
+    Effect.mapError(() => new Error("it was not refused")),
+    Effect.orDie,
+  )
+
+describe("a store that cannot write for a while", () => {
+  it("fails commits while another process holds the lock, and takes the same commits after that", () =>
+    withStore((store) =>
+      Effect.gen(function* () {
+        const writer = new StoreWriter(store, sessionOf("a"))
+        yield* writer.note()
+        const other = yield* Effect.promise(() => lockedElsewhere("BEGIN IMMEDIATE"))
+        const commit = writer.accepted(writer.turn("p", "k"))
+        const detail = yield* failureOf(store.commit(commit))
+        expect(detail).toMatch(/creche\.db is locked by another process/)
+        // Reading goes on.
+        expect((yield* store.transcript(writer.session.id, {})).entries.length).toBe(1)
+        yield* Effect.promise(() => {
+          other.kill("SIGKILL")
+          return new Promise((resolve) => other.once("exit", resolve))
+        })
+        yield* store.commit(commit)
+        yield* writer.note()
+        expect((yield* store.transcript(writer.session.id, {})).entries.map(({ seq }) => seq)).toEqual([1, 2, 3])
+      }),
+    ))
+
+  it("fails all commits of a transaction that meets a full disk, whole, and takes them when there is room", () =>
+    Effect.runPromise(
+      Effect.scoped(
+        Effect.gen(function* () {
+          const client = yield* SqliteClient.open({ file })
+          yield* Migrations.migrate(client)
+          const store = yield* SqlSessionStore.fromClient(client)
+          const writers = Array.from({ length: 8 }, (_, i) => new StoreWriter(store, sessionOf(`s${i}`)))
+          for (const writer of writers) yield* writer.note()
+          const { page_count: pages } = client.database.prepare("PRAGMA page_count").get() as { page_count: number }
+          client.database.exec(`PRAGMA max_page_count = ${pages + 10}`)
+          const commits = writers.map((writer, i) =>
+            writer.commitOf([[{ type: "output", stream: "stdout", data: "x".repeat(1 + i * 10_000) }]]),
+          )
+          const details = yield* Effect.forEach(commits, (commit) => failureOf(store.commit(commit)), {
+            concurrency: "unbounded",
+          })
+          for (const detail of details) expect(detail).toMatch(/creche\.db: the disk is full.*free some space/)
+          expect((yield* store.sessions).map(({ seq }) => seq)).toEqual(writers.map(() => 1))
+          // What is small still fits, and retention makes room.
+          yield* store.commit(commits[0]!)
+          client.database.exec("PRAGMA max_page_count = 1000000")
+          yield* Effect.forEach(commits, (commit) => store.commit(commit), { concurrency: "unbounded", discard: true })
+          for (const { session } of writers) {
+            expect((yield* store.transcript(session.id, {})).entries.map(({ seq }) => seq)).toEqual([1, 2])
+          }
+        }),
+      ),
+    ))
+
+  it("answers that it is closed after its scope", async () => {
+    let kept: Store | undefined
+    await withStore((store) => Effect.sync(() => (kept = store)))
+    expect(await Effect.runPromise(failureOf(new StoreWriter(kept!, sessionOf("a")).note()))).toMatch(
+      /creche\.db is closed/,
+    )
+    expect(await Effect.runPromise(failureOf(kept!.sessions))).toMatch(/is closed/)
+  })
+
+  it("lets a commit that cannot be written harm no other, and stays usable", () =>
+    withStore((store) =>
+      Effect.gen(function* () {
+        const writers = Array.from({ length: 8 }, (_, i) => new StoreWriter(store, sessionOf(`s${i}`)))
+        const exits = yield* Effect.forEach(
+          writers,
+          (writer, i) =>
+            Effect.exit(
+              i === 3
+                ? writer.write([[{ type: "native", message: { big: 1n } }]])
+                : i === 5
+                  ? writer.write([], [], { createdAt: undefined as never })
+                  : writer.note(),
+            ),
+          { concurrency: "unbounded" },
+        )
+        expect(exits.map(Exit.isSuccess)).toEqual([true, true, true, false, true, false, true, true])
+        expect((yield* store.sessions).length).toBe(6)
+        yield* writers[0]!.note()
+      }),
+    ))
+})
