@@ -50,6 +50,7 @@ export class Checkpointer {
     this.#state = "working"
     try {
       this.#worker ??= this.#start()
+      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- of a window's; this is a thread's
       this.#worker.postMessage(null)
     } catch {
       this.#state = "without"

@@ -6,7 +6,7 @@
 import * as Effect from "effect/Effect"
 import type { StoreUnavailable } from "../domain/Errors.ts"
 import type { SqliteClient } from "./SqliteClient.ts"
-import { isOfContent, toFailure } from "./SqliteFailure.ts"
+import { isFull, isOfContent, toFailure } from "./SqliteFailure.ts"
 
 /** A write that is ready to be made: nothing in it can fail but SQLite. */
 export interface PreparedWrite {
@@ -25,6 +25,15 @@ export interface GroupCommitOptions {
 
 interface Waiting extends PreparedWrite {
   readonly resume: (effect: Effect.Effect<void, StoreUnavailable>) => void
+}
+
+/** What is in the database already needs no more room in the log: where that helps, the next try gets through. */
+const recycleLog = ({ prepare }: SqliteClient): void => {
+  try {
+    prepare("PRAGMA wal_checkpoint(PASSIVE)").get()
+  } catch {
+    // As full as before.
+  }
 }
 
 const maxWrites = 256
@@ -96,6 +105,7 @@ export class GroupCommit {
       })
     } catch (error) {
       onRollback()
+      if (isFull(error)) recycleLog(client)
       throw error
     }
     onTransaction(

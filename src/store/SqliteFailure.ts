@@ -88,6 +88,8 @@ export const toFailure = (file: string, error: unknown): StoreUnavailable => {
   throw error
 }
 
+export const isFull = (error: unknown): boolean => isSqliteError(error) && primaryCode(error) === codes.full
+
 /** Whether a transaction failed for what one of its commits holds, not for the state of the file. */
 export const isOfContent = (error: unknown): boolean => {
   if (!isSqliteError(error)) return true
