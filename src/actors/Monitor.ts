@@ -36,11 +36,16 @@ export class Monitors {
     return () => watchers.delete(onDown)
   }
 
-  /** The first reason wins. */
-  tell(down: Down): void {
-    if (this.#down !== undefined) return
-    this.#down = down
+  /** Nobody can be told otherwise from here on; the first reason wins. */
+  close(down: Down): void {
+    this.#down ??= down
+  }
+
+  /** Tells those that watch, each once. */
+  tell(): void {
+    const down = this.#down
     const watchers = this.#watchers
+    if (down === undefined) return
     this.#watchers = undefined
     watchers?.forEach((onDown) => onDown(down))
   }

@@ -6,27 +6,18 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import type * as Scope from "effect/Scope"
-import {
-  Draining,
-  SessionNotRunning,
-  type RuntimeError,
-  type SpawnFailed,
-  type StoreUnavailable,
-} from "../domain/Errors.ts"
+import { Draining, SessionNotRunning, type RuntimeError, type StoreUnavailable } from "../domain/Errors.ts"
 import type { SessionId, TurnId } from "../domain/Ids.ts"
 import type { Session } from "../domain/Session.ts"
-import type { SessionSpec } from "../domain/SessionSpec.ts"
-import type { SessionStore } from "../domain/SessionStore.ts"
+import type { MailboxSpec, SessionSpec } from "../domain/SessionSpec.ts"
+import type { Commit } from "../domain/SessionStore.ts"
 import type { TranscriptEntry } from "../domain/Transcript.ts"
 import { isTerminal, type Turn } from "../domain/Turn.ts"
-import type { Command } from "../process/Command.ts"
-import type { Spawner } from "../process/Subprocess.ts"
 import type { Protocol } from "../protocols/Protocol.ts"
-import * as Actor from "./Actor.ts"
-import type { ActorRef } from "./ActorRef.ts"
+import { Actor, type ActorOptions, type Receive, type Verdict } from "./Actor.ts"
 import * as Mailbox from "./Mailbox.ts"
-import type { Decision, ExitReport, SessionAction, SessionEvent } from "./SessionEvent.ts"
+import type { SessionAction, SessionEvent } from "./SessionEvent.ts"
+import type { SessionHost } from "./SessionHost.ts"
 import {
   initialState,
   nextDeadline,
@@ -40,35 +31,36 @@ import { transition } from "./SessionTransition.ts"
 import { SubprocessLink } from "./SubprocessLink.ts"
 import { TurnWaiters } from "./TurnWaiters.ts"
 
-export interface SessionActorOptions {
-  readonly id: SessionId
-  readonly spec: SessionSpec
-  readonly protocol: Protocol
-  readonly store: SessionStore["Service"]
-  readonly spawner: Spawner["Service"]
-  readonly command: Effect.Effect<Command, SpawnFailed>
-  /** A clock that no correction moves (ms), for everything that has to pass; `wall` is for the record. */
-  readonly now: () => number
-  readonly wall: () => number
-  /** The runtime is shutting down: nothing is started any more. */
-  readonly draining: () => boolean
-  /** The supervisor's policies: consulted when a process ended that nobody had asked to end. */
-  readonly supervise: (report: ExitReport) => Decision
-  /** A client started it: past restarts count no more. */
-  readonly forgive: () => void
-  readonly onSpawn: () => void
-  readonly onTurnEnded: (turn: Turn) => void
-  /** Something new is stored. */
-  readonly onCommit: () => void
-  readonly onGone: (cause: "startFailed" | "removed") => void
+/** Turns are bounded by the session's own mailbox; what else comes is bounded by the process and by clients. */
+const unbounded: MailboxSpec = { capacity: Infinity, overflow: "fail" }
+
+/** A turn that was handed in under a key: it may turn out to be an earlier one again. */
+interface Handed {
+  turn: TurnId
+}
+
+/** One step's commit. What the session looks like is only worked out for a store that wants to know. */
+class StepCommit implements Commit {
+  readonly entries: ReadonlyArray<TranscriptEntry>
+  readonly turns: ReadonlyArray<Turn>
+  readonly #state: SessionState
+  #session: Session | undefined
+
+  constructor(state: SessionState, entries: ReadonlyArray<TranscriptEntry>, turns: ReadonlyArray<Turn>) {
+    this.#state = state
+    this.entries = entries
+    this.turns = turns
+  }
+
+  get session(): Session {
+    return (this.#session ??= toSession(this.#state))
+  }
 }
 
 /** Events whose cause is not the session's own process go through here; answers come by the reply in the event. */
-export class SessionActor {
-  readonly id: SessionId
-  readonly #options: SessionActorOptions
-  readonly #run: (effect: Effect.Effect<unknown>) => Fiber.Fiber<unknown>
-  #ref!: ActorRef<SessionEvent>
+export class SessionActor implements ActorOptions<SessionEvent> {
+  readonly #host: SessionHost
+  readonly #actor: Actor<SessionEvent>
   #state: SessionState
   #link: SubprocessLink | undefined
   #timer: Fiber.Fiber<unknown> | undefined
@@ -76,42 +68,50 @@ export class SessionActor {
   /** Who waits for a turn to be taken in, and who for its end. */
   readonly #accepting = new TurnWaiters()
   readonly #ending = new TurnWaiters()
-  /** Turns handed in under a key and not looked up yet: each may turn out to be an earlier one again. */
-  #keyed: Map<TurnId, { turn: TurnId }> | undefined
-  #drainWaiters: Array<SessionReply> = []
+  /** Not looked up yet. */
+  #keyed: Map<TurnId, Handed> | undefined
+  #drainWaiters: Array<SessionReply> | undefined
   #listeners: Set<() => void> | undefined
 
-  private constructor(options: SessionActorOptions, run: (effect: Effect.Effect<unknown>) => Fiber.Fiber<unknown>) {
-    this.id = options.id
-    this.#options = options
-    this.#run = run
-    const now = options.now()
-    this.#state = initialState(options.id, options.spec, options.protocol, now, options.wall() - now)
+  constructor(host: SessionHost, id: SessionId, spec: SessionSpec, protocol: Protocol) {
+    this.#host = host
+    const now = host.now()
+    this.#state = initialState(id, spec, protocol, now, host.wall() - now)
+    this.#actor = new Actor<SessionEvent>(this, (effect) => host.run(effect))
   }
 
-  static readonly make = Effect.fnUntraced(function* (
-    options: SessionActorOptions,
-  ): Effect.fn.Return<SessionActor, never, Scope.Scope> {
-    const run = Effect.runForkWith(yield* Effect.context<never>())
-    const actor = new SessionActor(options, run)
-    actor.#ref = yield* Actor.start<SessionEvent>({
-      name: options.spec.name,
-      // Turns are bounded by the session's own mailbox; what else comes is bounded by the process and by clients.
-      mailbox: { capacity: Infinity, overflow: "fail" },
-      begin: () => (batch) => actor.#receive(batch),
-      onCrash: (defect) => {
-        run(Effect.logError("session step failed", defect))
-        actor.post({ type: "defect", detail: String(defect) })
-        return "restart"
-      },
-    })
-    actor.#ref.monitor(() => actor.#abandon())
-    yield* Effect.addFinalizer(() => Effect.sync(() => actor.#disarm()))
-    return actor
-  })
+  get id(): SessionId {
+    return this.#state.id
+  }
 
   get name(): string {
-    return this.#options.spec.name
+    return this.#state.spec.name
+  }
+
+  get mailbox(): MailboxSpec {
+    return unbounded
+  }
+
+  begin(): Receive<SessionEvent> {
+    return (batch) => this.#receive(batch)
+  }
+
+  onCrash(defect: unknown): "restart" {
+    this.#host.run(Effect.logError("session step failed", defect))
+    this.post({ type: "defect", detail: String(defect) })
+    return "restart"
+  }
+
+  /** The actor is down for good: nobody waits for it in vain. */
+  onDown(): void {
+    this.#disarm()
+    this.#abandon()
+    this.#drained()
+  }
+
+  /** Ends the actor, not the session's process: for a session that was stopped. */
+  close(): Effect.Effect<void> {
+    return this.#actor.interrupt()
   }
 
   get state(): SessionState {
@@ -123,16 +123,16 @@ export class SessionActor {
   }
 
   post(event: SessionEvent): void {
-    this.#ref.tellUnsafe(event)
+    this.#actor.tellUnsafe(event)
   }
 
   /** Asks for something that is answered with the session. */
   request(event: (reply: SessionReply) => SessionEvent): Effect.Effect<Session, RuntimeError> {
-    return this.#ref.ask<Session, RuntimeError>(event).pipe(Effect.catch((error) => this.#gone(error)))
+    return this.#actor.ask<Session, RuntimeError>(event).pipe(Effect.catch((error) => this.#gone(error)))
   }
 
   cancel(turn: TurnId | null): Effect.Effect<Turn, RuntimeError> {
-    return this.#ref
+    return this.#actor
       .ask<Turn, RuntimeError>((reply) => ({ type: "cancel", turn, reply }))
       .pipe(Effect.catch((error) => this.#gone(error)))
   }
@@ -146,38 +146,41 @@ export class SessionActor {
     return new SessionNotRunning({ session: this.name, status: "stopped", exit: this.#state.exit })
   }
 
-  /** The actor is down for good: nobody waits for it in vain. */
   #abandon(): void {
-    this.#disarm()
-    this.#accepting.settleAll(Exit.fail(this.#notRunning()))
-    this.#ending.settleAll(Exit.fail(this.#notRunning()))
-    this.#drained()
+    const outcome = () => Exit.fail(this.#notRunning())
+    this.#accepting.settleAll(outcome)
+    this.#ending.settleAll(outcome)
   }
 
   /** Hands a turn in; answers when it is durable (`accepted`) or when it ended (`ended`). */
   submit(pending: PendingTurn, until: "accepted" | "ended"): Effect.Effect<Turn, RuntimeError> {
     return Effect.callback<Turn, RuntimeError>((resume) => {
-      const { id, idempotencyKey } = pending.turn
-      const handed = { turn: id }
-      if (idempotencyKey !== null) (this.#keyed ??= new Map()).set(id, handed)
-      // One that waits for the end waits to be taken in as well, so that it can be withdrawn until then.
-      const accepted: TurnReply = until === "accepted" ? resume : () => {}
-      this.#accepting.add(id, accepted)
-      if (until === "ended") this.#ending.add(id, resume)
-      if (this.#ref.tellUnsafe({ type: "submit", pending }) !== undefined) this.#abandon()
+      const handed = this.hand(pending, until, resume)
       return Effect.sync(() => {
-        this.#keyed?.delete(id)
-        this.#ending.remove(handed.turn, resume)
-        if (this.#accepting.remove(handed.turn, accepted)) this.post({ type: "withdraw", turn: handed.turn })
+        this.#keyed?.delete(pending.turn.id)
+        const { turn } = handed ?? { turn: pending.turn.id }
+        const [mine, other] = until === "accepted" ? [this.#accepting, this.#ending] : [this.#ending, this.#accepting]
+        if (mine.remove(turn, resume) && !other.has(turn)) this.post({ type: "withdraw", turn })
       })
     })
+  }
+
+  /** The same from outside of Effect, for a caller that does not go away. */
+  hand(pending: PendingTurn, until: "accepted" | "ended", reply: TurnReply): Handed | undefined {
+    const { id, idempotencyKey } = pending.turn
+    let handed: Handed | undefined
+    if (idempotencyKey !== null) (this.#keyed ??= new Map()).set(id, (handed = { turn: id }))
+    if (until === "accepted") this.#accepting.add(id, reply)
+    else this.#ending.add(id, reply)
+    if (this.#actor.tellUnsafe({ type: "submit", pending }) !== undefined) this.#abandon()
+    return handed
   }
 
   /** Waits for the end of a turn; `TurnNotFound` where it is not open any more: then the store has its outcome. */
   awaitEnd(turn: TurnId): Effect.Effect<Turn, RuntimeError> {
     return Effect.suspend(() => {
       let waiting: TurnReply | undefined
-      return this.#ref
+      return this.#actor
         .ask<Turn, RuntimeError>((reply) => {
           waiting = reply
           return { type: "await", turn, reply }
@@ -197,16 +200,16 @@ export class SessionActor {
     return () => listeners.delete(listener)
   }
 
-  #receive(batch: ReadonlyArray<SessionEvent>): Effect.Effect<Actor.Verdict> {
+  #receive(batch: ReadonlyArray<SessionEvent>): Verdict | Effect.Effect<Verdict> {
     const keyed = batch.findIndex((event) => event.type === "submit" && event.pending.turn.idempotencyKey !== null)
     if (keyed < 0) return this.#take(batch)
     // The look-up must see what came before it, so what came before is committed first.
     const event = batch[keyed] as Extract<SessionEvent, { readonly type: "submit" }>
-    return this.#take(batch.slice(0, keyed)).pipe(
+    return Effect.suspend(() => asEffect(this.#take(batch.slice(0, keyed)))).pipe(
       Effect.flatMap(() => this.#admitOnce(event)),
-      Effect.flatMap((events) => this.#take(events)),
+      Effect.flatMap((events) => asEffect(this.#take(events))),
       Effect.flatMap((verdict) =>
-        keyed + 1 < batch.length ? this.#receive(batch.slice(keyed + 1)) : Effect.succeed(verdict),
+        keyed + 1 < batch.length ? asEffect(this.#receive(batch.slice(keyed + 1))) : Effect.succeed(verdict),
       ),
     )
   }
@@ -214,7 +217,7 @@ export class SessionActor {
   /** A second turn under the same key is the first one again. */
   #admitOnce(event: Extract<SessionEvent, { readonly type: "submit" }>): Effect.Effect<ReadonlyArray<SessionEvent>> {
     const { id, idempotencyKey } = event.pending.turn
-    return untilAnswered(this.#options.store.turnByKey(this.id, idempotencyKey!)).pipe(
+    return untilAnswered(this.#host.store.turnByKey(this.id, idempotencyKey!)).pipe(
       Effect.map((stored) => {
         const handed = this.#keyed?.get(id)
         this.#keyed?.delete(id)
@@ -233,9 +236,10 @@ export class SessionActor {
     )
   }
 
-  #take(batch: ReadonlyArray<SessionEvent>): Effect.Effect<Actor.Verdict> {
-    const now = this.#options.now()
-    const skewMs = this.#options.wall() - now
+  #take(batch: ReadonlyArray<SessionEvent>): Verdict | Effect.Effect<Verdict> {
+    const host = this.#host
+    const now = host.now()
+    const skewMs = host.wall() - now
     if (Math.abs(skewMs - this.#state.skewMs) > noticedSkewMs) this.#state = { ...this.#state, skewMs }
     const actions = batch.length === 1 ? this.#step(batch[0]!, now) : batch.flatMap((event) => this.#step(event, now))
     const entries: Array<TranscriptEntry> = []
@@ -248,25 +252,28 @@ export class SessionActor {
         else turns.push(action.turn)
       }
     }
-    if (entries.length === 0 && turns.length === 0) return Effect.sync(() => this.#perform(actions, false))
+    if (entries.length === 0 && turns.length === 0) return this.#perform(actions, false)
     // Nothing is acknowledged that is not stored: a session whose store does not answer holds still.
-    return Effect.map(untilAnswered(this.#options.store.commit({ session: this.snapshot(), entries, turns })), () =>
+    return Effect.map(untilAnswered(host.store.commit(new StepCommit(this.#state, entries, turns))), () =>
       this.#perform(actions, true),
     )
   }
 
   /** Takes the next state over and asks the supervisor where the step wants its word; the rest is for `#perform`. */
   #step(event: SessionEvent, now: number): ReadonlyArray<SessionAction> {
-    if (this.#options.draining() && (event.type === "start" || event.type === "resume" || event.type === "restart")) {
+    if (this.#host.draining && (event.type === "start" || event.type === "resume" || event.type === "restart")) {
       event.reply(Exit.fail(new Draining({ detail: "the runtime is shutting down; it starts nothing more" })))
       return []
     }
     const [state, actions] = this.#decide(event, now)
     this.#state = state
     for (const action of actions) {
-      if (action.type === "forgive") this.#options.forgive()
+      if (action.type === "forgive") this.#host.forgive(this)
       else if (action.type === "supervise") {
-        return [...actions, ...this.#step({ type: "decision", decision: this.#options.supervise(action.report) }, now)]
+        return [
+          ...actions,
+          ...this.#step({ type: "decision", decision: this.#host.supervise(this, action.report) }, now),
+        ]
       }
     }
     return actions
@@ -277,7 +284,7 @@ export class SessionActor {
     try {
       return transition(this.#state, event, now)
     } catch (defect) {
-      this.#run(Effect.logError("session step failed", defect))
+      this.#host.run(Effect.logError("session step failed", defect))
       if ("reply" in event) event.reply(Exit.die(defect))
       if (event.type === "submit") {
         this.#accepting.settle(event.pending.turn.id, Exit.die(defect))
@@ -287,9 +294,9 @@ export class SessionActor {
     }
   }
 
-  #perform(actions: ReadonlyArray<SessionAction>, committed: boolean): Actor.Verdict {
+  #perform(actions: ReadonlyArray<SessionAction>, committed: boolean): Verdict {
     let input = ""
-    let verdict: Actor.Verdict = "continue"
+    let verdict: Verdict = "continue"
     for (const action of actions) {
       if (action.type === "append" || action.type === "save") continue
       if (action.type === "write" && typeof action.data === "string") {
@@ -302,11 +309,16 @@ export class SessionActor {
         input = ""
       }
       if (action.type === "gone") verdict = "stop"
-      this.#act(action)
+      try {
+        this.#act(action)
+      } catch (defect) {
+        // Whatever one of them runs into, the others are owed what is stored.
+        this.#host.run(Effect.logError("session action failed", action.type, defect))
+      }
     }
     if (input !== "") this.#link?.write(input)
     if (committed) {
-      this.#options.onCommit()
+      this.#host.committed(this)
       this.#listeners?.forEach((listener) => listener())
     }
     this.#link?.taken()
@@ -322,7 +334,7 @@ export class SessionActor {
         this.#accepting.settle(action.turn, Exit.fail(action.error))
         return this.#ending.settle(action.turn, Exit.fail(action.error))
       case "ended":
-        this.#options.onTurnEnded(action.turn)
+        this.#host.turnEnded(this, action.turn)
         return this.#ending.settle(action.turn.id, Exit.succeed(action.turn))
       case "await":
         return this.#ending.add(action.turn, action.reply)
@@ -340,13 +352,13 @@ export class SessionActor {
         const flushed = this.#link?.write(action.data) ?? true
         if (action.reply === null) return
         if (flushed) action.reply(Exit.succeed(this.snapshot()))
-        else this.#drainWaiters.push(action.reply)
+        else (this.#drainWaiters ??= []).push(action.reply)
         return
       }
       case "signal":
         return this.#link?.signal(action.signal)
       case "gone":
-        return this.#options.onGone(action.cause)
+        return this.#host.gone(this, action.cause)
       case "append":
       case "save":
       case "forgive":
@@ -356,12 +368,13 @@ export class SessionActor {
   }
 
   #spawn(): void {
-    const { spawner, command, protocol, spec, onSpawn } = this.#options
-    onSpawn()
+    const host = this.#host
+    const { protocol, spec } = this.#state
+    host.spawning(this)
     this.#drained()
     const link: SubprocessLink = new SubprocessLink({
-      spawner,
-      command,
+      spawner: host.spawner,
+      command: host.command(this),
       framing: protocol.framing,
       lineBytes: spec.limits.lineBytes,
       // What a process that was replaced still says is nobody's.
@@ -374,16 +387,16 @@ export class SessionActor {
         this.post(event)
       },
       onDrain: () => this.#drained(),
-      run: this.#run,
+      run: (effect) => host.run(effect),
     })
     this.#link = link
     link.start()
   }
 
   #drained(): void {
-    if (this.#drainWaiters.length === 0) return
     const waiters = this.#drainWaiters
-    this.#drainWaiters = []
+    if (waiters === undefined) return
+    this.#drainWaiters = undefined
     for (const reply of waiters) reply(Exit.succeed(this.snapshot()))
   }
 
@@ -403,8 +416,8 @@ export class SessionActor {
     if (due >= this.#timerAt) return
     this.#disarm()
     this.#timerAt = due
-    const delay = Math.min(Math.max(0, due - this.#options.now()), longestTimerMs)
-    this.#timer = this.#run(
+    const delay = Math.min(Math.max(0, due - this.#host.now()), longestTimerMs)
+    this.#timer = this.#host.run(
       Effect.andThen(
         Effect.sleep(delay),
         Effect.sync(() => {
@@ -422,6 +435,9 @@ const longestTimerMs = 2 ** 31 - 1
 
 /** A wall clock that was set differently; smaller differences are the clocks' own. */
 const noticedSkewMs = 100
+
+const asEffect = (verdict: Verdict | Effect.Effect<Verdict>): Effect.Effect<Verdict> =>
+  typeof verdict === "string" ? Effect.succeed(verdict) : verdict
 
 const storeRetryMs = 200
 

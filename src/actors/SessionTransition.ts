@@ -184,7 +184,7 @@ const supervise = (step: Step, normal: boolean, readyMs: number): void =>
 
 const fail = (step: Step, error: RuntimeError): void => {
   step.enter({ _tag: "Failed", error }, error.message)
-  Turns.endQueue(step, { status: "failed", text: "", stopReason: null, error: Turns.turnError(error) })
+  Turns.endQueue(step, () => ({ status: "failed", text: "", stopReason: null, error: Turns.turnError(error) }))
 }
 
 // Ending
@@ -379,12 +379,12 @@ const stop = (step: Step, aim: "stop" | "remove", reply: SessionReply, brutal: b
   const { phase } = draft
   const shutdown = brutal ? "brutal_kill" : draft.spec.shutdown
   const endWaiting = () =>
-    Turns.endQueue(step, {
+    Turns.endQueue(step, () => ({
       status: "cancelled",
       text: "",
       stopReason: "stopped",
       error: Turns.turnError(notRunning(step)),
-    })
+    }))
   switch (phase._tag) {
     case "Busy":
     case "Ready":
@@ -436,8 +436,12 @@ const decided = (step: Step, decision: Decision): void => {
     }
     case "Done": {
       step.enter({ _tag: "Stopped" })
-      const error = Turns.turnError(notRunning(step))
-      return Turns.endQueue(step, { status: "failed", text: "", stopReason: null, error })
+      return Turns.endQueue(step, () => ({
+        status: "failed",
+        text: "",
+        stopReason: null,
+        error: Turns.turnError(notRunning(step)),
+      }))
     }
     case "GiveUp":
       return fail(step, decision.error)

@@ -17,8 +17,12 @@ export const cancelGraceMs = 5_000
 
 /** The plain data of an error, as a turn keeps it. */
 export const turnError = (error: RuntimeError): TurnError => {
-  const { _tag, name: _, cause: __, stack: ___, ...fields } = error as RuntimeError & { cause?: unknown }
-  return { ...fields, tag: _tag, message: error.message }
+  const fields: Record<string, unknown> = {}
+  // Key by key: only to name the stack, which is no part of it, would have it written out.
+  for (const [key, value] of Object.entries(error)) {
+    if (key !== "_tag" && key !== "name" && key !== "cause" && key !== "stack") fields[key] = value
+  }
+  return { ...fields, tag: error._tag, message: error.message }
 }
 
 /** Why a turn is not taken in. */
@@ -327,6 +331,7 @@ export const awaitEnd = (step: Step, id: TurnId, reply: TurnReply): void => {
 /** Forgets a turn that waits for room and whose caller went away. */
 export const withdraw = (step: Step, id: TurnId): void => {
   const { draft } = step
+  if (draft.queue.waiting.size === 0) return
   const unaccepted = (pending: PendingTurn) => pending.turn.id === id && pending.turn.firstSeq === 0
   draft.queue = Mailbox.remove(draft.queue, unaccepted).mailbox
 }
@@ -408,11 +413,13 @@ export const turnDeadlines = (step: Step): void => {
 }
 
 /** Ends every queued turn, and refuses those that waited for room: the session will not get to them. */
-export const endQueue = (step: Step, ended: Ended): void => {
+export const endQueue = (step: Step, ending: () => Ended): void => {
   const { draft } = step
+  draft.queueDueAt = null
+  if (draft.queue.items.size === 0 && draft.queue.waiting.size === 0) return
+  const ended = ending()
   const { items, waiting, mailbox } = Mailbox.drain(draft.queue)
   draft.queue = mailbox
-  draft.queueDueAt = null
   for (const pending of items) endUnstarted(step, pending, ended)
   for (const pending of waiting) {
     step.act({ type: "refused", turn: pending.turn.id, error: refusal(step) })

@@ -6,21 +6,20 @@
 import { mkdirSync } from "node:fs"
 import { rm } from "node:fs/promises"
 import { join } from "node:path"
-import * as Clock from "effect/Clock"
+import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
-import * as Scope from "effect/Scope"
+import type * as Fiber from "effect/Fiber"
 import { Registry } from "../actors/Registry.ts"
 import { SessionActor } from "../actors/SessionActor.ts"
 import type { Decision, ExitReport } from "../actors/SessionEvent.ts"
+import type { HostedSession, SessionHost } from "../actors/SessionHost.ts"
 import { statusOf } from "../actors/SessionState.ts"
 import { Draining, SessionAlreadyExists, SessionNotFound, SpawnFailed, type RuntimeError } from "../domain/Errors.ts"
 import type { Ids, SessionId } from "../domain/Ids.ts"
 import type { Session } from "../domain/Session.ts"
 import type { SessionSpecInput } from "../domain/SessionSpec.ts"
 import type { SessionStore } from "../domain/SessionStore.ts"
-import type { TerminalTurnStatus } from "../domain/Turn.ts"
+import type { TerminalTurnStatus, Turn } from "../domain/Turn.ts"
 import type { Command } from "../process/Command.ts"
 import { childEnvironment } from "../process/Environment.ts"
 import type { Spawner } from "../process/Subprocess.ts"
@@ -35,8 +34,7 @@ const orderedStopMs = 5_000
 export interface Slot {
   readonly actor: SessionActor
   /** 1, 2, 3 … in order of start. */
-  place: number
-  readonly scope: Scope.Closeable
+  readonly place: number
   history: RestartHistory
   /** Clients that are bringing it back just now. */
   returning: number
@@ -72,7 +70,7 @@ export interface SupervisorOptions {
   readonly run: (effect: Effect.Effect<unknown>) => Fiber.Fiber<unknown>
 }
 
-export class SessionSupervisor {
+export class SessionSupervisor implements SessionHost {
   readonly counters: Counters = {
     restarts: 0,
     crashes: 0,
@@ -81,6 +79,8 @@ export class SessionSupervisor {
     turns: { completed: 0, failed: 0, cancelled: 0, timed_out: 0, lost: 0 },
   }
   draining = false
+  readonly store: SessionStore["Service"]
+  readonly spawner: Spawner["Service"]
   readonly #options: SupervisorOptions
   readonly #slots = new Registry<SessionId, Slot>()
   readonly #names = new Registry<string, Slot>()
@@ -94,6 +94,8 @@ export class SessionSupervisor {
 
   constructor(options: SupervisorOptions) {
     this.#options = options
+    this.store = options.store
+    this.spawner = options.spawner
     this.#origin = 0
     this.#origin = this.wall() - this.now()
     this.#bucket = fullBucket(options.config.restarts, this.now())
@@ -132,7 +134,7 @@ export class SessionSupervisor {
   start(input: SessionSpecInput, ifExists: "fail" | "return"): Effect.Effect<Session, RuntimeError> {
     return Effect.gen({ self: this }, function* () {
       const admitted = yield* admit(input, () => this.#generateName())
-      // From the look at the names to the reply that waits, nothing else may come between.
+      // A caller that goes away between the taking of the name and the reply must not leave a session behind.
       return yield* Effect.uninterruptibleMask((restore) => this.#begin(admitted, ifExists, restore))
     })
   }
@@ -178,19 +180,14 @@ export class SessionSupervisor {
     restore: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>,
   ): Effect.Effect<Session, RuntimeError> {
     return Effect.gen({ self: this }, function* () {
-      const prior = yield* this.#admission(admitted, ifExists)
-      if (prior !== undefined) return yield* restore(standing(prior))
-      const slot = yield* this.#make(admitted)
-      // The fiber may have given way meanwhile: looked at once more, right before the name is taken.
-      const overtaken = yield* Effect.onError(this.#admission(admitted, ifExists), () =>
-        Scope.close(slot.scope, Exit.void),
-      )
-      if (overtaken !== undefined) {
-        yield* Scope.close(slot.scope, Exit.void)
-        return yield* restore(standing(overtaken))
+      // From the look at the names to their taking, nothing else may come between.
+      const prior = this.#admission(admitted, ifExists)
+      if (prior !== undefined) {
+        if ("_tag" in prior) return yield* Effect.fail(prior)
+        return yield* restore(standing(prior))
       }
-      const { actor } = slot
-      slot.place = ++this.#made
+      const actor = new SessionActor(this, this.#options.ids.session(), admitted.spec, admitted.protocol)
+      const slot: Slot = { actor, place: ++this.#made, history: noHistory, returning: 0, removed: undefined }
       this.#slots.register(actor.id, slot)
       this.#bear(slot)
       return yield* restore(actor.request((reply) => ({ type: "start", reply }))).pipe(
@@ -202,55 +199,11 @@ export class SessionSupervisor {
   }
 
   /** The session that is there already and was asked for; undefined: the way is free. */
-  #admission(admitted: Admitted, ifExists: "fail" | "return"): Effect.Effect<Slot | undefined, RuntimeError> {
-    return Effect.suspend((): Effect.Effect<Slot | undefined, RuntimeError> => {
-      if (this.draining) {
-        return Effect.fail(new Draining({ detail: "the runtime is shutting down; it starts nothing more" }))
-      }
-      const taken = this.#taken(admitted)
-      if (taken === undefined) return Effect.succeed(undefined)
-      return ifExists === "fail" ? Effect.fail(taken.error) : Effect.succeed(taken.slot)
-    })
-  }
-
-  #make(admitted: Admitted): Effect.Effect<Slot> {
-    const { spec, protocol } = admitted
-    const { store, spawner, ids } = this.#options
-    return Effect.suspend(() => {
-      const id = ids.session()
-      const scope = Scope.makeUnsafe()
-      let slot: Slot | undefined
-      return SessionActor.make({
-        id,
-        spec,
-        protocol,
-        store,
-        spawner,
-        command: this.#command(id, admitted),
-        now: () => this.now(),
-        wall: () => this.wall(),
-        draining: () => this.draining,
-        supervise: (report) => this.#supervise(slot!, report),
-        forgive: () => {
-          slot!.history = noHistory
-        },
-        onSpawn: () => {
-          this.counters.spawns++
-        },
-        onTurnEnded: (turn) => {
-          this.counters.turns[turn.status as TerminalTurnStatus]++
-        },
-        onCommit: () => {
-          if (this.#slots.whereIs(id) !== undefined) this.#listeners.forEach((listener) => listener(id, false))
-        },
-        onGone: () => this.#forget(slot!),
-      }).pipe(
-        Scope.provide(scope),
-        Effect.map(
-          (actor) => (slot = { actor, place: 0, scope, history: noHistory, returning: 0, removed: undefined }),
-        ),
-      )
-    })
+  #admission(admitted: Admitted, ifExists: "fail" | "return"): Slot | RuntimeError | undefined {
+    if (this.draining) return new Draining({ detail: "the runtime is shutting down; it starts nothing more" })
+    const taken = this.#taken(admitted)
+    if (taken === undefined) return undefined
+    return ifExists === "fail" ? taken.error : taken.slot
   }
 
   /** Takes the name and the task, also from a session that is over with. */
@@ -285,7 +238,7 @@ export class SessionSupervisor {
     return join(this.#options.config.dataDirectory, "sessions", id)
   }
 
-  #command(id: SessionId, { spec }: Admitted): Effect.Effect<Command, SpawnFailed> {
+  command({ state: { id, spec } }: HostedSession): Effect.Effect<Command, SpawnFailed> {
     const { config } = this.#options
     return Effect.suspend(() => {
       const cwd = spec.cwd ?? this.directoryOf(id)
@@ -313,7 +266,31 @@ export class SessionSupervisor {
     })
   }
 
-  #supervise(slot: Slot, report: ExitReport): Decision {
+  run(effect: Effect.Effect<unknown>): Fiber.Fiber<unknown> {
+    return this.#options.run(effect)
+  }
+
+  forgive({ state: { id } }: HostedSession): void {
+    const slot = this.#slots.whereIs(id)
+    if (slot !== undefined) slot.history = noHistory
+  }
+
+  spawning(): void {
+    this.counters.spawns++
+  }
+
+  turnEnded(_session: HostedSession, turn: Turn): void {
+    this.counters.turns[turn.status as TerminalTurnStatus]++
+  }
+
+  committed({ state: { id } }: HostedSession): void {
+    if (this.#listeners.size === 0 || this.#slots.whereIs(id) === undefined) return
+    for (const listener of this.#listeners) listener(id, false)
+  }
+
+  supervise({ state: { id } }: HostedSession, report: ExitReport): Decision {
+    const slot = this.#slots.whereIs(id)
+    if (slot === undefined) return { _tag: "Done" }
     const { counters } = this
     const { config, random } = this.#options
     const now = this.now()
@@ -332,9 +309,10 @@ export class SessionSupervisor {
   }
 
   /** The session is gone: nothing of it stays. */
-  #forget(slot: Slot): void {
+  gone({ state: { id, spec } }: HostedSession): void {
     const { store, run } = this.#options
-    const { id, spec } = slot.actor.state
+    const slot = this.#slots.whereIs(id)
+    if (slot === undefined) return
     this.#slots.unregister(id, slot)
     this.#names.unregister(spec.name, slot)
     if (spec.task !== null) this.#tasks.unregister(spec.task, slot)
@@ -347,7 +325,7 @@ export class SessionSupervisor {
         Effect.yieldNow.pipe(
           Effect.andThen(Effect.ignore(store.remove(id))),
           Effect.andThen(Effect.ignore(Effect.tryPromise(directory))),
-          Effect.andThen(Scope.close(slot.scope, Exit.void)),
+          Effect.andThen(slot.actor.close()),
           Effect.ensuring(Effect.sync(() => resolve())),
         ),
       )
@@ -368,10 +346,7 @@ export class SessionSupervisor {
 
   /** Ends the actors of a runtime whose sessions have all been stopped. */
   close(): Effect.Effect<void> {
-    return Effect.forEach(this.slots(), ({ scope }) => Scope.close(scope, Exit.void), {
-      concurrency: "unbounded",
-      discard: true,
-    })
+    return Effect.forEach(this.slots(), ({ actor }) => actor.close(), { concurrency: "unbounded", discard: true })
   }
 
   /**

@@ -5,6 +5,7 @@ import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 import { SessionActor } from "../../src/actors/SessionActor.ts"
+import type { SessionHost } from "../../src/actors/SessionHost.ts"
 import type { PendingTurn } from "../../src/actors/SessionState.ts"
 import { StoreUnavailable } from "../../src/domain/Errors.ts"
 import type { SessionId, TurnId } from "../../src/domain/Ids.ts"
@@ -39,36 +40,42 @@ const pending = (prompt: string): PendingTurn => ({
 })
 
 const make = Effect.fnUntraced(function* (
-  options: { protocol?: Protocol; store?: SessionStore["Service"]; now?: () => number } = {},
+  options: { protocol?: Protocol; store?: SessionStore["Service"]; host?: Partial<SessionHost> } = {},
 ) {
   const spawner = new FakeSpawner()
   const store = options.store ?? MemorySessionStore.make()
   const spec = specOf({ name: "a", idleTimeoutMs: null })
-  const actor = yield* SessionActor.make({
-    id: "ses_1" as SessionId,
-    spec,
-    protocol: options.protocol ?? (lines as Protocol),
+  const host: SessionHost = {
     store,
     spawner: spawner.service,
-    command: Effect.succeed({
-      session: "ses_1",
-      command: "fake",
-      args: [],
-      cwd: "/",
-      env: {},
-      shutdown: spec.shutdown,
-      containment: "auto",
-    }),
+    draining: false,
+    run: Effect.runForkWith(yield* Effect.context<never>()),
     now: () => 0,
     wall: () => 0,
-    draining: () => false,
+    command: () =>
+      Effect.succeed({
+        session: "ses_1",
+        command: "fake",
+        args: [],
+        cwd: "/",
+        env: {},
+        shutdown: spec.shutdown,
+        containment: "auto",
+      }),
     supervise: () => ({ _tag: "Restart", delayMs: 0, attempt: 1 }),
     forgive: () => {},
-    onSpawn: () => {},
-    onTurnEnded: () => {},
-    onCommit: () => {},
-    onGone: () => {},
-  })
+    spawning: () => {},
+    turnEnded: () => {},
+    committed: () => {},
+    gone: () => {},
+    ...options.host,
+  }
+  const actor = yield* Effect.acquireRelease(
+    Effect.sync(
+      () => new SessionActor(host, "ses_1" as SessionId, spec, options.protocol ?? (lines as unknown as Protocol)),
+    ),
+    (made) => made.close(),
+  )
   return { actor, spawner, store }
 })
 const start = (actor: SessionActor) => actor.request((reply) => ({ type: "start", reply }))

@@ -1,0 +1,40 @@
+/**
+ * What the actors of sessions need of the runtime that they live in: one object for all of them. The supervisor of
+ * sessions is it; its policies are asked here, and what happened is told.
+ */
+import type * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import type { SpawnFailed } from "../domain/Errors.ts"
+import type { SessionStore } from "../domain/SessionStore.ts"
+import type { Turn } from "../domain/Turn.ts"
+import type { Command } from "../process/Command.ts"
+import type { Spawner } from "../process/Subprocess.ts"
+import type { Decision, ExitReport } from "./SessionEvent.ts"
+import type { SessionState } from "./SessionState.ts"
+
+/** The session that asks or tells: its actor. */
+export interface HostedSession {
+  readonly state: SessionState
+}
+
+export interface SessionHost {
+  readonly store: SessionStore["Service"]
+  readonly spawner: Spawner["Service"]
+  /** The runtime is shutting down: nothing is started any more. */
+  readonly draining: boolean
+  /** Starts a fiber, at once and on the caller's stack. */
+  run(effect: Effect.Effect<unknown>): Fiber.Fiber<unknown>
+  /** A clock that no correction moves (ms), for everything that has to pass; `wall` is for the record. */
+  now(): number
+  wall(): number
+  command(session: HostedSession): Effect.Effect<Command, SpawnFailed>
+  /** Consulted when a process ended that nobody had asked to end. */
+  supervise(session: HostedSession, report: ExitReport): Decision
+  /** A client started it: past restarts count no more. */
+  forgive(session: HostedSession): void
+  spawning(session: HostedSession): void
+  turnEnded(session: HostedSession, turn: Turn): void
+  /** Something new is stored. */
+  committed(session: HostedSession): void
+  gone(session: HostedSession, cause: "startFailed" | "removed"): void
+}
