@@ -86,6 +86,14 @@ export const openRuntime = async (options: OpenOptions = {}): Promise<EmbeddedRu
     ),
   )
 
+  /** Without a fiber: it would be the dearest part of an ask. */
+  const submit = (request: TurnRequest, until: "accepted" | "ended"): Promise<Turn> =>
+    new Promise((resolve, reject) =>
+      runtime.submit(request, until, (exit) =>
+        Exit.isSuccess(exit) ? resolve(exit.value) : reject(Cause.squash(exit.cause) as Error),
+      ),
+    )
+
   const subscribe = async function* (request: SubscribeRequest = {}): AsyncGenerator<TranscriptEntry> {
     const own = Scope.makeUnsafe()
     try {
@@ -113,8 +121,8 @@ export const openRuntime = async (options: OpenOptions = {}): Promise<EmbeddedRu
           return runtime.start(decoded, whenThere)
         }),
       ),
-    ask: (session, prompt, turn) => run(runtime.ask({ session, prompt, ...turn })),
-    tell: (session, prompt, turn) => run(runtime.tell({ session, prompt, ...turn })),
+    ask: (session, prompt, turn) => submit({ session, prompt, ...turn }, "ended"),
+    tell: (session, prompt, turn) => submit({ session, prompt, ...turn }, "accepted"),
     turn: (turn) => run(runtime.turn(turn)),
     wait: (turn, timeoutMs) => run(runtime.wait(turn, timeoutMs)),
     cancel: (session, turn) => run(runtime.cancel(session, turn)),

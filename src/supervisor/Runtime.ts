@@ -4,6 +4,7 @@
  */
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import type { RuntimeError, StoreUnavailable } from "../domain/Errors.ts"
 import type { SessionId } from "../domain/Ids.ts"
@@ -105,6 +106,9 @@ export interface RuntimeHealth {
   readonly problems: ReadonlyArray<string>
 }
 
+/** Called once. */
+export type TurnReply = (exit: Exit.Exit<Turn, RuntimeError>) => void
+
 type Answer<A> = Effect.Effect<A, RuntimeError>
 
 export class Runtime extends Context.Service<
@@ -128,6 +132,8 @@ export class Runtime extends Context.Service<
     readonly ask: (request: TurnRequest) => Answer<Turn>
     /** The turn once it is durable. */
     readonly tell: (request: TurnRequest) => Answer<Turn>
+    /** The same as `ask` (`ended`) or `tell` (`accepted`), for a caller that is no fiber and does not go away. */
+    readonly submit: (request: TurnRequest, until: "accepted" | "ended", reply: TurnReply) => void
     readonly turn: (turn: string) => Answer<Turn>
     /** The turn once it ended, or as it stands after `timeoutMs`. */
     readonly wait: (turn: string, timeoutMs?: number) => Answer<Turn>

@@ -5,8 +5,9 @@
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
-import { Draining, InvalidParams, TurnNotFound, type RuntimeError } from "../domain/Errors.ts"
+import { Draining, InvalidParams, SessionNotFound, TurnNotFound, type RuntimeError } from "../domain/Errors.ts"
 import { makeIds, type TurnId } from "../domain/Ids.ts"
 import { type Session, type SessionStatus, sessionStatuses } from "../domain/Session.ts"
 import { SessionStore } from "../domain/SessionStore.ts"
@@ -57,7 +58,7 @@ const make = Effect.gen(function* () {
   }
 
   const pendingTurn = (slot: Slot, request: TurnRequest): PendingTurn => {
-    const now = supervisor.now()
+    const { timeoutMs } = request
     const turn: Turn = {
       id: ids.turn(),
       session: slot.actor.id,
@@ -74,14 +75,19 @@ const make = Effect.gen(function* () {
       firstSeq: 0,
       lastSeq: 0,
     }
-    return { turn, attempts: 0, dueAt: request.timeoutMs === undefined ? null : now + request.timeoutMs }
+    return { turn, attempts: 0, dueAt: timeoutMs === undefined ? null : supervisor.now() + timeoutMs }
+  }
+
+  /** The session that is to take a turn in. */
+  const taker = ({ session }: TurnRequest): Slot | RuntimeError => {
+    if (supervisor.draining) return new Draining({ detail: "the runtime is shutting down; it takes no more turns" })
+    return supervisor.whereIs(session) ?? new SessionNotFound({ session })
   }
 
   const submit = (request: TurnRequest, until: "accepted" | "ended"): Effect.Effect<Turn, RuntimeError> =>
     Effect.suspend(() => {
-      if (supervisor.draining)
-        return Effect.fail(new Draining({ detail: "the runtime is shutting down; it takes no more turns" }))
-      return onSlot(request.session, (slot) => slot.actor.submit(pendingTurn(slot, request), until))
+      const slot = taker(request)
+      return "_tag" in slot ? Effect.fail(slot) : slot.actor.submit(pendingTurn(slot, request), until)
     })
 
   const readTurn = (id: string): Effect.Effect<Turn, RuntimeError> =>
@@ -230,6 +236,11 @@ const make = Effect.gen(function* () {
     list,
     ask: (request) => submit(request, "ended"),
     tell: (request) => submit(request, "accepted"),
+    submit: (request, until, reply) => {
+      const slot = taker(request)
+      if ("_tag" in slot) reply(Exit.fail(slot))
+      else slot.actor.hand(pendingTurn(slot, request), until, reply)
+    },
     turn: readTurn,
     wait,
     cancel,

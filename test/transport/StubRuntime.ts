@@ -272,6 +272,8 @@ export const makeStub = (flood: { readonly total: number; readonly text: string 
             (turn) => wait(turn.id),
           ),
     tell: (request) => need(request.session, (found) => accept(found, request)),
+    submit: (request, until, reply) =>
+      void Effect.runFork(until === "ended" ? service.ask(request) : service.tell(request)).addObserver(reply),
     turn: (turn) =>
       Effect.suspend(() => {
         const found = turns.get(turn)
