@@ -35,7 +35,7 @@ export class TurnNotFound extends Data.TaggedError("TurnNotFound")<{
 
 export class TemplateNotFound extends Data.TaggedError("TemplateNotFound")<{ readonly template: string }> {
   override get message() {
-    return `no template is called ${JSON.stringify(this.template)}`
+    return `no template is called ${JSON.stringify(this.template)}; template/list shows those there are`
   }
 }
 

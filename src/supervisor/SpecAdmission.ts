@@ -1,11 +1,12 @@
 /**
- * The gate for a SessionSpec: fills in defaults, and refuses by name what this runtime cannot give. A spec that passes is
- * kept to the letter; nothing in it is silently ignored.
+ * The gate for a SessionSpec: works in its template, fills in defaults, and refuses by name what this runtime cannot give.
+ * A spec that passes is kept to the letter; nothing in it is silently ignored.
  */
 import { isAbsolute } from "node:path"
 import * as Effect from "effect/Effect"
 import { InvalidParams, SupervisorNotFound, TemplateNotFound, Unsupported } from "../domain/Errors.ts"
 import { resolveSpec, type SessionSpec, type SessionSpecInput } from "../domain/SessionSpec.ts"
+import { type FindTemplate, resolveTemplate } from "../domain/Template.ts"
 import type { Protocol } from "../protocols/Protocol.ts"
 import { protocolFor } from "../protocols/ProtocolFor.ts"
 
@@ -17,6 +18,14 @@ export interface Admitted {
 export type Refusal = InvalidParams | TemplateNotFound | SupervisorNotFound | Unsupported
 
 const invalid = (path: string, message: string) => Effect.fail(new InvalidParams({ issues: [{ path, message }] }))
+
+/** The spec with its template, if it names one, worked in; a spec must have come through here before `admit` takes it. */
+export const expand = (input: SessionSpecInput, find: FindTemplate): Effect.Effect<SessionSpecInput, Refusal> =>
+  Effect.suspend((): Effect.Effect<SessionSpecInput, Refusal> => {
+    if (input.template === undefined) return Effect.succeed(input)
+    const resolved = resolveTemplate(find, input.template, input)
+    return resolved instanceof Error ? Effect.fail(resolved) : Effect.succeed(resolved)
+  })
 
 /** Limits that no part of this build enforces: accepting one would be a promise not kept. */
 const unenforced = ["memoryBytes", "processes", "costUsd"] as const

@@ -1,0 +1,63 @@
+/**
+ * What creche.yaml holds, as a schema: its types, its strict decoder, and the JSON schema that editors read. Knows neither
+ * YAML nor the disk.
+ */
+import * as Schema from "effect/Schema"
+import { SessionName, sessionSpecFields } from "../domain/SessionSpec.ts"
+import { strictDecoder } from "../domain/StrictDecoder.ts"
+import { Template, TemplateName } from "../domain/Template.ts"
+
+const path = Schema.String.check(
+  Schema.isMinLength(1, { message: "must not be empty" }),
+  Schema.isPattern(/^[^\0]*$/, { message: "must not contain a NUL byte" }),
+)
+const atLeastOne = Schema.Int.check(Schema.isGreaterThanOrEqualTo(1))
+const say = <S extends Schema.Top>(schema: S, description: string) =>
+  Schema.optionalKey(schema.annotate({ description }))
+
+/**
+ * What the runtime itself is told. Every field is optional; flags and environment variables come before it. Limits of the
+ * runtime have their place here.
+ */
+export const runtimeFields = {
+  dataDirectory: say(path, "data directory; --data and CRECHE_DATA come first"),
+  socket: say(path, "socket of the runtime; --socket and CRECHE_SOCKET come first"),
+  restarts: say(
+    Schema.Struct({
+      burst: say(atLeastOne, "restarts that may happen at once (default: 50)"),
+      perSecond: say(atLeastOne, "restarts a second after that (default: 100)"),
+    }),
+    "how fast crashed sessions of the whole runtime are started again: {burst, perSecond}",
+  ),
+}
+
+/** A session of the file has a name of its own: it is found by it, also after the next start. */
+const ConfiguredSession = Schema.Struct({
+  ...sessionSpecFields,
+  name: SessionName.annotate({ description: "its name; each once" }),
+})
+
+export const ConfigFile = Schema.Struct({
+  version: Schema.Literal(1).annotate({ description: "the version of this format: 1" }),
+  runtime: say(Schema.Struct(runtimeFields), "what the runtime itself is told"),
+  templates: say(
+    Schema.Record(TemplateName, Template),
+    "named, partial SessionSpecs; one of a built-in template's name hides that one",
+  ),
+  sessions: say(Schema.Array(ConfiguredSession), "sessions that are started with the runtime, in this order"),
+})
+export type ConfigFile = typeof ConfigFile.Type
+
+export const configDecoder = strictDecoder<ConfigFile>(ConfigFile)
+
+/** The JSON schema (draft 2020-12) of the file. What it cannot say, such as that names are unique, `config check` does. */
+export const configJsonSchema = (): Readonly<Record<string, unknown>> => {
+  const { schema, definitions } = Schema.toJsonSchemaDocument(ConfigFile, { onExcessProperty: "error" })
+  return {
+    $schema: "https://json-schema.org/draft/2020-12/schema",
+    title: "creche.yaml",
+    description: "The configuration of creche serve --config",
+    ...schema,
+    ...(Object.keys(definitions).length === 0 ? {} : { $defs: definitions }),
+  }
+}
