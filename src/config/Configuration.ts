@@ -77,10 +77,8 @@ export type Checked =
 export const checkConfiguration = (text: string, directory: string): Checked => {
   const source = readYaml(text)
   const problems = [...source.problems]
-  const say = ({ path, message }: Problem) => {
-    const part = message.startsWith("is not a known field") ? "key" : "value"
-    problems.push({ ...source.placeOf(path, part), path: path.join("."), message })
-  }
+  const say = ({ path, message, isName }: Problem) =>
+    void problems.push({ ...source.placeOf(path, isName ? "key" : "value"), path: path.join("."), message })
   if (source.value !== undefined) {
     const decoded = decode(source.value.json)
     if (decoded._tag === "Valid") {
@@ -107,7 +105,9 @@ const decode = (json: unknown): Decoded<ConfigFile> => {
 }
 
 /** In YAML 8080 is a number and yes is a text: what JSON's words leave open is said here. */
-const inYaml = ({ path, message }: Problem, json: object): Problem => {
+const inYaml = (problem: Problem, json: object): Problem => {
+  const { path, message, isName } = problem
+  if (isName) return problem
   if (path.length === 1 && path[0] === "version") {
     const remedy = "this creche reads version 1: write `version: 1`"
     return { path, message: message === "is required" ? `is required; ${remedy}` : `is not known; ${remedy}` }
@@ -115,9 +115,7 @@ const inYaml = ({ path, message }: Problem, json: object): Problem => {
   const value = path.reduce<unknown>((at, key) => (at as Readonly<Record<string, unknown>> | null)?.[key], json)
   if (value === null && message.startsWith("must be")) return { path, message: `${message}; nothing stands here` }
   const isBare = typeof value === "number" || typeof value === "boolean"
-  return isBare && /^must be a string\b/.test(message)
-    ? { path, message: `${message}; put it in quotes` }
-    : { path, message }
+  return isBare && /^must be a string\b/.test(message) ? { path, message: `${message}; put it in quotes` } : problem
 }
 
 /** The file's own directory instead of the one in which somebody happens to start the runtime. */

@@ -13,10 +13,15 @@ type Path = ReadonlyArray<string>
 export interface Problem {
   readonly path: Path
   readonly message: string
+  /** The name at the end of the path is at fault, and not what stands under it. */
+  readonly isName?: true
 }
 
 /** More than these help nobody. */
 const mostProblems = 50
+
+/** Schema's word for a name that it does not take. */
+const excess = "Expected no excess property"
 
 const quoted = (names: ReadonlyArray<string>): string => names.map((name) => JSON.stringify(name)).join(", ")
 
@@ -128,7 +133,7 @@ const articles: Readonly<Record<string, string>> = {
 /** Schema's own words turned into a remedy. */
 const remedy = (ast: Node, path: Path, value: unknown, message: string): string => {
   if (message === "Missing key") return "is required"
-  if (message === "Expected no excess property") return unknownField(ast, path, value)
+  if (message === excess) return unknownField(ast, path, value)
   const inBlocks = path.at(-2) === "prompt" || path.at(-2) === "attachments"
   const union = unions.find((candidate) => candidate.path === (inBlocks ? "block" : path.at(-1)))
   const expected = /^Expected (.*)$/s.exec(message)?.[1]
@@ -149,7 +154,7 @@ const remedy = (ast: Node, path: Path, value: unknown, message: string): string 
 const settleUnion = (issues: ReadonlyArray<{ readonly path: Path; readonly message: string }>) => {
   const under = issues.filter((issue) => issue.path.includes("endOfTurn") && issue.path.at(-1) !== "endOfTurn")
   if (under.length === 0) return issues
-  const structural = (message: string) => message === "Missing key" || message === "Expected no excess property"
+  const structural = (message: string) => message === "Missing key" || message === excess
   const at = under[0]?.path.slice(0, under[0].path.indexOf("endOfTurn") + 1) ?? []
   const real = under.filter((issue) => !structural(issue.message) || issue.path.length > at.length + 1)
   const settled = real.length > 0 ? real : [{ path: at, message: "Expected one of its kinds" }]
@@ -166,7 +171,7 @@ const problemsOf = (ast: Node, value: unknown, issue: SchemaIssue.Issue): Readon
     const at = path.join(".")
     const text = remedy(ast, path, value, message)
     if (!problems.some((known) => known.path.join(".") === at && known.message === text)) {
-      problems.push({ path, message: text })
+      problems.push({ path, message: text, ...(message === excess ? { isName: true } : {}) })
     }
     if (problems.length === mostProblems) break
   }
