@@ -1,5 +1,5 @@
 /**
- * Lets the commits of many sessions share transactions: what arrives while the event loop is in one turn is written in
+ * Lets the commits of many sessions share transactions: what arrives within one round of the event loop is written in
  * one transaction right after it. Every commit is answered only after its COMMIT. A transaction is bounded, so that the
  * event loop is never held for long; what is over waits for the next. Knows nothing of tables.
  */
@@ -55,7 +55,7 @@ export class GroupCommit {
       this.#waiting.push({ size, write, resume })
       if (!this.#scheduled) {
         this.#scheduled = true
-        queueMicrotask(this.#flush)
+        setImmediate(this.#flush)
       }
     })
   }

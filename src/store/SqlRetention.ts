@@ -11,7 +11,7 @@ import { indexedThrough } from "./SqlSearch.ts"
 import { nextTick, type SqliteClient } from "./SqliteClient.ts"
 
 /** Rows that one transaction takes away. */
-const batch = 128
+const batch = 64
 /** Pages given back to the file system at a time. */
 const vacuumPages = 256
 

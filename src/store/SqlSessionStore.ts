@@ -24,6 +24,9 @@ export interface SqlSessionStoreConfig extends SqliteClient.SqliteConfig {
   readonly onTransaction?: (commits: number) => void
 }
 
+/** What a step of retention or indexing counts for in the log, about. */
+const writesOfOneStep = 32
+
 /** The store over an open file that is migrated already. */
 export const fromClient = (
   client: SqliteClient.SqliteClient,
@@ -31,8 +34,17 @@ export const fromClient = (
 ): Effect.Effect<SessionStore["Service"], never, Scope.Scope> =>
   Effect.gen(function* () {
     const writer = new CommitWriter(client)
-    const indexing = new SearchIndexing(client)
     const checkpointer = yield* Checkpointer.make(client)
+    /** For long work in many small transactions: they fill the log as well. */
+    const background: SqliteClient.SqliteClient = {
+      ...client,
+      transaction: (body) => {
+        const result = client.transaction(body)
+        checkpointer.wrote(writesOfOneStep, 0)
+        return result
+      },
+    }
+    const indexing = new SearchIndexing(background)
     const commits = new GroupCommit({
       client,
       onRollback: () => writer.forget(),
@@ -58,8 +70,8 @@ export const fromClient = (
       sessions: attempt(() => readSessions(client)),
       list: (query) => attempt(() => listSessions(client, query)),
       recoverable: attempt(() => readRecoverable(client)),
-      search: (query) => search(client, query),
-      retain: (retention) => retain(client, retention),
+      search: (query) => search(background, query),
+      retain: (retention) => retain(background, retention),
       sizeBytes: attempt(() => sizeOf(client)),
       remove: (session) =>
         attempt(() => {
@@ -67,7 +79,7 @@ export const fromClient = (
           commits.flushAll()
           writer.forget(session)
           removeSession(client, session)
-        }).pipe(Effect.andThen(sweepRemoved(client))),
+        }).pipe(Effect.andThen(sweepRemoved(background))),
     })
   })
 
