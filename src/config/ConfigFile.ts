@@ -9,7 +9,7 @@ import { Template, TemplateName } from "../domain/Template.ts"
 
 const path = Schema.String.check(
   Schema.isMinLength(1, { message: "must not be empty" }),
-  Schema.isPattern(/^[^\0]*$/, { message: "must not contain a NUL byte" }),
+  Schema.isPattern(/^[^\0]*$/u, { message: "must not contain a NUL byte" }),
 )
 const atLeastOne = Schema.Int.check(Schema.isGreaterThanOrEqualTo(1))
 const say = <S extends Schema.Top>(schema: S, description: string) =>

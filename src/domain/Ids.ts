@@ -9,7 +9,8 @@ export type SessionId = string & { readonly SessionId: unique symbol }
 export type TurnId = string & { readonly TurnId: unique symbol }
 
 /** What a session may be called by a client. */
-export const sessionNamePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/
+// With u, JSON schemas can say it too.
+export const sessionNamePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/u
 
 export interface Ids {
   readonly session: () => SessionId

@@ -10,7 +10,7 @@ const positive = Schema.Int.check(Schema.isGreaterThanOrEqualTo(1)).annotate({ t
 const count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)).annotate({ title: "int ≥ 0" })
 const nonEmpty = Schema.String.check(Schema.isMinLength(1, { message: "must not be empty" }))
 /** exec takes C strings: a NUL byte would silently cut one short. */
-const cString = Schema.String.check(Schema.isPattern(/^[^\0]*$/, { message: "must not contain a NUL byte" }))
+const cString = Schema.String.check(Schema.isPattern(/^[^\0]*$/u, { message: "must not contain a NUL byte" }))
 const fraction = Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1 }))
 
 export const SessionName = Schema.String.check(
@@ -132,19 +132,19 @@ export const sessionSpecFields = {
   command: say(
     Schema.String.check(
       Schema.isMinLength(1, { message: "must not be empty: give the program to run" }),
-      Schema.isPattern(/^[^\0]*$/, { message: "must not contain a NUL byte" }),
+      Schema.isPattern(/^[^\0]*$/u, { message: "must not contain a NUL byte" }),
     ),
     "the program; looked up in PATH; never a shell line",
   ),
   args: say(Schema.Array(cString), "its arguments, passed as they are"),
   cwd: say(
-    Schema.String.check(Schema.isMinLength(1), Schema.isPattern(/^[^\0]*$/)),
+    Schema.String.check(Schema.isMinLength(1), Schema.isPattern(/^[^\0]*$/u)),
     "working directory; by default one of the session's own under the data directory",
   ),
   env: say(
     Schema.Record(
       Schema.String.check(
-        Schema.isPattern(/^[^=\0]+$/, { message: "a variable's name must not be empty and holds no '='" }),
+        Schema.isPattern(/^[^=\0]+$/u, { message: "a variable's name must not be empty and holds no '='" }),
       ),
       Schema.NullOr(cString),
     ),

@@ -9,7 +9,7 @@ import { InvalidParams, TemplateNotFound, Unsupported } from "./Errors.ts"
 import { type ProtocolSpec, SessionName, sessionSpecFields, type SessionSpecInput } from "./SessionSpec.ts"
 
 const text = (message: string) => Schema.String.check(Schema.isMinLength(1, { message }))
-const cString = Schema.String.check(Schema.isPattern(/^[^\0]*$/, { message: "must not contain a NUL byte" }))
+const cString = Schema.String.check(Schema.isPattern(/^[^\0]*$/u, { message: "must not contain a NUL byte" }))
 
 /** Every name that a session may have, a template may have. */
 export const TemplateName = SessionName
@@ -17,7 +17,7 @@ export const TemplateName = SessionName
 export const Persona = Schema.Struct({
   systemPrompt: Schema.optionalKey(
     text("must not be empty; leave it out for none")
-      .check(Schema.isPattern(/^[^\0]*$/, { message: "must not contain a NUL byte" }))
+      .check(Schema.isPattern(/^[^\0]*$/u, { message: "must not contain a NUL byte" }))
       .annotate({ description: "added to the agent's own system prompt" }),
   ),
   agentArgs: Schema.optionalKey(
