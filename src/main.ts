@@ -12,7 +12,10 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import type * as Scope from "effect/Scope"
 import { version } from "./version.ts"
+import type { Configuration } from "./config/Configuration.ts"
+import { configuredOptions, noConfiguration, startConfigured } from "./config/ConfiguredRuntime.ts"
 import { demoSpec } from "./demo/spec.ts"
+import * as TemplateStore from "./domain/TemplateStore.ts"
 import { layerSpawner } from "./process/SpawnerLayer.ts"
 import * as DataDirectoryLock from "./store/DataDirectoryLock.ts"
 import * as MemorySessionStore from "./store/MemorySessionStore.ts"
@@ -29,10 +32,12 @@ export const runtimeLayer = (options: Partial<RuntimeOptions> & { readonly dataD
     version,
     marker: `${process.pid}-${randomBytes(6).toString("hex")}`,
     environment: process.env,
+    ...configuredOptions(noConfiguration),
     ...options,
   }
   return RuntimeLive.layer.pipe(
     Layer.provide(MemorySessionStore.layer),
+    Layer.provide(TemplateStore.layerMemory),
     Layer.provide(layerSpawner({ directory: config.dataDirectory })),
     Layer.provide(Layer.succeed(RuntimeConfig, config)),
     // The lock is taken first and given back last: nobody else sweeps or writes here meanwhile.
@@ -55,6 +60,8 @@ export interface ServeOptions {
   readonly socket: string
   /** Starts a session named `demo`. */
   readonly demo: boolean
+  /** What `--config` named: its templates, its sessions and what it tells the runtime. */
+  readonly configuration?: Configuration
   /** Called once clients can connect. */
   readonly onListening?: (info: {
     readonly socket: string
@@ -64,18 +71,23 @@ export interface ServeOptions {
 }
 
 /** The runtime on its unix socket, until SIGTERM, SIGINT, SIGHUP or `runtime/shutdown`; then with nothing left. */
-export const serve = ({ dataDirectory, socket, demo, onListening }: ServeOptions) =>
+export const serve = ({ dataDirectory, socket, demo, configuration = noConfiguration, onListening }: ServeOptions) =>
   Effect.gen(function* () {
     const runtime = yield* Runtime
     // From here on a signal is a wish to end in order, also while the demo session is starting.
     const ended = yield* Effect.forkScoped(Effect.raceFirst(signalled, runtime.closed), { startImmediately: true })
     yield* UnixSocket.serve({ path: socket })
     if (demo) yield* runtime.start(demoSpec({ name: "demo" }), "return")
+    yield* Effect.raceFirst(startConfigured(runtime, configuration), Fiber.await(ended))
     const { containment } = yield* runtime.info
     onListening?.({ socket, containment: containment.level, detail: containment.detail })
     yield* Fiber.await(ended)
     yield* runtime.shutdown()
-  }).pipe(Effect.scoped, Effect.provide(runtimeLayer({ dataDirectory, socket })), Effect.provide(logging))
+  }).pipe(
+    Effect.scoped,
+    Effect.provide(runtimeLayer({ dataDirectory, socket, ...configuredOptions(configuration) })),
+    Effect.provide(logging),
+  )
 
 /** The runtime of one client, on stdin and stdout; without a data directory it uses one of its own, and removes it. */
 export const stdio = ({ dataDirectory }: { readonly dataDirectory: string | null }) =>

@@ -79,8 +79,19 @@ export const commands = {
     detail:
       "Logs go to standard error. SIGTERM, SIGINT and SIGHUP stop every session, remove the socket and exit 0. One runtime per data directory.",
     arguments: [],
-    flags: { demo: { type: "boolean", summary: "also start a session named demo, a small scripted agent" } },
-    examples: [{ command: "creche serve --demo", summary: "try it out" }],
+    flags: {
+      demo: { type: "boolean", summary: "also start a session named demo, a small scripted agent" },
+      config: {
+        type: "string",
+        metavar: "FILE",
+        summary:
+          "a creche.yaml: what the runtime is told, templates, and sessions to start; flags and variables come first",
+      },
+    },
+    examples: [
+      { command: "creche serve --demo", summary: "try it out" },
+      { command: "creche serve --config creche.yaml", summary: "with templates and sessions of your own" },
+    ],
   },
   stdio: {
     summary: "run a runtime that speaks JSON-RPC on standard input and output",
@@ -102,6 +113,12 @@ export const commands = {
     arguments: [{ name: "name", summary: "its name (default: generated)", optional: true }],
     commandLine: "the program to run and its arguments, passed as they are; no shell",
     flags: {
+      template: {
+        type: "string",
+        metavar: "NAME",
+        summary:
+          "start from this template: python, node, bash, demo, an agent, or one of your own; other flags override it",
+      },
       protocol: {
         type: "string",
         metavar: "NAME|JSON",
@@ -155,6 +172,7 @@ export const commands = {
     },
     examples: [
       { command: "creche start echo -- cat", summary: "one line answers one line" },
+      { command: "creche start py --template python", summary: "from a template" },
       {
         command: `creche start py --protocol '{"type":"text","endOfTurn":{"prompt":">>> $"}}' -- python3 -i -u`,
         summary: "a REPL",
@@ -248,6 +266,20 @@ export const commands = {
     examples: [],
   },
   stats: { summary: "counts, outcomes, restarts and memory of the runtime", arguments: [], flags: {}, examples: [] },
+  config: {
+    summary: "check a configuration file, or print the JSON schema of such files",
+    detail:
+      "check says everything that is wrong with the file (default: creche.yaml) by line, column and field, and exits 1 if anything is. schema is for editors. Needs no running runtime.",
+    arguments: [
+      { name: "action", summary: "what to do", choices: ["check", "schema"] },
+      { name: "file", summary: "the file to check", optional: true },
+    ],
+    flags: {},
+    examples: [
+      { command: "creche config check creche.yaml", summary: "" },
+      { command: "creche config schema > creche.schema.json", summary: "for your editor" },
+    ],
+  },
   doctor: {
     summary: "say what this machine offers and what to do about what is missing",
     detail: "Exits 0 when creche can work here, 1 when it cannot. Looks for programs; runs none of them.",

@@ -18,6 +18,7 @@ export const loaders: { readonly [N in CommandName]: () => Promise<{ readonly ru
   resume: () => import("./commands/resume.ts"),
   rm: () => import("./commands/rm.ts"),
   stats: () => import("./commands/stats.ts"),
+  config: () => import("./commands/config.ts"),
   doctor: () => import("./commands/doctor.ts"),
   demo: () => import("./commands/demo.ts"),
   completions: () => import("./commands/completions.ts"),

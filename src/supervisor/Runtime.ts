@@ -14,6 +14,7 @@ import type { SessionSpecInput, Signal } from "../domain/SessionSpec.ts"
 import type { TranscriptEntry, TranscriptType } from "../domain/Transcript.ts"
 import type { TranscriptPage, TranscriptQuery } from "../domain/SessionStore.ts"
 import type { Turn, TurnStatus } from "../domain/Turn.ts"
+import type { Templates } from "./Templates.ts"
 
 export interface TurnRequest {
   /** Name or id. */
@@ -147,6 +148,7 @@ export class Runtime extends Context.Service<
     readonly stop: (session: string, mode: "graceful" | "kill") => Answer<Session>
     readonly remove: (session: string) => Answer<void>
     readonly transcript: (session: string, query: TranscriptQuery) => Answer<TranscriptPage>
+    readonly templates: Omit<Templates, "expand">
     readonly subscribe: (request: SubscribeRequest) => Effect.Effect<Subscription, RuntimeError, Scope.Scope>
   }
 >()("creche/supervisor/Runtime") {}

@@ -1,5 +1,6 @@
 /** What the composition root tells the runtime about where it lives. */
 import * as Context from "effect/Context"
+import type { FixedTemplates } from "./Templates.ts"
 import { defaultSpawnBucket, type SpawnBucketSpec } from "./SpawnBucket.ts"
 
 export interface RuntimeOptions {
@@ -11,11 +12,17 @@ export interface RuntimeOptions {
   /** Where clients reach it; null for a runtime that only its embedding program talks to. */
   readonly socket: string | null
   readonly restarts: SpawnBucketSpec
+  /** Those of clients come on top. */
+  readonly templates: FixedTemplates
   /** The environment from which sessions inherit. */
   readonly environment: Readonly<Record<string, string | undefined>>
 }
 
-export const defaultOptions = { socket: null, restarts: defaultSpawnBucket } as const
+export const defaultOptions = {
+  socket: null,
+  restarts: defaultSpawnBucket,
+  templates: { builtIn: {}, file: {} },
+} as const
 
 export class RuntimeConfig extends Context.Service<RuntimeConfig, RuntimeOptions>()(
   "creche/supervisor/RuntimeConfig",

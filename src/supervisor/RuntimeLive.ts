@@ -11,6 +11,7 @@ import { Draining, InvalidParams, SessionNotFound, TurnNotFound, type RuntimeErr
 import { makeIds, type TurnId } from "../domain/Ids.ts"
 import { type Session, type SessionStatus, sessionStatuses } from "../domain/Session.ts"
 import { SessionStore } from "../domain/SessionStore.ts"
+import { TemplateStore } from "../domain/TemplateStore.ts"
 import { isTerminal, type Turn } from "../domain/Turn.ts"
 import { statusOf, type PendingTurn } from "../actors/SessionState.ts"
 import { Spawner } from "../process/Subprocess.ts"
@@ -25,6 +26,7 @@ import {
 import { RuntimeConfig } from "./RuntimeConfig.ts"
 import { SessionSupervisor, type Slot } from "./SessionSupervisor.ts"
 import * as Subscriptions from "./Subscriptions.ts"
+import { makeTemplates } from "./Templates.ts"
 
 /** The version of `protocol.md` that this runtime speaks. */
 export const protocolVersion = 1
@@ -36,6 +38,7 @@ const make = Effect.gen(function* () {
   const spawner = yield* Spawner
   const clock = yield* Clock.Clock
   const ids = makeIds()
+  const templates = makeTemplates(config.templates, yield* TemplateStore)
   const supervisor = new SessionSupervisor({
     config,
     store,
@@ -231,7 +234,7 @@ const make = Effect.gen(function* () {
     }),
     shutdown,
     closed: Deferred.await(closed),
-    start: (spec, ifExists) => supervisor.start(spec, ifExists),
+    start: (input, ifExists) => Effect.flatMap(templates.expand(input), (spec) => supervisor.start(spec, ifExists)),
     get: (ref) => onSlot(ref, ({ actor }) => Effect.succeed(actor.snapshot())),
     list,
     ask: (request) => submit(request, "ended"),
@@ -258,6 +261,7 @@ const make = Effect.gen(function* () {
           .pipe(Effect.andThen(Effect.promise(() => slot.removed ?? Promise.resolve()))),
       ),
     transcript: (ref, query) => onSlot(ref, ({ actor }) => store.transcript(actor.id, query)),
+    templates,
     subscribe: ({ session, after, types, turn }) =>
       Effect.gen(function* () {
         const filter = { types, turn: turn as TurnId | undefined }
@@ -277,4 +281,7 @@ const make = Effect.gen(function* () {
   })
 })
 
-export const layer: Layer.Layer<Runtime, never, RuntimeConfig | SessionStore | Spawner> = Layer.effect(Runtime, make)
+export const layer: Layer.Layer<Runtime, never, RuntimeConfig | SessionStore | TemplateStore | Spawner> = Layer.effect(
+  Runtime,
+  make,
+)

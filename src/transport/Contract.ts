@@ -7,10 +7,11 @@ import * as Schema from "effect/Schema"
 import { ContentBlock, Prompt } from "../domain/Prompt.ts"
 import { sessionStatuses } from "../domain/Session.ts"
 import { sessionSpecFields, Signal } from "../domain/SessionSpec.ts"
+import { Template, TemplateName } from "../domain/Template.ts"
 import { transcriptTypes } from "../domain/Transcript.ts"
 import type { RuntimeHealth, RuntimeInfo, RuntimeStats, TreeNode } from "../supervisor/Runtime.ts"
 import type { ErrorTag } from "./ErrorCodes.ts"
-import type { Time, WireEntry, WireSession, WireTurn } from "./Wire.ts"
+import type { Time, WireEntry, WireSession, WireTemplate, WireTurn } from "./Wire.ts"
 
 export const protocolVersion = 1
 
@@ -261,6 +262,31 @@ export const contract = {
     doc: "First what is stored after `after`, then live, no gap and no duplicate; without session, every session's entries from now on.",
     errors: [...unknownSession, "LimitReached", "Draining"],
   }),
+  "template/list": method<{ readonly templates: ReadonlyArray<WireTemplate> }>()({
+    params: Schema.Struct({}),
+    result:
+      "{templates}: each {name, source, template}, by name; source: built-in, file or client; values of env are hidden",
+    doc: "Every template from which a session can be started.",
+    errors: ["StoreUnavailable"],
+  }),
+  "template/get": method<WireTemplate>()({
+    params: Schema.Struct({ name }),
+    result: "{name, source, template}",
+    doc: "One template as it was written; what it extends is not worked in.",
+    errors: ["TemplateNotFound", "StoreUnavailable"],
+  }),
+  "template/put": method<WireTemplate>()({
+    params: Schema.Struct({ name: TemplateName, template: Template }),
+    result: "{name, source, template}, once it is kept",
+    doc: "Keeps a template, in place of the one that had its name. One of the configuration file is changed in the file alone.",
+    errors: ["Forbidden", "LimitReached", "StoreUnavailable"],
+  }),
+  "template/remove": method<Record<string, never>>()({
+    params: Schema.Struct({ name }),
+    result: "{}",
+    doc: "Forgets a template that a client put; a built-in one that it hid is back. Sessions started from it stay as they are.",
+    errors: ["TemplateNotFound", "Forbidden", "StoreUnavailable"],
+  }),
   "session/unsubscribe": method<Record<string, never>>()({
     params: Schema.Struct({ subscription: name }),
     result: "{}",
@@ -280,10 +306,6 @@ export const notOffered = [
   "session/extend",
   "supervisor/start",
   "supervisor/stop",
-  "template/list",
-  "template/get",
-  "template/put",
-  "template/remove",
   "pool/start",
   "pool/list",
   "pool/stop",

@@ -12,7 +12,7 @@ import { type Call, defaultMaxPending, type Method as MethodEntry, type Methods 
 import { defaultLimitBytes } from "./MessageDecoder.ts"
 import { decoders } from "./Params.ts"
 import { streamTurn, subscribe, unsubscribe } from "./Subscriptions.ts"
-import { wireEntry, wireSession, wireTime, wireTurn } from "./Wire.ts"
+import { wireEntry, wireSession, wireTemplate, wireTime, wireTurn } from "./Wire.ts"
 
 type Handlers = {
   readonly [M in Method]: (params: Params<M>, call: Call) => Effect.Effect<Result<M>, RuntimeError>
@@ -99,6 +99,11 @@ const makeHandlers = (runtime: Runtime["Service"], options: HandlerOptions): Han
       request.after !== undefined && request.session === undefined
         ? new InvalidParams({ issues: [{ path: "after", message: "needs session: seq counts within one session" }] })
         : subscribe(runtime, request, call, ids.subscription()),
+    "template/list": () =>
+      Effect.map(runtime.templates.list, (templates) => ({ templates: templates.map(wireTemplate) })),
+    "template/get": ({ name }) => Effect.map(runtime.templates.get(name), wireTemplate),
+    "template/put": ({ name, template }) => Effect.map(runtime.templates.put(name, template), wireTemplate),
+    "template/remove": ({ name }) => Effect.as(runtime.templates.remove(name), {}),
     "session/unsubscribe": ({ subscription }, call) => unsubscribe(call.peer, subscription),
   }
 }

@@ -8,6 +8,7 @@ import type { Death, Session } from "../domain/Session.ts"
 import type { SessionSpec } from "../domain/SessionSpec.ts"
 import type { TranscriptEntry } from "../domain/Transcript.ts"
 import type { Turn } from "../domain/Turn.ts"
+import type { NamedTemplate } from "../supervisor/Templates.ts"
 
 /** An RFC 3339 time in UTC with milliseconds, as in `2026-01-31T12:00:00.000Z`. */
 export type Time = string
@@ -104,11 +105,21 @@ export const wireTurn = (turn: Turn): WireTurn => ({
 /** A spec never changes, and many sessions of one template share theirs. */
 const hiddenSpecs = new WeakMap<SessionSpec, SessionSpec>()
 
+const hiddenEnv = (env: SessionSpec["env"]): SessionSpec["env"] =>
+  Object.fromEntries(Object.entries(env).map(([name, value]) => [name, value === null ? null : "***"]))
+
+export type WireTemplate = NamedTemplate
+
+export const wireTemplate = ({ name, source, template }: NamedTemplate): WireTemplate => ({
+  name,
+  source,
+  template: template.env === undefined ? template : { ...template, env: hiddenEnv(template.env) },
+})
+
 const wireSpec = (spec: SessionSpec): SessionSpec => {
   let hidden = hiddenSpecs.get(spec)
   if (hidden === undefined) {
-    const env = Object.entries(spec.env).map(([name, value]) => [name, value === null ? null : "***"])
-    hidden = { ...spec, env: Object.fromEntries(env) as SessionSpec["env"] }
+    hidden = { ...spec, env: hiddenEnv(spec.env) }
     hiddenSpecs.set(spec, hidden)
   }
   return hidden

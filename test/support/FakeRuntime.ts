@@ -7,6 +7,7 @@ import * as TestClock from "effect/testing/TestClock"
 import { tmpdir } from "node:os"
 import type { SessionSpecInput } from "../../src/domain/SessionSpec.ts"
 import { SessionStore } from "../../src/domain/SessionStore.ts"
+import * as TemplateStore from "../../src/domain/TemplateStore.ts"
 import type { TranscriptEntry } from "../../src/domain/Transcript.ts"
 import * as MemorySessionStore from "../../src/store/MemorySessionStore.ts"
 import { Runtime } from "../../src/supervisor/Runtime.ts"
@@ -42,7 +43,7 @@ export const inWorld = <A, E>(
     ...options,
   })
   const world = RuntimeLive.layer.pipe(
-    Layer.provideMerge(Layer.mergeAll(config, spawner.layer, MemorySessionStore.layer)),
+    Layer.provideMerge(Layer.mergeAll(config, spawner.layer, MemorySessionStore.layer, TemplateStore.layerMemory)),
   )
   return Effect.gen(function* () {
     const runtime = yield* Runtime

@@ -10,8 +10,10 @@ import { makeIds, type SessionId } from "../../src/domain/Ids.ts"
 import { promptText } from "../../src/domain/Prompt.ts"
 import type { Session, SessionStatus } from "../../src/domain/Session.ts"
 import { resolveSpec, type SessionSpecInput } from "../../src/domain/SessionSpec.ts"
+import { makeMemory } from "../../src/domain/TemplateStore.ts"
 import type { TranscriptBody, TranscriptEntry } from "../../src/domain/Transcript.ts"
 import { isTerminal, type Turn, type TurnStatus } from "../../src/domain/Turn.ts"
+import { makeTemplates } from "../../src/supervisor/Templates.ts"
 import { Runtime, type SubscribeRequest, type Subscription, type TurnRequest } from "../../src/supervisor/Runtime.ts"
 
 interface Stubbed {
@@ -307,6 +309,7 @@ export const makeStub = (flood: { readonly total: number; readonly text: string 
         nextAfter: Math.min(after + limit, entries.length),
         trimmed: 0,
       })),
+    templates: makeTemplates({ builtIn: { cat: { command: "cat" } }, file: {} }, makeMemory()),
     subscribe: (request) =>
       Effect.flatMap(
         need(request.session ?? "", (found) => subscription(found, request)),

@@ -1,17 +1,22 @@
 /** `creche serve`: the runtime in the foreground, until a signal or `runtime/shutdown` ends it. */
 import * as Effect from "effect/Effect"
+import { type Configuration, ConfigurationWrong, readConfiguration } from "../../config/Configuration.ts"
 import { serve } from "../../main.ts"
+import { CommandFailure } from "../Failure.ts"
 import { resolvePaths } from "../Paths.ts"
+import type { Io } from "../Io.ts"
 import type { Run } from "../Run.ts"
 
 export const run: Run<"serve"> = async (call, io) => {
-  const { dataDirectory, socket } = resolvePaths(call.shared, io.env, io.cwd)
-  const { demo } = call.flags
+  const { demo, config } = call.flags
+  const configuration = config === undefined ? undefined : configurationOf(config, io.cwd)
+  const { dataDirectory, socket } = resolvePaths(call.shared, withPaths(io.env, configuration), io.cwd)
   await Effect.runPromise(
     serve({
       dataDirectory,
       socket,
       demo,
+      ...(configuration === undefined ? {} : { configuration }),
       onListening: (info) => {
         io.stderr(
           call.shared.json
@@ -23,6 +28,20 @@ export const run: Run<"serve"> = async (call, io) => {
   )
   return 0
 }
+
+const configurationOf = (file: string, cwd: string): Configuration => {
+  const read = readConfiguration(file, cwd)
+  if (!(read instanceof Error)) return read
+  const problems = read instanceof ConfigurationWrong ? { problems: read.problems } : {}
+  throw new CommandFailure(read.message, { tag: read._tag, file, ...problems })
+}
+
+/** The file says where a variable does not: whoever sets a variable sets it for the clients too. */
+const withPaths = (env: Io["env"], configuration: Configuration | undefined): Io["env"] => ({
+  ...env,
+  CRECHE_DATA: env["CRECHE_DATA"] || configuration?.runtime.dataDirectory,
+  CRECHE_SOCKET: env["CRECHE_SOCKET"] || configuration?.runtime.socket,
+})
 
 /** In the words of how it was started. */
 const hints = (demo: boolean): string => {

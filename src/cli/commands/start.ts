@@ -63,6 +63,7 @@ const fromFlags = (call: Invocation<"start">, io: Io): Input => {
     ...(program === undefined
       ? {}
       : { command: program.includes("/") && !isAbsolute(program) ? resolve(io.cwd, program) : program, args }),
+    ...(flags.template === undefined ? {} : { template: flags.template }),
     ...(flags.cwd === undefined ? {} : { cwd: resolve(io.cwd, flags.cwd) }),
     ...(flags.protocol === undefined ? {} : { protocol: protocol(flags.protocol) }),
     ...(flags.restart === undefined ? {} : { restart: flags.restart }),

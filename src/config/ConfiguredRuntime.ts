@@ -1,0 +1,35 @@
+/** What a configuration makes of a runtime: its options, and the sessions that start with it. Called by `serve`. */
+import * as Effect from "effect/Effect"
+import type { Runtime } from "../supervisor/Runtime.ts"
+import { defaultOptions, type RuntimeOptions } from "../supervisor/RuntimeConfig.ts"
+import { builtInTemplates } from "./BuiltInTemplates.ts"
+import type { Configuration } from "./Configuration.ts"
+
+export const noConfiguration: Configuration = { runtime: {}, templates: {}, sessions: [] }
+
+/** Directories and sockets are settled by the caller: flags and variables come before the file. */
+export const configuredOptions = ({
+  runtime,
+  templates,
+}: Configuration): Pick<RuntimeOptions, "restarts" | "templates"> => ({
+  restarts: { ...defaultOptions.restarts, ...runtime.restarts },
+  templates: { builtIn: builtInTemplates, file: templates },
+})
+
+/** So many start at once. */
+const concurrency = 16
+
+/** In their order; one that does not start is logged and keeps no other from it. Interrupted, it leaves none half started. */
+export const startConfigured = (runtime: Runtime["Service"], { sessions }: Configuration): Effect.Effect<void> =>
+  Effect.forEach(
+    sessions,
+    (spec) =>
+      runtime
+        .start(spec, "return")
+        .pipe(
+          Effect.catch((error) =>
+            Effect.logError(`session ${spec.name} of the configuration did not start: ${error.message}`),
+          ),
+        ),
+    { concurrency, discard: true },
+  )
