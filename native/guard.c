@@ -7,15 +7,19 @@
  * same protocol in GuardProtocol.ts: change both, and PROTOCOL, together.
  *
  *   guard --version
- *   guard --serve DIRECTORY     descriptor 3: channel, descriptor 4: liveness; DIRECTORY is private (0700)
+ *   guard --serve DIRECTORY     descriptors 3: events, 4: liveness, 5: requests; DIRECTORY is private (0700)
  *
- *   channel   socket pair. In: requests, read by the server alone. Out: fixed-size events, written by the
- *             server and by every session guard. One small write to a stream socket is one buffer in the
- *             kernel, so the events of many writers never mix. It outlives the server: guards hold it too.
+ *   events    socket pair. Fixed-size events, written by the server and by every session guard. One small write
+ *             to a stream socket is one buffer in the kernel, so the events of many writers never mix. It
+ *             outlives the server: guards hold it too. The runtime never writes to it: a write that found nobody
+ *             would make its end forget the events that it has not read.
+ *   requests  socket pair, read by the server alone.
  *   liveness  socket pair, never written to. Its other end is held by the runtime and nobody else, so end of
  *             file means that the runtime is gone. It is a level, not an edge: a guard forked a moment after
  *             the runtime died sees it as well.
  *   DIRECTORY/s     the runtime's listening socket. A guard connects three times: stdin, stdout, stderr.
+ *                   A spare guard is forked and connects before there is a command for it; the command then comes
+ *                   as a request over its stdin, and the server has no part in it.
  *   DIRECTORY/ID    a fifo per session, for commands to its guard. It works without the server, and opening
  *                   it for writing fails at once when the guard is gone.
  *
@@ -46,9 +50,9 @@
 #endif
 
 #define VERSION "0.1.0"
-#define PROTOCOL 1
+#define PROTOCOL 2
 
-enum { CHANNEL = 3, LIVENESS = 4 };
+enum { EVENTS = 3, LIVENESS = 4, REQUESTS = 5 };
 enum { TOKEN_BYTES = 16 };
 /* What is still there so long after SIGKILL sits in the kernel (state D), or belongs to another user. */
 enum { UNKILLABLE_MS = 5000 };
@@ -79,7 +83,7 @@ struct event {
 static void emit(uint32_t id, enum event_type type, int32_t a, int32_t b) {
   struct event e = {id, type, a, b};
   /* A runtime that died gives EPIPE: nobody is left to tell. One that is stopped makes us wait here. */
-  while (write(CHANNEL, &e, sizeof e) < 0 && errno == EINTR) {
+  while (write(EVENTS, &e, sizeof e) < 0 && errno == EINTR) {
   }
 }
 
@@ -224,8 +228,6 @@ static void report_survivor(pid_t pid, void *context) {
 /* ---- the session guard ----------------------------------------------------------------------------- */
 
 struct request {
-  uint32_t id;
-  unsigned char token[TOKEN_BYTES];
   char *cwd;
   char **argv;
   char **envp;
@@ -299,7 +301,7 @@ static int close_on_exec(int fd) {
 }
 
 /* One stream to the runtime; it opens with the token and a byte that says which stream it is. */
-static int connect_back(const struct request *r, char stream) {
+static int connect_back(const unsigned char *token, char stream) {
   struct sockaddr_un address;
   memset(&address, 0, sizeof address);
   address.sun_family = AF_UNIX;
@@ -318,7 +320,7 @@ static int connect_back(const struct request *r, char stream) {
     return -1;
   }
   char opening[TOKEN_BYTES + 1];
-  memcpy(opening, r->token, TOKEN_BYTES);
+  memcpy(opening, token, TOKEN_BYTES);
   opening[TOKEN_BYTES] = stream;
   if (write(fd, opening, sizeof opening) != (ssize_t)sizeof opening) {
     int saved = errno;
@@ -424,29 +426,86 @@ struct mapping {
   size_t bytes;
 };
 
-/* `request` are the mappings that `r` points into; they go back to the system once the command runs. */
-static void guard_session(const struct request *r, const struct mapping request[2]) {
-  uint32_t id = r->id;
-  char path[PATH_MAX];
-  int stdio[3] = {-1, -1, -1};
+static void *map(size_t bytes) {
+  void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
+  return memory == MAP_FAILED ? NULL : memory;
+}
+
+static uint32_t u32(const char *at) {
+  uint32_t value;
+  memcpy(&value, at, sizeof value);
+  return value;
+}
+
+/*
+ * request: u32 bytes that follow; u32 id; token; u32 argc; u32 envc; cwd, arguments, environment, each with
+ * its NUL. The id comes back even from a body that does not parse. argc 0: a spare guard is wanted.
+ */
+enum { HEAD_BYTES = 4 + TOKEN_BYTES + 4 + 4 };
+static uint32_t id_of(const char *body) { return u32(body); }
+static const unsigned char *token_of(const char *body) { return (const unsigned char *)body + 4; }
+static uint32_t argc_of(const char *body) { return u32(body + 4 + TOKEN_BYTES); }
+static uint32_t envc_of(const char *body) { return u32(body + 8 + TOKEN_BYTES); }
+static int well_formed(const char *body, uint32_t bytes) {
+  return body[bytes - 1] == 0 && argc_of(body) <= bytes && envc_of(body) <= bytes;
+}
+
+/* Points `r` into `body`; the pointer arrays get their own mapping, `scratch`. Returns an errno, 0 when it is done. */
+static int parse_request(char *body, uint32_t bytes, struct request *r, struct mapping *scratch) {
+  uint32_t argc = argc_of(body), envc = envc_of(body);
+  if (argc == 0) return EINVAL;
+  scratch->bytes = (argc + envc + 2) * sizeof(char *) + bytes + PATH_MAX;
+  scratch->at = map(scratch->bytes);
+  if (scratch->at == NULL) return ENOMEM;
+  r->argv = (char **)scratch->at;
+  r->envp = r->argv + argc + 1;
+  /* Longer than any PATH entry and the name together: both are part of the request, or the built-in PATH. */
+  r->candidate = (char *)(r->envp + envc + 1);
+  char *at = body + HEAD_BYTES, *end = body + bytes;
+  r->cwd = at;
+  at += strlen(at) + 1;
+  for (uint32_t i = 0; i < argc + envc; i++) {
+    if (at >= end) return EINVAL;
+    if (i < argc) r->argv[i] = at;
+    else r->envp[i - argc] = at;
+    at += strlen(at) + 1;
+  }
+  return 0;
+}
+
+struct session {
+  uint32_t id;
+  int commands;
+  int stdio[3];
+  char path[PATH_MAX]; /* of the fifo */
+};
+
+/* False: it failed, was told of, and nothing of it is left but descriptors. */
+static int join_runtime(struct session *s, uint32_t id, const unsigned char *token) {
+  s->id = id;
 #ifdef __linux__
   prctl(PR_SET_CHILD_SUBREAPER, 1);
+#endif
+  s->commands = open_commands(id, s->path, sizeof s->path);
+  int failed = s->commands < 0;
+  for (int i = 0; i < 3 && !failed; i++) {
+    s->stdio[i] = connect_back(token, (char)('0' + i));
+    failed = s->stdio[i] < 0;
+  }
+  if (!failed) return 1;
+  emit(id, EVENT_FAILED, errno, STEP_CONNECT);
+  unlink(s->path);
+  return 0;
+}
+
+/* From here to its end. `request` are the mappings that `r` points into; they go back to the system once the command runs. */
+static void guard_session(struct session *s, const struct request *r, const struct mapping request[2]) {
+  uint32_t id = s->id;
+  int *stdio = s->stdio, commands = s->commands;
+  const char *path = s->path;
+#ifdef __linux__
   prctl(PR_SET_NAME, "creche-session");
 #endif
-  int commands = open_commands(id, path, sizeof path);
-  if (commands < 0) {
-    emit(id, EVENT_FAILED, errno, STEP_CONNECT);
-    unlink(path);
-    return;
-  }
-  for (int i = 0; i < 3; i++) {
-    stdio[i] = connect_back(r, (char)('0' + i));
-    if (stdio[i] < 0) {
-      emit(id, EVENT_FAILED, errno, STEP_CONNECT);
-      unlink(path);
-      return;
-    }
-  }
   pid_t leader = start_command(r, stdio);
   if (leader < 0 || failed_step != 0) {
     if (leader < 0) emit(id, EVENT_FAILED, errno, STEP_FORK);
@@ -487,6 +546,66 @@ static void guard_session(const struct request *r, const struct mapping request[
   unlink(path);
   close(commands);
   end_tree(id, leader, exited);
+}
+
+static int read_whole(int fd, void *into, size_t bytes) {
+  for (size_t held = 0; held < bytes;) {
+    ssize_t n = read(fd, (char *)into + held, bytes - held);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return 0;
+    held += (size_t)n;
+  }
+  return 1;
+}
+
+/*
+ * Waits for its command (`timeout` NULL: for ever). False: the runtime wants it no more: it closed a stream, or is gone.
+ * Nothing but the request ever comes in before the command runs: what is readable on the two others is their end.
+ */
+static int is_wanted(const struct session *s, const struct timespec *timeout) {
+  for (;;) {
+    fd_set set;
+    FD_ZERO(&set);
+    int top = LIVENESS;
+    FD_SET(LIVENESS, &set);
+    for (int i = 0; i < 3; i++) {
+      FD_SET(s->stdio[i], &set);
+      if (s->stdio[i] > top) top = s->stdio[i];
+    }
+    int n = pselect(top + 1, &set, NULL, NULL, timeout, &unblocked);
+    if (n == 0) return 1;
+    if (n < 0) continue;
+    return !FD_ISSET(LIVENESS, &set) && !FD_ISSET(s->stdio[1], &set) && !FD_ISSET(s->stdio[2], &set);
+  }
+}
+
+/* A guard in advance: all that a start needs but the command. It serves one, or none. */
+static void guard_in_advance(uint32_t id, const unsigned char *token) {
+  struct session s;
+  struct request r;
+  struct mapping request[2];
+  uint32_t bytes;
+#ifdef __linux__
+  prctl(PR_SET_NAME, "creche-spare");
+#endif
+  if (!join_runtime(&s, id, token)) return;
+  if (is_wanted(&s, NULL) && read_whole(s.stdio[0], &bytes, sizeof bytes) && bytes >= HEAD_BYTES + 2) {
+    char *body = map(bytes);
+    if (body == NULL) emit(id, EVENT_FAILED, ENOMEM, STEP_FORK);
+    /* Whoever was stopped meanwhile must not start what was given up. */
+    else if (read_whole(s.stdio[0], body, bytes) && is_wanted(&s, &(struct timespec){0, 0})) {
+      request[0] = (struct mapping){body, bytes};
+      int failure = well_formed(body, bytes) ? parse_request(body, bytes, &r, &request[1]) : EINVAL;
+      if (failure == 0) {
+        guard_session(&s, &r, request);
+        return;
+      }
+      emit(id, EVENT_FAILED, failure, STEP_FORK);
+    }
+  }
+  /* Where a request was on its way, the runtime hears that nothing came of it. */
+  emit(id, EVENT_CLOSED, 0, 0);
+  unlink(s.path);
 }
 
 /* ---- the server ------------------------------------------------------------------------------------ */
@@ -550,70 +669,41 @@ static int end_strays(void) {
   return 0;
 }
 
-static uint32_t u32(const char *at) {
-  uint32_t value;
-  memcpy(&value, at, sizeof value);
-  return value;
-}
-
-/*
- * request: u32 bytes that follow; u32 id; token; u32 argc; u32 envc; cwd, arguments, environment, each with
- * its NUL. The id comes back even from a body that does not parse.
- */
-enum { HEAD_BYTES = 4 + TOKEN_BYTES + 4 + 4 };
-
-static void serve_request(char *body, uint32_t bytes, void *buffer, size_t buffer_bytes) {
-  struct request r;
-  r.id = u32(body);
-  memcpy(r.token, body + 4, TOKEN_BYTES);
-  uint32_t argc = u32(body + 4 + TOKEN_BYTES), envc = u32(body + 8 + TOKEN_BYTES);
-  if (body[bytes - 1] != 0 || argc == 0 || argc > bytes || envc > bytes) {
-    emit(r.id, EVENT_FAILED, EINVAL, STEP_FORK);
+static void serve_request(char *body, uint32_t bytes, struct mapping buffer) {
+  uint32_t id = id_of(body);
+  if (!well_formed(body, bytes)) {
+    emit(id, EVENT_FAILED, EINVAL, STEP_FORK);
     return;
   }
   if (!make_room((void **)&guards, &guard_room, guard_count, sizeof *guards)) {
-    emit(r.id, EVENT_FAILED, ENOMEM, STEP_FORK);
+    emit(id, EVENT_FAILED, ENOMEM, STEP_FORK);
     return;
   }
   pid_t pid = fork();
   if (pid < 0) {
-    emit(r.id, EVENT_FAILED, errno, STEP_FORK);
+    emit(id, EVENT_FAILED, errno, STEP_FORK);
     return;
   }
   if (pid > 0) {
-    guards[guard_count++] = (struct guard){pid, r.id};
+    guards[guard_count++] = (struct guard){pid, id};
     return;
   }
-  /* The guard. The pointer arrays get their own mapping, given back together with the request. */
-  size_t scratch = (argc + envc + 2) * sizeof(char *) + bytes + PATH_MAX;
-  char *memory = mmap(NULL, scratch, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
-  if (memory == MAP_FAILED) {
-    emit(r.id, EVENT_FAILED, ENOMEM, STEP_FORK);
+  /* The guard. */
+  close(REQUESTS);
+  unsigned char token[TOKEN_BYTES];
+  memcpy(token, token_of(body), sizeof token);
+  if (argc_of(body) == 0) {
+    munmap(buffer.at, buffer.bytes);
+    guard_in_advance(id, token);
     _exit(0);
   }
-  r.argv = (char **)memory;
-  r.envp = r.argv + argc + 1;
-  /* Longer than any PATH entry and the name together: both are part of the request, or the built-in PATH. */
-  r.candidate = (char *)(r.envp + envc + 1);
-  char *at = body + HEAD_BYTES, *end = body + bytes;
-  r.cwd = at;
-  at += strlen(at) + 1;
-  for (uint32_t i = 0; i < argc + envc; i++) {
-    if (at >= end) {
-      emit(r.id, EVENT_FAILED, EINVAL, STEP_FORK);
-      _exit(0);
-    }
-    if (i < argc) r.argv[i] = at;
-    else r.envp[i - argc] = at;
-    at += strlen(at) + 1;
-  }
-  guard_session(&r, (struct mapping[2]){{buffer, buffer_bytes}, {memory, scratch}});
+  struct session s;
+  struct request r;
+  struct mapping scratch;
+  int failure = parse_request(body, bytes, &r, &scratch);
+  if (failure != 0) emit(id, EVENT_FAILED, failure, STEP_FORK);
+  else if (join_runtime(&s, id, token)) guard_session(&s, &r, (struct mapping[2]){buffer, scratch});
   _exit(0);
-}
-
-static void *map(size_t bytes) {
-  void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
-  return memory == MAP_FAILED ? NULL : memory;
 }
 
 static int serve(void) {
@@ -632,10 +722,10 @@ static int serve(void) {
     int strays = end_strays();
     /* The runtime is gone: the guards end their trees by themselves. Stay to reap them, then clean up. */
     if (gone && guard_count == 0 && !strays) break;
-    wait_for(gone ? -1 : CHANNEL, strays ? 10 : -1, &ready, &gone);
+    wait_for(gone ? -1 : REQUESTS, strays ? 10 : -1, &ready, &gone);
     reap_guards();
     if (!ready || gone) continue;
-    ssize_t n = read(CHANNEL, buffer + held, room - held);
+    ssize_t n = read(REQUESTS, buffer + held, room - held);
     if (n == 0) gone = 1;
     if (n <= 0) continue;
     held += (size_t)n;
@@ -644,7 +734,7 @@ static int serve(void) {
       uint32_t bytes = u32(buffer + used);
       if (bytes < HEAD_BYTES + 2) return 1; /* not our runtime's bytes; a new server starts clean */
       if (held - used < 4 + (size_t)bytes) break;
-      serve_request(buffer + used + 4, bytes, buffer, room);
+      serve_request(buffer + used + 4, bytes, (struct mapping){buffer, room});
       used += 4 + bytes;
     }
     held -= used;
@@ -670,11 +760,11 @@ static int serve(void) {
 /* Nothing that the runtime happened to inherit may reach a command: it sees 0, 1, 2 and no other descriptor. */
 static void close_inherited(void) {
 #if defined(__linux__) && defined(SYS_close_range)
-  if (syscall(SYS_close_range, LIVENESS + 1, ~0U, 0) == 0) return;
+  if (syscall(SYS_close_range, REQUESTS + 1, ~0U, 0) == 0) return;
 #endif
   long top = sysconf(_SC_OPEN_MAX);
   if (top < 0 || top > 65536) top = 65536;
-  for (int fd = LIVENESS + 1; fd < top; fd++) close(fd);
+  for (int fd = REQUESTS + 1; fd < top; fd++) close(fd);
 }
 
 /*
@@ -697,18 +787,18 @@ int main(int argc, char **argv) {
     return 0;
   }
   if (argc != 3 || strcmp(argv[1], "--serve") != 0) {
-    fprintf(stderr, "usage: guard --version | guard --serve DIRECTORY (descriptors 3 and 4 from the runtime)\n");
+    fprintf(stderr, "usage: guard --version | guard --serve DIRECTORY (descriptors 3, 4 and 5 from the runtime)\n");
     return 2;
   }
-  if (fcntl(CHANNEL, F_GETFD) < 0 || fcntl(LIVENESS, F_GETFD) < 0) {
-    fprintf(stderr, "guard: descriptors 3 and 4 must be open\n");
-    return 2;
-  }
+  for (int fd = EVENTS; fd <= REQUESTS; fd++)
+    if (fcntl(fd, F_GETFD) < 0) {
+      fprintf(stderr, "guard: descriptors 3, 4 and 5 must be open\n");
+      return 2;
+    }
   directory = argv[2];
   for (int fd = 0; fd < 3; fd++)
     if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) return 2;
-  close_on_exec(CHANNEL);
-  close_on_exec(LIVENESS);
+  for (int fd = EVENTS; fd <= REQUESTS; fd++) close_on_exec(fd);
   close_inherited();
   own_signals();
   leave_terminal();

@@ -20,10 +20,12 @@ type NewSocket = Socket & { [finder]?: FindByToken; [opening]?: Buffer }
 
 const streamNames: ReadonlyArray<StreamName> = ["stdin", "stdout", "stderr"]
 
+/** `listener` allows half-open sockets: at the end of one it is destroyed, without saying goodbye first. */
 export const acceptConnectBacks = (listener: Server, find: FindByToken): void => {
   listener.on("connection", (socket: NewSocket) => {
     socket[finder] = find
     socket.on("data", onOpening)
+    socket.on("end", onEnd)
     socket.on("error", onError)
   })
 }
@@ -62,8 +64,13 @@ function onOpening(this: NewSocket, chunk: Buffer): void {
   delete this[opening]
   delete this[finder]
   this.removeListener("data", onOpening)
+  this.removeListener("end", onEnd)
   this.removeListener("error", onError)
   target.connect(name, this, bytes.length > tokenBytes + 1 ? bytes.subarray(tokenBytes + 1) : undefined)
+}
+
+function onEnd(this: NewSocket): void {
+  this.destroy()
 }
 
 /** Whoever connected went away before it had said who it was. */

@@ -4,7 +4,7 @@
  */
 import { endianness } from "node:os"
 
-export const protocolVersion = 1
+export const protocolVersion = 2
 export const tokenBytes = 16
 
 const little = endianness() === "LE"
@@ -41,6 +41,15 @@ export const encodeRequest = (request: GuardRequest): Buffer => {
   putU32(encoded, 1 + request.args.length, 8 + tokenBytes)
   putU32(encoded, variables, 12 + tokenBytes)
   encoded.write(text, 4 + headBytes)
+  return encoded
+}
+
+/** Asks the server for a guard in advance: no argument, so no command. It takes a request over its stdin later. */
+export const encodeSpareRequest = (id: number, token: Buffer): Buffer => {
+  const encoded = Buffer.alloc(4 + headBytes + 2)
+  putU32(encoded, headBytes + 2, 0)
+  putU32(encoded, id, 4)
+  token.copy(encoded, 8)
   return encoded
 }
 
@@ -98,7 +107,7 @@ const decodeEvent = (bytes: Buffer, at: number): GuardEvent | undefined => {
   }
 }
 
-/** Cuts the channel's bytes into events; a read may end in the middle of one. */
+/** Cuts the server's and the guards' bytes into events; a read may end in the middle of one. */
 export class GuardEventDecoder {
   private rest: Buffer | undefined
 

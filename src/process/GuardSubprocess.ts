@@ -10,6 +10,7 @@ import type { Containment } from "../domain/Session.ts"
 import type { Signal } from "../domain/SessionSpec.ts"
 import type { Command } from "./Command.ts"
 import { encodeCommand, type GuardCommand, type GuardEvent } from "./GuardProtocol.ts"
+import type { SpareGuard } from "./SpareGuards.ts"
 import { PipedSubprocess, type ReportDefect, type StreamName } from "./PipedSubprocess.ts"
 import { diagnoseSpawn, errnoName, type SpawnStep } from "./SpawnDiagnosis.ts"
 import type { SubprocessHandlers } from "./Subprocess.ts"
@@ -26,6 +27,10 @@ export interface GuardHost {
   readonly forget: (subprocess: GuardSubprocess) => void
   /** Called when the guard is there before all its streams are. */
   readonly incomplete: (subprocess: GuardSubprocess) => void
+  /** The guard that was to start it was killed, and nothing of it is left: it may be started again. */
+  readonly repeat: (subprocess: GuardSubprocess) => void
+  /** Descriptors or processes are short. */
+  readonly scarce: () => void
   /** Runs `use` with one descriptor more than there would be. */
   readonly spareDescriptor: <A>(use: () => A) => A
 }
@@ -92,6 +97,8 @@ export class GuardSubprocess extends PipedSubprocess {
   /** Number of the server that forked the guard. */
   generation = 0
   request: Request | undefined
+  /** Its guard was there before the request. */
+  private inAdvance = false
   private readonly host: GuardHost
   private reportedSurvivors: Array<number> | undefined
   /** Bits of the streams that came. */
@@ -113,6 +120,11 @@ export class GuardSubprocess extends PipedSubprocess {
     return this.pid !== 0 || this.connected !== 0
   }
 
+  /** Whether a guard in advance has the request and has not answered. */
+  get asked(): boolean {
+    return this.inAdvance && this.pid === 0
+  }
+
   /** `rest`: what came in one piece with the token. */
   connect(name: StreamName, socket: Socket, rest: Buffer | undefined): void {
     this.connected |= name === "stdin" ? 1 : name === "stdout" ? 2 : 4
@@ -120,6 +132,23 @@ export class GuardSubprocess extends PipedSubprocess {
     if (this.muted) return this.mute()
     if (rest !== undefined) this.receive(name, rest)
     this.settleWhenWhole()
+  }
+
+  /** Takes over a guard in advance, which is about to be sent the request. */
+  adopt(spare: SpareGuard): void {
+    this.id = spare.id
+    this.generation = spare.generation.number
+    this.inAdvance = true
+    this.connected = 7
+    for (const name of ["stdin", "stdout", "stderr"] as const) this.attach(name, spare.streams[name])
+  }
+
+  /** As before any guard was asked. */
+  reset(): void {
+    this.detach()
+    this.generation = 0
+    this.inAdvance = false
+    this.connected = 0
   }
 
   on(event: GuardEvent): void {
@@ -148,7 +177,7 @@ export class GuardSubprocess extends PipedSubprocess {
         return this.guardLost()
       case "closed":
         if (this.starting) {
-          if (this.pid === 0) return this.fail("fork", "EAGAIN")
+          if (this.pid === 0) return this.asked ? this.host.repeat(this) : this.fail("fork", "EAGAIN")
           if (!this.muted) {
             this.closedEarly = true
             return
@@ -166,6 +195,8 @@ export class GuardSubprocess extends PipedSubprocess {
 
   /** The guard was killed by somebody. Its server, or whoever reports this, ends the tree. */
   guardLost(): void {
+    // A spare one dies unnoticed until it is asked: what it was asked is repeated once its tree is gone.
+    if (this.starting && this.asked) return
     if (this.starting) return this.fail("fork", "EAGAIN")
     this.leaderExited({
       kind: "signaled",
@@ -178,6 +209,7 @@ export class GuardSubprocess extends PipedSubprocess {
   fail(step: SpawnStep, errno: SpawnErrno): void {
     const request = this.request
     if (request === undefined) return
+    if (step === "fork" || step === "connect") this.host.scarce()
     this.failWith(diagnoseSpawn(request.command, step, errno))
   }
 

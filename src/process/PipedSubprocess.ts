@@ -133,6 +133,7 @@ export abstract class PipedSubprocess implements Subprocess {
     owned[stream] = name
     this[name] = socket
     socket.on("data", onData)
+    socket.on("end", onSocketEnd)
     socket.on("error", onSocketError)
     socket.on("close", onSocketClose)
     if (name === "stdin") socket.on("drain", onDrain)
@@ -188,6 +189,11 @@ export abstract class PipedSubprocess implements Subprocess {
   protected mute(): void {
     this.muted = true
     this.early = undefined
+    this.detach()
+  }
+
+  /** Closes the streams; nothing more is heard of them. */
+  protected detach(): void {
     for (const name of ["stdin", "stdout", "stderr"] as const) {
       const socket = this[name] as OwnedSocket | undefined
       if (socket === undefined) continue
@@ -213,13 +219,14 @@ export abstract class PipedSubprocess implements Subprocess {
   streamClosed(name: StreamName): void {
     this[name] = undefined
     if (name === "stdin") {
-      if (this.stdinFull) this.drain()
+      this.drain()
     } else {
       this.closeWhenDone()
     }
   }
 
   drain(): void {
+    if (!this.stdinFull) return
     this.stdinFull = false
     this.deliver(() => this.handlers.onDrain(), "the handler of drain")
   }
@@ -305,6 +312,15 @@ function onData(this: OwnedSocket, chunk: Buffer): void {
 
 function onDrain(this: OwnedSocket): void {
   this[owner]?.drain()
+}
+
+/** At once: no shutdown of the other direction first, and no turns of the event loop until `close`. */
+function onSocketEnd(this: OwnedSocket): void {
+  const subprocess = this[owner]
+  const name = this[stream]
+  delete this[owner]
+  this.destroy()
+  if (subprocess !== undefined && name !== undefined) subprocess.streamClosed(name)
 }
 
 /** EPIPE and ECONNRESET: the other side closed; `close` follows and is what counts. */

@@ -1,6 +1,6 @@
 /**
- * One life of the guard's server process: the child, the channel to it and to all guards it forks, the liveness that
- * they watch. Channel and liveness outlive the process, for its guards do. `SpawnServer` starts one after the other.
+ * One life of the guard's server process: the child, the requests to it, the events from it and from all guards it forks,
+ * the liveness that they watch. Events and liveness outlive the process, for its guards do. `SpawnServer` starts one after the other.
  */
 import { spawn, type ChildProcess } from "node:child_process"
 import type { Socket } from "node:net"
@@ -14,12 +14,13 @@ export interface GenerationListener {
 
 export class ServerGeneration {
   readonly number: number
-  /** Subprocesses whose guards hold this generation's channel and liveness. */
+  /** Subprocesses whose guards hold this generation's events and liveness. */
   held = 0
   /** Resolves once the process has ended. */
   readonly exited: Promise<void>
   private readonly child: ChildProcess
-  private readonly channel: Socket | undefined
+  private readonly events: Socket | undefined
+  private readonly requests: Socket | undefined
   private readonly liveness: Socket | undefined
 
   constructor(number: number, binary: string, directory: string, listener: GenerationListener) {
@@ -29,7 +30,7 @@ export class ServerGeneration {
     this.child = spawn(binary, ["--serve", directory], {
       cwd: "/",
       env: {},
-      stdio: ["ignore", "ignore", "ignore", "pipe", "pipe"],
+      stdio: ["ignore", "ignore", "ignore", "pipe", "pipe", "pipe"],
     })
     let over = false
     const end = (why: string) => {
@@ -42,19 +43,21 @@ export class ServerGeneration {
     this.child.on("exit", (code, signal) => end(signal ?? `exit code ${code}`))
     // Without a pid there may be no stdio either; the error follows.
     if (this.child.pid === undefined) return
-    this.channel = this.child.stdio[3] as Socket
-    this.liveness = this.child.stdio[4] as Socket
+    const [events, liveness, requests] = this.child.stdio.slice(3) as ReadonlyArray<unknown> as [Socket, Socket, Socket]
+    this.events = events
+    this.liveness = liveness
+    this.requests = requests
     const decoder = new GuardEventDecoder()
-    this.channel.on("data", (chunk: Buffer) => {
+    events.on("data", (chunk: Buffer) => {
       for (const event of decoder.push(chunk)) listener.onEvent(this, event)
     })
-    this.channel.on("error", ignore)
-    this.liveness.on("error", ignore)
-    this.liveness.resume()
+    for (const socket of [events, liveness, requests]) socket.on("error", ignore)
+    liveness.resume()
+    requests.resume()
   }
 
   send(requests: ReadonlyArray<Buffer>): void {
-    this.channel?.write(requests.length === 1 ? requests[0]! : Buffer.concat(requests))
+    this.requests?.write(requests.length === 1 ? requests[0]! : Buffer.concat(requests))
   }
 
   /** Ends the server process alone; its sessions do not need it. */
@@ -70,7 +73,8 @@ export class ServerGeneration {
   /** No guard is left that could say anything. */
   close(): void {
     this.liveness?.destroy()
-    this.channel?.destroy()
+    this.events?.destroy()
+    this.requests?.destroy()
   }
 }
 

@@ -10,12 +10,13 @@ import { SpawnFailed } from "../domain/Errors.ts"
 import type { Containment } from "../domain/Session.ts"
 import type { Command } from "./Command.ts"
 import { acceptConnectBacks, afterEarlierConnections, type ConnectBackTarget } from "./ConnectBack.ts"
-import { encodeRequest, protocolVersion, tokenBytes, type GuardEvent } from "./GuardProtocol.ts"
+import { encodeRequest, encodeSpareRequest, protocolVersion, tokenBytes, type GuardEvent } from "./GuardProtocol.ts"
 import { GuardSubprocess, sendToGuard, type GuardHost, type Settle } from "./GuardSubprocess.ts"
 import type { ReportDefect } from "./PipedSubprocess.ts"
 import type { ProcessLedger } from "./ProcessLedger.ts"
 import { ServerGeneration } from "./ServerGeneration.ts"
 import { makeSocketDirectory } from "./SocketDirectory.ts"
+import { defaultSpares, SpareGuards, type SpareGuard } from "./SpareGuards.ts"
 import { SpareDescriptor } from "./SpareDescriptor.ts"
 import { preflight } from "./SpawnDiagnosis.ts"
 import type { SubprocessHandlers } from "./Subprocess.ts"
@@ -32,6 +33,9 @@ const mostStarts = 5
 const helloMs = 5_000
 const closeMs = 7_000
 
+/** Who talks to a guard over its own streams needs no other proof. */
+const noToken = Buffer.alloc(tokenBytes)
+
 export interface SpawnServerOptions {
   readonly binary: string
   /** The runtime's private directory; the sockets live in a fresh directory in it, or in the temporary one when the path is too long. */
@@ -40,6 +44,8 @@ export interface SpawnServerOptions {
   readonly ledger: ProcessLedger
   /** Default 10000. A spawn that is not settled after this long, in ms, means that the server hangs: it is replaced. */
   readonly spawnTimeoutMs?: number
+  /** Default 4. Guards that are kept ready for the next commands. */
+  readonly spares?: number
 }
 
 export class SpawnServer implements GuardHost {
@@ -61,16 +67,27 @@ export class SpawnServer implements GuardHost {
   private refusalTimer: NodeJS.Timeout | undefined
   private sentinel: { readonly token: string; readonly target: ConnectBackTarget } | undefined
   private readonly spare = new SpareDescriptor()
+  private readonly spares: SpareGuards
   private closing = false
   private hello: ((event: Extract<GuardEvent, { type: "hello" }> | Error) => void) | undefined
 
   private constructor(options: SpawnServerOptions) {
     this.options = options
     this.directory = makeSocketDirectory(options.directory)
-    this.listener = createServer()
+    this.spares = new SpareGuards(options.spares ?? defaultSpares, () => {
+      if (this.generation === undefined || this.closing) return undefined
+      const token = randomBytes(tokenBytes)
+      const id = ++this.ids
+      this.generation.send([encodeSpareRequest(id, token)])
+      return { id, token: token.toString("latin1"), generation: this.generation }
+    })
+    this.listener = createServer({ allowHalfOpen: true })
     acceptConnectBacks(
       this.listener,
-      (token) => this.tokens.get(token) ?? (token === this.sentinel?.token ? this.sentinel.target : undefined),
+      (token) =>
+        this.tokens.get(token) ??
+        this.spares.find(token) ??
+        (token === this.sentinel?.token ? this.sentinel.target : undefined),
     )
     this.listener.on("error", () => {})
   }
@@ -98,6 +115,8 @@ export class SpawnServer implements GuardHost {
         }
         server.startGeneration()
       })
+      // From here on the runtime holds as many processes and descriptors as it will when it is idle again.
+      await server.spares.fill()
       return server
     } catch (error) {
       await server.close()
@@ -113,7 +132,9 @@ export class SpawnServer implements GuardHost {
       queueMicrotask(() => settle(failure))
       return subprocess
     }
-    this.enqueue(subprocess, command, settle, 1)
+    const spare = this.spares.take()
+    if (spare === undefined) this.enqueue(subprocess, command, settle, 1)
+    else this.startOn(spare, subprocess, command, settle)
     return subprocess
   }
 
@@ -128,6 +149,7 @@ export class SpawnServer implements GuardHost {
     this.closing = true
     clearTimeout(this.timer)
     clearTimeout(this.refusalTimer)
+    this.spares.close()
     for (const subprocess of Array.from(this.processes.values())) {
       if (subprocess.starting && !subprocess.unwanted) this.failUnavailable(subprocess, "it is closing")
       else subprocess.discard()
@@ -165,7 +187,44 @@ export class SpawnServer implements GuardHost {
     this.release(subprocess.generation)
   }
 
+  repeat(subprocess: GuardSubprocess): void {
+    const request = subprocess.request
+    if (request === undefined) return
+    this.tokens.delete(request.token)
+    this.processes.delete(subprocess.id)
+    this.options.ledger.end(subprocess.ledgerEntry)
+    this.release(subprocess.generation)
+    subprocess.reset()
+    if (subprocess.unwanted) subprocess.neverHeardOfAgain()
+    else if (request.attempts >= 2) this.failUnavailable(subprocess, "it died twice while it was starting this command")
+    else this.enqueue(subprocess, request.command, request.settle, request.attempts + 1)
+  }
+
+  scarce(): void {
+    this.spares.yield()
+  }
+
   // ---- requests ----
+
+  /** The guard is there and connected: the request goes to itself, and is all that has to travel. */
+  private startOn(spare: SpareGuard, subprocess: GuardSubprocess, command: Command, settle: Settle): void {
+    const { ledger } = this.options
+    // Longer than any token, so that no connection can mean it.
+    const token = `a guard in advance ${spare.id}`
+    subprocess.request = { command, settle, token, deadline: this.deadline(), attempts: 0 }
+    subprocess.adopt(spare)
+    this.tokens.set(token, subprocess)
+    this.processes.set(subprocess.id, subprocess)
+    subprocess.ledgerEntry = ledger.begin(command.session, command.env["CRECHE_RUNTIME"] ?? "")
+    spare.generation.held++
+    ledger.flush()
+    spare.streams.stdin.write(encodeRequest({ ...command, id: spare.id, token: noToken }))
+    this.lookAfterSoon(lookAfterMs)
+  }
+
+  private deadline(): number {
+    return performance.now() + (this.options.spawnTimeoutMs ?? 10_000)
+  }
 
   private enqueue(subprocess: GuardSubprocess, command: Command, settle: Settle, attempts: number): void {
     const token = randomBytes(tokenBytes)
@@ -174,7 +233,7 @@ export class SpawnServer implements GuardHost {
       command,
       settle,
       token: token.toString("latin1"),
-      deadline: performance.now() + (this.options.spawnTimeoutMs ?? 10_000),
+      deadline: this.deadline(),
       attempts,
     }
     this.tokens.set(subprocess.request.token, subprocess)
@@ -274,8 +333,10 @@ export class SpawnServer implements GuardHost {
   private dispatch(generation: ServerGeneration, event: GuardEvent): void {
     if (event.type === "hello") {
       this.containment = event.subreaper ? "guard" : "group"
+      if (this.hello === undefined) this.spares.refillSoon()
       return this.hello?.(event)
     }
+    if (this.spares.on(event)) return
     const subprocess = this.processes.get(event.id)
     if (subprocess !== undefined && subprocess.generation === generation.number) return subprocess.on(event)
     // The late child of a request that was repeated meanwhile: end it.
@@ -286,6 +347,7 @@ export class SpawnServer implements GuardHost {
     if (this.hello !== undefined) return this.hello(new Error(`it ended at once: ${why}`))
     if (this.generation !== generation) return
     this.generation = undefined
+    this.spares.drop(generation)
     this.retiring.add(generation)
     this.retire(generation)
     if (this.closing) return
@@ -298,15 +360,7 @@ export class SpawnServer implements GuardHost {
     for (const subprocess of Array.from(this.tokens.values())) {
       const request = subprocess.request
       if (request === undefined || subprocess.generation !== generation.number || subprocess.heardOf) continue
-      this.tokens.delete(request.token)
-      this.processes.delete(subprocess.id)
-      this.options.ledger.end(subprocess.ledgerEntry)
-      this.release(generation.number)
-      subprocess.generation = 0
-      if (subprocess.unwanted) subprocess.neverHeardOfAgain()
-      else if (request.attempts >= 2)
-        this.failUnavailable(subprocess, "it died twice while it was starting this command")
-      else this.enqueue(subprocess, request.command, request.settle, request.attempts + 1)
+      this.repeat(subprocess)
     }
   }
 
@@ -345,6 +399,7 @@ export class SpawnServer implements GuardHost {
       if (subprocess.request === undefined || subprocess.request.deadline > now) continue
       // A server that does not answer is ended; its running sessions do not need it.
       if (subprocess.generation === 0) this.failUnavailable(subprocess, "it could not be started again")
+      else if (subprocess.asked) subprocess.fail("fork", "EAGAIN")
       else if (subprocess.heardOf) subprocess.fail("connect", "EMFILE")
       else if (subprocess.generation === this.generation?.number) this.generation.kill()
       else subprocess.fail("connect", "ETIMEDOUT")

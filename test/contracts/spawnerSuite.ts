@@ -11,11 +11,11 @@ import type { Command } from "../../src/process/Command.ts"
 import {
   childrenOf,
   commandOf,
+  descriptorsAtRest,
   eventually,
   freshToken,
   isGone,
   openBench,
-  openDescriptors,
   pidsWith,
   Recorder,
   stateOf,
@@ -30,6 +30,7 @@ export const spawnerSuite = (level: "guard" | "group", skipReason: string) => {
     })
     afterAll(() => bench?.close())
 
+    const atRest = () => descriptorsAtRest(level === "guard" ? bench.directory : undefined)
     const failure = async (command: string, args: ReadonlyArray<string> = [], over: Partial<Command> = {}) => {
       const exit = await Effect.runPromiseExit(
         Effect.scoped(bench.spawner.spawn(commandOf(command, args, over), new Recorder())),
@@ -377,9 +378,9 @@ export const spawnerSuite = (level: "guard" | "group", skipReason: string) => {
 
       it("a spawn after a hundred failed ones works, and no descriptor stays open", async () => {
         await failure("nope")
-        const before = openDescriptors()
+        const before = await atRest()
         await Promise.all(Array.from({ length: 100 }, () => failure("nope")))
-        await eventually("descriptors back", () => openDescriptors() <= before)
+        await eventually("descriptors back", async () => (await atRest()) <= before)
         const { recorder, close } = await shell("echo fine")
         await recorder.closed
         expect(recorder.stdout).toBe("fine\n")
@@ -541,7 +542,7 @@ export const spawnerSuite = (level: "guard" | "group", skipReason: string) => {
         const warm = await bench.start("true")
         await warm.recorder.closed
         await warm.close()
-        const before = openDescriptors()
+        const before = await atRest()
         const children = childrenOf(process.pid).length
         for (let round = 0; round < 6; round++) {
           await Promise.all(
@@ -552,7 +553,7 @@ export const spawnerSuite = (level: "guard" | "group", skipReason: string) => {
             }),
           )
         }
-        await eventually("descriptors back", () => openDescriptors() <= before)
+        await eventually("descriptors back", async () => (await atRest()) <= before)
         await eventually("children back", () => childrenOf(process.pid).length <= children)
       })
     })

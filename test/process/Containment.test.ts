@@ -10,6 +10,7 @@ import {
   eventually,
   fixture,
   freshToken,
+  guardsOf,
   isGone,
   noTree,
   openBench,
@@ -32,8 +33,6 @@ const randomFrom = (seed: number) => {
     return state / 2 ** 32
   }
 }
-
-const guardsOf = (server: number) => childrenOf(server).filter((pid) => stateOf(pid) !== "Z")
 
 describe.skipIf(noTree !== "")(`containment by the guard${noTree && ` (${noTree})`}`, () => {
   let bench: SpawnerBench
@@ -162,7 +161,7 @@ time.sleep(1000)`
   })
 
   describe("descriptors", () => {
-    it("no child inherits the liveness, the channel or another session's streams", async () => {
+    it("no child inherits the liveness, the events or another session's streams", async () => {
       const sessions = await Promise.all(
         Array.from({ length: 10 }, () => bench.start("sh", ["-c", `sleep 1000.${token}; true`])),
       )
@@ -178,7 +177,7 @@ time.sleep(1000)`
       const { recorder, close } = await bench.start("sh", ["-c", "exec >&- 2>&-; exec sleep 1000"])
       const server = serverOf(process.pid, bench.directory)!
       const [guard] = guardsOf(server)
-      // 0, 1, 2, the channel, the liveness and its fifo.
+      // 0, 1, 2, the events, the liveness and its fifo.
       expect(readdirSync(`/proc/${guard}/fd`).length).toBe(6)
       expect(recorder.exits).toEqual([])
       await close()

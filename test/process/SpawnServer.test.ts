@@ -11,11 +11,11 @@ import { SpawnServer } from "../../src/process/SpawnServer.ts"
 import type { SpawnFailed } from "../../src/domain/Errors.ts"
 import {
   commandOf,
+  descriptorsAtRest,
   eventually,
   freshToken,
   noGuard,
   noTree,
-  openDescriptors,
   pidsWith,
   Recorder,
   serverOf,
@@ -40,6 +40,8 @@ describe.skipIf(noTree !== "")(`the spawn server itself${noTree && ` (${noTree})
       ledger,
       reportDefect: () => {},
       spawnTimeoutMs: 400,
+      // Every command goes through the server itself.
+      spares: 0,
     })
   })
   afterEach(async () => {
@@ -85,7 +87,7 @@ describe.skipIf(noTree !== "")(`the spawn server itself${noTree && ` (${noTree})
   })
 
   it("several deaths later no descriptor is left open", async () => {
-    const before = openDescriptors()
+    const before = await descriptorsAtRest()
     for (let round = 0; round < 8; round++) {
       const recorder = new Recorder()
       const result = await start(commandOf("cat", []), recorder)
@@ -95,7 +97,7 @@ describe.skipIf(noTree !== "")(`the spawn server itself${noTree && ` (${noTree})
       await recorder.closed
       await eventually("a new server", pid)
     }
-    await eventually("descriptors back", () => openDescriptors() <= before)
+    await eventually("descriptors back", async () => (await descriptorsAtRest()) <= before, 20_000)
   })
 
   it("closing it while spawns are under way settles every one and leaves nothing", async () => {

@@ -11,6 +11,7 @@ import * as Scope from "effect/Scope"
 import type { ExitReason } from "../../src/domain/ExitReason.ts"
 import type { Command } from "../../src/process/Command.ts"
 import { findGuardBinary } from "../../src/process/GuardBinary.ts"
+import { defaultSpares } from "../../src/process/SpareGuards.ts"
 import { layerSpawner } from "../../src/process/SpawnerLayer.ts"
 import { Spawner, type Subprocess, type SubprocessHandlers } from "../../src/process/Subprocess.ts"
 
@@ -77,6 +78,30 @@ export const serverOf = (runtime: number, directory: string): number | undefined
   })
 
 export const openDescriptors = (): number => readdirSync("/proc/self/fd").length
+
+const named = (pid: number, name: string): boolean => stateOf(pid) !== "Z" && readProc(pid, "comm").trim() === name
+
+/** Guards that hold a command, and guards that wait for one. */
+export const guardsOf = (server: number): ReadonlyArray<number> =>
+  childrenOf(server).filter((pid) => named(pid, "creche-session"))
+export const sparesOf = (server: number): ReadonlyArray<number> =>
+  childrenOf(server).filter((pid) => named(pid, "creche-spare"))
+
+/** Descriptors once all spare guards are there and nothing moves any more. `directory`: the spawner's; none, no spares. */
+export const descriptorsAtRest = async (directory?: string): Promise<number> => {
+  let last = 0
+  let same = 0
+  await eventually("descriptors at rest", () => {
+    const now = openDescriptors()
+    same = now === last ? same + 1 : 0
+    last = now
+    if (same < 10) return false
+    if (directory === undefined) return true
+    const server = serverOf(process.pid, directory)
+    return server !== undefined && sparesOf(server).length === defaultSpares
+  })
+  return last
+}
 
 export class Recorder implements SubprocessHandlers {
   stdout = ""
