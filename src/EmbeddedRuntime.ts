@@ -12,6 +12,7 @@ import { InvalidParams } from "./domain/Errors.ts"
 import type { Session } from "./domain/Session.ts"
 import type { SessionSpecInput, Signal } from "./domain/SessionSpec.ts"
 import type { TranscriptPage, TranscriptQuery } from "./domain/SessionStore.ts"
+import type { Template } from "./domain/Template.ts"
 import type { TranscriptEntry } from "./domain/Transcript.ts"
 import type { Turn } from "./domain/Turn.ts"
 import { runtimeLayer, temporaryDirectory } from "./main.ts"
@@ -24,6 +25,7 @@ import {
   type TreeNode,
   type TurnRequest,
 } from "./supervisor/Runtime.ts"
+import type { NamedTemplate } from "./supervisor/Templates.ts"
 import { decoders } from "./transport/Params.ts"
 
 export interface OpenOptions {
@@ -55,6 +57,13 @@ export interface EmbeddedRuntime extends AsyncDisposable {
   readonly transcript: (session: string, query?: TranscriptQuery) => Promise<TranscriptPage>
   /** Entries as they come; leaving the loop ends the subscription. */
   readonly subscribe: (request?: SubscribeRequest) => AsyncIterable<TranscriptEntry>
+  /** Sessions are started from one with `start({ template: NAME, … })`. */
+  readonly templates: {
+    readonly list: () => Promise<ReadonlyArray<NamedTemplate>>
+    readonly get: (name: string) => Promise<NamedTemplate>
+    readonly put: (name: string, template: Template) => Promise<NamedTemplate>
+    readonly remove: (name: string) => Promise<void>
+  }
   readonly info: () => Promise<RuntimeInfo>
   readonly stats: () => Promise<RuntimeStats>
   readonly tree: () => Promise<TreeNode>
@@ -65,6 +74,7 @@ export interface EmbeddedRuntime extends AsyncDisposable {
 export type TurnOptions = Pick<TurnRequest, "timeoutMs" | "idempotencyKey">
 
 const decodeStart = decoders["session/start"]
+const decodePut = decoders["template/put"]
 
 /** Fails with the error itself, not with a wrapping of it. */
 const run = async <A, E>(effect: Effect.Effect<A, E>): Promise<A> => {
@@ -137,6 +147,20 @@ export const openRuntime = async (options: OpenOptions = {}): Promise<EmbeddedRu
     remove: (session) => run(runtime.remove(session)),
     transcript: (session, query = {}) => run(runtime.transcript(session, query)),
     subscribe,
+    templates: {
+      list: () => run(runtime.templates.list),
+      get: (name) => run(runtime.templates.get(name)),
+      put: (name, template) =>
+        run(
+          Effect.suspend(() => {
+            const params = decodePut({ name, template })
+            return params instanceof InvalidParams
+              ? Effect.fail(params)
+              : runtime.templates.put(params.name, params.template)
+          }),
+        ),
+      remove: (name) => run(runtime.templates.remove(name)),
+    },
     info: () => run(runtime.info),
     stats: () => run(runtime.stats),
     tree: () => run(runtime.tree),

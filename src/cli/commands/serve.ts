@@ -6,6 +6,7 @@ import { CommandFailure } from "../Failure.ts"
 import { resolvePaths } from "../Paths.ts"
 import type { Io } from "../Io.ts"
 import type { Run } from "../Run.ts"
+import { visible } from "../Text.ts"
 
 export const run: Run<"serve"> = async (call, io) => {
   const { demo, config } = call.flags
@@ -32,8 +33,9 @@ export const run: Run<"serve"> = async (call, io) => {
 const configurationOf = (file: string, cwd: string): Configuration => {
   const read = readConfiguration(file, cwd)
   if (!(read instanceof Error)) return read
-  const problems = read instanceof ConfigurationWrong ? { problems: read.problems } : {}
-  throw new CommandFailure(read.message, { tag: read._tag, file, ...problems })
+  if (!(read instanceof ConfigurationWrong)) throw new CommandFailure(read.message, { tag: read._tag, file })
+  const { _tag: tag, message, problems } = read
+  throw new CommandFailure(`the configuration is wrong:\n${visible(message)}`, { tag, file, problems })
 }
 
 /** The file says where a variable does not: whoever sets a variable sets it for the clients too. */
