@@ -1,12 +1,17 @@
 /**
  * Writes the generated parts of docs/: what stands between `<!-- generated: NAME -->` and `<!-- end -->` in
- * protocol.md and cli.md is made from the contract, the session spec, the error codes and the command table.
+ * protocol.md, cli.md and templates.md is made from the contract, the session spec, the error codes, the command table and
+ * the built-in templates.
  * The prose around them is written by hand. `--check` writes nothing and exits 1 where a part is stale.
  */
 import { readFileSync, writeFileSync } from "node:fs"
 import * as Schema from "effect/Schema"
 import { type ArgumentSpec, type CommandSpec, commands, type FlagSpec, sharedFlags } from "../src/cli/Commands.ts"
-import { defaultQuietMs, specDefaults } from "../src/domain/SessionSpec.ts"
+import { builtInTemplates } from "../src/config/BuiltInTemplates.ts"
+import { runtimeFields } from "../src/config/ConfigFile.ts"
+import { defaultQuietMs, sessionSpecFields, specDefaults } from "../src/domain/SessionSpec.ts"
+import { templateFields } from "../src/domain/Template.ts"
+import { mostTemplates } from "../src/supervisor/Templates.ts"
 import { contract, notOffered } from "../src/transport/Contract.ts"
 import { errorCodes } from "../src/transport/ErrorCodes.ts"
 
@@ -165,6 +170,46 @@ const commandDocs = (): string =>
     })
     .join("\n\n")
 
+/** The command line as it is on any machine. */
+const commandText = ({ command = "", args = [] }: { command?: string; args?: ReadonlyArray<string> }): string =>
+  [command === process.execPath ? "node" : command, ...args.map((arg) => arg.replace(/^.*\/(?=agent\.)/, ""))]
+    .filter((word) => !word.startsWith("--disable-warning"))
+    .join(" ")
+
+const templateTable = (): string =>
+  markdownTable(
+    ["template", "what it is", "command", "protocol"],
+    Object.entries(builtInTemplates).map(([name, { description = "", protocol, ...template }]) => [
+      code(name),
+      cell(description),
+      code(commandText(template)),
+      code(typeof protocol === "object" ? protocol.type : (protocol ?? specDefaults.protocol.type)),
+    ]),
+  )
+
+const passedOn = (): string =>
+  markdownTable(
+    ["template", "variables"],
+    Object.entries(builtInTemplates).flatMap(([name, { inheritEnv = [] }]) => {
+      const added = [...inheritEnv].filter((each) => !(specDefaults.inheritEnv as ReadonlyArray<string>).includes(each))
+      return added.length === 0 ? [] : [[code(name), added.map(code).join(", ")]]
+    }),
+  )
+
+const fieldTable = (fields: Schema.Struct.Fields): string =>
+  markdownTable(
+    ["field", "type", "meaning"],
+    Object.entries(jsonSchema(Schema.Struct(fields)).properties ?? {}).map(([name, schema]) => [
+      code(name),
+      code(typeText(schema)),
+      cell(schema.description ?? ""),
+    ]),
+  )
+
+const ownTemplateFields = Object.fromEntries(
+  Object.entries(templateFields).filter(([name]) => !Object.hasOwn(sessionSpecFields, name)),
+)
+
 const parts: Readonly<Record<string, Readonly<Record<string, () => string>>>> = {
   "docs/protocol.md": {
     "session spec": sessionSpec,
@@ -176,6 +221,13 @@ const parts: Readonly<Record<string, Readonly<Record<string, () => string>>>> = 
     errors,
   },
   "docs/cli.md": { "shared flags": () => flagTable(sharedFlags), commands: commandDocs },
+  "docs/templates.md": {
+    "built-in templates": templateTable,
+    "passed on": passedOn,
+    "most templates": () => `Clients can put ${mostTemplates} templates; one more is refused with \`LimitReached\`.`,
+    "runtime fields": () => fieldTable(runtimeFields),
+    "template fields": () => fieldTable(ownTemplateFields),
+  },
 }
 
 /** The text with its generated parts made anew. A part that is missing in the text is an error. */

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, describe, expect, it } from "vitest"
@@ -318,5 +318,21 @@ describe("reading a file", () => {
     const unreadable = readConfiguration(make(), directory)
     expect(unreadable).toBeInstanceOf(ConfigurationUnreadable)
     expect((unreadable as ConfigurationUnreadable).detail).toMatch(detail)
+  })
+})
+
+describe("the examples of docs/templates.md", () => {
+  const page = readFileSync(new URL("../../docs/templates.md", import.meta.url), "utf8")
+  const examples = [...page.matchAll(/```yaml\n([\s\S]*?)```/g)].map((match) => match[1]!)
+
+  it.each(examples)("are right: %#", (example) => {
+    expect(problemsIn(example)).toEqual([])
+  })
+
+  it("are there, and the problem that the page shows is the one that is found", () => {
+    expect(examples).toHaveLength(2)
+    const shown = /creche\.yaml:(\d+:\d+) ?:? ?(templates\.shell\.comand: .*)/.exec(page)!
+    const wrong = "version: 1\ntemplates:\n  shell:\n    comand: cat\n"
+    expect(problemsIn(wrong)).toEqual([`${shown[1]} ${shown[2]}`])
   })
 })
