@@ -1,176 +1,176 @@
 /**
- * Writes commits as rows: which statements one step of a session needs, and no more. What hardly changes (spec, deaths,
- * the indexed columns) is written only when it is another object than last time; a bounded memory of the sessions that
- * were written last tells. Runs inside `GroupCommit`'s transactions.
+ * Turns commits into text, and batches of them into rows: which statements they need, and no more. What hardly changes
+ * (spec, deaths, the indexed columns) is written only when it is another object than last time; a bounded memory of the
+ * sessions that were written last tells.
  */
 import type { SessionId } from "../domain/Ids.ts"
 import type { Session } from "../domain/Session.ts"
 import type { SessionSpec } from "../domain/SessionSpec.ts"
 import type { Commit } from "../domain/SessionStore.ts"
-import { isTerminal, type Turn } from "../domain/Turn.ts"
-import type { PreparedWrite } from "./GroupCommit.ts"
-import { encodeEntries, encodeState, encodeTurn, standingOf, type Standing, type Stretch } from "./SessionRows.ts"
+import { isTerminal } from "../domain/Turn.ts"
+import type { BatchedSession, BatchedTurn, CommitBatch } from "./CommitBatch.ts"
+import { prepareCommit, type PreparedCommit, type SessionDetails, type SessionHead } from "./PreparedCommit.ts"
+import { standingOf, stretchesOf, type Standing } from "./SessionRows.ts"
 import type { SqliteClient } from "./SqliteClient.ts"
 
-/** What the tables hold of a session already. */
-interface Known {
+/** What the log or the database holds of a session's details. */
+interface Description {
+  readonly spec: SessionSpec
+  readonly deaths: Session["deaths"]
+}
+
+/** Where a session's rows are, and what its indexed columns hold. */
+interface Place {
   readonly ordinal: number
   name: string
   supervisor: string
+  task: string | null
   standing: Standing
-  spec: SessionSpec
-  deaths: Session["deaths"]
+  /** Of the newest entry that is stored. */
+  seq: number
 }
 
-const maxKnown = 65_536
+const maxRemembered = 65_536
 
-interface Details {
-  readonly specJson: string
-  readonly deathsJson: string
+const remember = <A>(memory: Map<SessionId, A>, id: SessionId, value: A): void => {
+  memory.set(id, value)
+  if (memory.size > maxRemembered) memory.delete(memory.keys().next().value!)
 }
-
-const encodeDetails = ({ spec, deaths }: Session): Details => ({
-  specJson: JSON.stringify(spec),
-  deathsJson: JSON.stringify(deaths),
-})
 
 export class CommitWriter {
   readonly #client: SqliteClient
-  readonly #known = new Map<SessionId, Known>()
+  readonly #descriptions = new Map<SessionId, Description>()
+  readonly #places = new Map<SessionId, Place>()
   #lastEnded: number | undefined
 
   constructor(client: SqliteClient) {
     this.#client = client
   }
 
-  /** Turns a commit into text, outside of any transaction: what cannot be written as JSON harms nobody else. */
-  prepare({ session, entries, turns, history }: Commit): PreparedWrite {
-    const state = encodeState(session)
-    const stretches = encodeEntries(entries)
-    const newest = new Map<string, Turn>()
-    for (const turn of turns) newest.set(turn.id, turn)
-    const encoded = [...newest.values()].map((turn) => ({ turn, json: encodeTurn(turn) }))
-    const historyJson = history === undefined ? undefined : JSON.stringify(history)
-    // Made now, although they are seldom written: afterwards nothing may fail.
-    const details = this.#changedDetails(session)
-    let size = state.length
-    for (const { entries: json } of stretches) size += json.length
-    for (const { json } of encoded) size += json.length
-    return {
-      size,
-      write: () => {
-        const ordinal = this.#writeSession(session, state, details)
-        if (historyJson !== undefined) {
-          this.#client.prepare("UPDATE session_details SET history = ? WHERE session = ?").run(historyJson, ordinal)
-        }
-        for (const stretch of stretches) this.#writeStretch(ordinal, stretch)
-        for (const { turn, json } of encoded) this.#writeTurn(ordinal, turn, json)
-      },
-    }
+  prepare(commit: Commit): PreparedCommit {
+    const { id, spec, deaths } = commit.session
+    const before = this.#descriptions.get(id)
+    const known = before !== undefined && before.spec === spec && before.deaths === deaths
+    const prepared = prepareCommit(commit, !known)
+    if (!known) remember(this.#descriptions, id, { spec, deaths })
+    return prepared
   }
 
-  /** Forgets what it remembers, of one session or of all. */
-  forget(session?: SessionId): void {
-    if (session === undefined) this.#known.clear()
-    else this.#known.delete(session)
+  /** Inside a transaction: all of a batch, and that the database holds the log's `epoch` now. */
+  write(batch: CommitBatch, epoch: number): void {
+    for (const session of batch.sessions.values()) this.#writeSession(session)
+    for (const turn of batch.turns.values()) this.#writeTurn(turn)
+    this.#client.prepare("UPDATE log_progress SET epoch = ?").run(epoch)
   }
 
-  #changedDetails(session: Session): Details | undefined {
-    const before = this.#known.get(session.id)
-    return before !== undefined && before.spec === session.spec && before.deaths === session.deaths
-      ? undefined
-      : encodeDetails(session)
+  forget(session: SessionId): void {
+    this.#descriptions.delete(session)
+    this.#places.delete(session)
   }
 
-  #writeSession(session: Session, state: string, details: Details | undefined): number {
+  forgetDescriptions(): void {
+    this.#descriptions.clear()
+  }
+
+  forgetPlaces(): void {
+    this.#places.clear()
+    this.#lastEnded = undefined
+  }
+
+  #writeSession(session: BatchedSession): void {
     const { prepare } = this.#client
-    const { id, status, lastActiveAt, expiresAt, seq } = session
-    const known = this.#known.get(id) ?? this.#find(session)
-    if (known === undefined) return this.#insertSession(session, state, details)
-    const { ordinal } = known
-    prepare(
-      "UPDATE sessions SET status = ?, last_active_at = ?, expires_at = ?, seq = ?, state = ? WHERE ordinal = ?",
-    ).run(status, lastActiveAt, expiresAt, seq, state, ordinal)
-    this.#writeIndexed(known, session)
-    if (known.spec !== session.spec || known.deaths !== session.deaths) {
-      this.#writeDetails(ordinal, session, details ?? encodeDetails(session), known.spec !== session.spec)
-      known.spec = session.spec
-      known.deaths = session.deaths
+    const { newest, details, historyJson, entries, entriesJson } = session
+    const { head, stateJson } = newest
+    const { id, status, lastActiveAt, expiresAt, seq } = head
+    let place = this.#places.get(id) ?? this.#find(head)
+    if (place === undefined) {
+      place = this.#insert(head, stateJson)
+    } else {
+      prepare(
+        "UPDATE sessions SET status = ?, last_active_at = ?, expires_at = ?, seq = ?, state = ? WHERE ordinal = ?",
+      ).run(status, lastActiveAt, expiresAt, seq, stateJson, place.ordinal)
+      this.#writeIndexed(place, head)
     }
-    return ordinal
+    const { ordinal } = place
+    if (details !== undefined) this.#writeDetails(ordinal, details)
+    if (historyJson !== undefined) {
+      prepare("UPDATE session_details SET history = ? WHERE session = ?").run(historyJson, ordinal)
+    }
+    let first = 0
+    // A commit that was made again.
+    while (first < entries.length && entries[first]!.seq <= place.seq) first++
+    for (const { firstSeq, lastSeq, at, types, json } of stretchesOf(entries, entriesJson, first)) {
+      prepare(
+        "INSERT INTO transcript (session, last_seq, first_seq, at, types, entries) VALUES (?, ?, ?, ?, ?, ?)",
+      ).run(ordinal, lastSeq, firstSeq, at, types, json)
+    }
+    if (first < entries.length) place.seq = entries.at(-1)!.seq
   }
 
-  #insertSession(session: Session, state: string, details: Details | undefined): number {
-    const { id, name, supervisor, status, spec, deaths, createdAt, lastActiveAt, expiresAt, seq } = session
+  #insert(head: SessionHead, stateJson: string): Place {
+    const { id, name, supervisor, task, status, createdAt, lastActiveAt, expiresAt, seq } = head
     const standing = standingOf(status)
     const { lastInsertRowid } = this.#client
       .prepare(
         `INSERT INTO sessions (id, name, supervisor, task, standing, status, created_at, last_active_at, expires_at, seq, state)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       )
-      .run(id, name, supervisor, spec.task, standing, status, createdAt, lastActiveAt, expiresAt, seq, state)
-    const ordinal = Number(lastInsertRowid)
-    this.#writeDetails(ordinal, session, details ?? encodeDetails(session), true)
-    this.#remember(id, { ordinal, name, supervisor, standing, spec, deaths })
-    return ordinal
+      .run(id, name, supervisor, task, standing, status, createdAt, lastActiveAt, expiresAt, seq, stateJson)
+    const place: Place = { ordinal: Number(lastInsertRowid), name, supervisor, task, standing, seq: 0 }
+    remember(this.#places, id, place)
+    return place
   }
 
-  /** A session that is stored already and not remembered: everything of it is written anew. */
-  #find(session: Session): Known | undefined {
-    const found = this.#client.prepare("SELECT ordinal FROM sessions WHERE id = ?").get(session.id)
-    if (found === undefined) return undefined
-    const { supervisor, status, spec, deaths } = session
-    const ordinal = found["ordinal"] as number
-    const known: Known = { ordinal, name: "", supervisor, standing: standingOf(status), spec, deaths }
-    this.#writeDetails(ordinal, session, encodeDetails(session), true)
-    this.#writeIndexed(known, session)
-    this.#remember(session.id, known)
-    return known
+  #find({ id }: SessionHead): Place | undefined {
+    const row = this.#client
+      .prepare(
+        `SELECT ordinal, name, supervisor, task, standing,
+           coalesce((SELECT max(last_seq) FROM transcript WHERE session = ordinal), 0) AS seq
+         FROM sessions WHERE id = ?`,
+      )
+      .get(id)
+    if (row === undefined) return undefined
+    const place = { ...row } as unknown as Place
+    remember(this.#places, id, place)
+    return place
   }
 
-  #writeIndexed(known: Known, { name, supervisor, status, spec }: Session): void {
+  #writeIndexed(place: Place, { name, supervisor, task, status }: SessionHead): void {
     const standing = standingOf(status)
-    if (
-      known.name === name &&
-      known.supervisor === supervisor &&
-      known.standing === standing &&
-      known.spec.task === spec.task
-    ) {
+    if (place.name === name && place.supervisor === supervisor && place.standing === standing && place.task === task) {
       return
     }
     this.#client
       .prepare("UPDATE sessions SET name = ?, supervisor = ?, task = ?, standing = ? WHERE ordinal = ?")
-      .run(name, supervisor, spec.task, standing, known.ordinal)
-    Object.assign(known, { name, supervisor, standing })
+      .run(name, supervisor, task, standing, place.ordinal)
+    Object.assign(place, { name, supervisor, task, standing })
   }
 
-  #writeDetails(ordinal: number, { spec }: Session, { specJson, deathsJson }: Details, withTags: boolean): void {
+  #writeDetails(ordinal: number, { spec, specJson, deathsJson }: SessionDetails): void {
     const { prepare } = this.#client
     const { transcriptEntries, transcriptBytes = null } = spec.limits
+    const { changes } = prepare(`UPDATE session_details SET deaths = ? WHERE session = ? AND spec = ?`).run(
+      deathsJson,
+      ordinal,
+      specJson,
+    )
+    if (Number(changes) > 0) return
     prepare(
       `INSERT INTO session_details (session, spec, deaths, transcript_entries, transcript_bytes) VALUES (?, ?, ?, ?, ?)
        ON CONFLICT (session) DO UPDATE SET spec = excluded.spec, deaths = excluded.deaths,
          transcript_entries = excluded.transcript_entries, transcript_bytes = excluded.transcript_bytes`,
     ).run(ordinal, specJson, deathsJson, transcriptEntries, transcriptBytes)
-    if (!withTags) return
     prepare("DELETE FROM session_tags WHERE session = ?").run(ordinal)
     for (const [key, value] of Object.entries(spec.tags)) {
       prepare("INSERT INTO session_tags (key, value, session) VALUES (?, ?, ?)").run(key, value, ordinal)
     }
   }
 
-  #writeStretch(ordinal: number, { firstSeq, lastSeq, at, types, entries }: Stretch): void {
-    // Again after a COMMIT whose outcome is not known: the same rows.
-    this.#client
-      .prepare(
-        "INSERT OR REPLACE INTO transcript (session, last_seq, first_seq, at, types, entries) VALUES (?, ?, ?, ?, ?, ?)",
-      )
-      .run(ordinal, lastSeq, firstSeq, at, types, entries)
-  }
-
-  #writeTurn(ordinal: number, turn: Turn, json: string): void {
+  #writeTurn({ turn, json, owner, fresh }: BatchedTurn): void {
     const { prepare } = this.#client
     const { id, firstSeq, lastSeq, idempotencyKey } = turn
+    // Written just before: a turn comes with its session.
+    const { ordinal } = this.#places.get(owner)!
     if (idempotencyKey !== null) {
       prepare("INSERT INTO turn_keys (session, key, turn) VALUES (?, ?, ?) ON CONFLICT (session, key) DO NOTHING").run(
         ordinal,
@@ -185,7 +185,7 @@ export class CommitWriter {
       ).run(id, ordinal, firstSeq, json)
       return
     }
-    prepare("DELETE FROM open_turns WHERE id = ?").run(id)
+    if (!fresh) prepare("DELETE FROM open_turns WHERE id = ?").run(id)
     prepare(
       `INSERT INTO ended_turns (ordinal, id, session, first_seq, last_seq, ended_at, turn) VALUES (?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (id) DO UPDATE SET first_seq = excluded.first_seq, last_seq = excluded.last_seq,
@@ -199,10 +199,5 @@ export class CommitWriter {
       .prepare("SELECT max(coalesce((SELECT max(ordinal) FROM ended_turns), 0), through) AS last FROM search_progress")
       .get()!["last"] as number
     return ++this.#lastEnded
-  }
-
-  #remember(id: SessionId, known: Known): void {
-    this.#known.set(id, known)
-    if (this.#known.size > maxKnown) this.#known.delete(this.#known.keys().next().value!)
   }
 }

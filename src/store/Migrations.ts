@@ -52,16 +52,18 @@ const tables = [
     PRIMARY KEY (key, value, session)
   ) WITHOUT ROWID`,
   "CREATE INDEX session_tags_by_session ON session_tags (session)",
-  // One row for the entries of one commit: `entries` is a JSON array of those from first_seq to last_seq.
+  // One row for entries of a session that came one after the other: `entries` is a JSON array of those from first_seq to
+  // last_seq. In order of arrival, not clustered by session: rows of many sessions then share pages when they are written.
   `CREATE TABLE transcript (
+    id INTEGER PRIMARY KEY,
     session INTEGER NOT NULL,
     last_seq INTEGER NOT NULL,
     first_seq INTEGER NOT NULL,
     at INTEGER NOT NULL, -- of the last entry
     types INTEGER NOT NULL, -- a bit for each type that occurs
-    entries TEXT NOT NULL,
-    PRIMARY KEY (session, last_seq)
-  ) WITHOUT ROWID`,
+    entries TEXT NOT NULL
+  )`,
+  "CREATE UNIQUE INDEX transcript_by_session ON transcript (session, last_seq)",
   `CREATE TABLE open_turns (
     id TEXT PRIMARY KEY,
     session INTEGER NOT NULL,
@@ -92,6 +94,9 @@ const tables = [
   )`,
   "CREATE TABLE search_progress (through INTEGER NOT NULL)",
   "INSERT INTO search_progress VALUES (0)",
+  // The newest epoch of the log that the tables hold; see CommitLog.
+  "CREATE TABLE log_progress (epoch INTEGER NOT NULL)",
+  "INSERT INTO log_progress VALUES (0)",
   // Sessions that are removed already and whose rows are still being deleted.
   "CREATE TABLE removed_sessions (session INTEGER PRIMARY KEY)",
 ]

@@ -74,23 +74,6 @@ export const decodeSession = (row: SessionRow): Session => ({
   deaths: JSON.parse(row.deaths) as Session["deaths"],
 })
 
-export const encodeTurn = (turn: Turn): string => {
-  const { status, prompt, text, stopReason, usage, error, idempotencyKey, queuedAt, startedAt, endedAt } = turn
-  return JSON.stringify({
-    status,
-    prompt,
-    text,
-    stopReason,
-    usage,
-    error,
-    idempotencyKey,
-    queuedAt,
-    startedAt,
-    endedAt,
-    lastSeq: turn.lastSeq,
-  })
-}
-
 export interface TurnRow {
   readonly id: string
   /** The id of its session, not the ordinal. */
@@ -120,27 +103,30 @@ export interface Stretch {
   readonly lastSeq: number
   readonly at: number
   readonly types: number
-  readonly entries: string
+  readonly json: string
 }
 
-/** More entries, or more text, than this in one commit stand in several rows, so that a reader need not take them all. */
-const stretchEntries = 256
-const stretchBytes = 256 * 1024
+/** More entries, or more text, stand in several rows: a reader who wants one has to take in its row. */
+const stretchEntries = 64
+const stretchSize = 64 * 1024
 
-export const encodeEntries = (entries: ReadonlyArray<TranscriptEntry>): ReadonlyArray<Stretch> => {
+/** The rows for the entries from `first` on. */
+export const stretchesOf = (
+  entries: ReadonlyArray<TranscriptEntry>,
+  entriesJson: ReadonlyArray<string>,
+  first: number,
+): ReadonlyArray<Stretch> => {
   const stretches: Array<Stretch> = []
-  let first = 0
   while (first < entries.length) {
     let json = ""
     let types = 0
     let next = first
-    for (; next < entries.length && next - first < stretchEntries && json.length < stretchBytes; next++) {
-      const { session: _, seq: __, ...entry } = entries[next]!
-      types |= bits.get(entry.type) ?? 0
-      json += (json === "" ? "[" : ",") + JSON.stringify(entry)
+    for (; next < entries.length && next - first < stretchEntries && json.length < stretchSize; next++) {
+      types |= bits.get(entries[next]!.type) ?? 0
+      json += (json === "" ? "[" : ",") + entriesJson[next]!
     }
     const last = entries[next - 1]!
-    stretches.push({ firstSeq: entries[first]!.seq, lastSeq: last.seq, at: last.at, types, entries: `${json}]` })
+    stretches.push({ firstSeq: entries[first]!.seq, lastSeq: last.seq, at: last.at, types, json: `${json}]` })
     first = next
   }
   return stretches

@@ -56,19 +56,38 @@ const firstNeeded = (client: SqliteClient, open: ReadonlyMap<number, number>, se
   return Math.min((first as number | null) ?? Number.MAX_SAFE_INTEGER, open.get(session) ?? Number.MAX_SAFE_INTEGER)
 }
 
-/** Deletes some of the entries of a session through `seq`; answers how many. */
-const deleteEntries = ({ prepare }: SqliteClient, session: number, through: number, before: number): number => {
-  const rows = prepare(
-    `SELECT first_seq, last_seq, at FROM transcript WHERE session = ? AND last_seq <= ? ORDER BY last_seq LIMIT ${batch}`,
-  ).all(session, through)
+/** Deletes some of the entries of a session that are older than `before`, from the front through `seq`; answers how many. */
+const deleteEntries = (client: SqliteClient, session: number, through: number, before: number): number => {
+  const rows = client
+    .prepare(`SELECT first_seq, last_seq, at FROM transcript WHERE session = ? ORDER BY last_seq LIMIT ${batch}`)
+    .all(session) as unknown as ReadonlyArray<{ first_seq: number; last_seq: number; at: number }>
   let count = 0
-  for (const row of rows) {
-    if ((row["at"] as number) >= before) break
-    const last = row["last_seq"] as number
-    prepare("DELETE FROM transcript WHERE session = ? AND last_seq = ?").run(session, last)
-    count += last - (row["first_seq"] as number) + 1
+  for (const { first_seq: first, last_seq: last, at } of rows) {
+    if (first > through) break
+    if (last > through || at >= before) return count + cutRow(client, session, last, through, before)
+    client.prepare("DELETE FROM transcript WHERE session = ? AND last_seq = ?").run(session, last)
+    count += last - first + 1
   }
   return count
+}
+
+/** The same within one row, of which the end stays. */
+const cutRow = ({ prepare }: SqliteClient, session: number, last: number, through: number, before: number): number => {
+  const row = prepare("SELECT first_seq, entries FROM transcript WHERE session = ? AND last_seq = ?").get(
+    session,
+    last,
+  )!
+  const first = row["first_seq"] as number
+  const entries = JSON.parse(row["entries"] as string) as ReadonlyArray<{ readonly at: number }>
+  const stays = entries.findIndex(({ at }, i) => first + i > through || at >= before)
+  if (stays <= 0) return 0
+  prepare("UPDATE transcript SET first_seq = ?, entries = ? WHERE session = ? AND last_seq = ?").run(
+    first + stays,
+    JSON.stringify(entries.slice(stays)),
+    session,
+    last,
+  )
+  return stays
 }
 
 class Cleaning {

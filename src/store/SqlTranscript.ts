@@ -2,9 +2,11 @@
  * Reads transcripts. The ring of a session's limits is a boundary here, not a deletion: what lies before it is the
  * archive, which `all` reads too, as far as retention has left it.
  */
-import type { SessionId } from "../domain/Ids.ts"
+import type { SessionId, TurnId } from "../domain/Ids.ts"
 import type { TranscriptPage, TranscriptQuery } from "../domain/SessionStore.ts"
 import type { TranscriptEntry } from "../domain/Transcript.ts"
+import { isTerminal } from "../domain/Turn.ts"
+import type { BatchedSession, CommitBatch } from "./CommitBatch.ts"
 import { decodeEntries, typesMask, type TranscriptRow } from "./SessionRows.ts"
 import type { SqliteClient } from "./SqliteClient.ts"
 
@@ -18,11 +20,11 @@ interface Head {
 }
 
 /** The greatest `seq` that is not stored any more. */
-const removedThrough = (client: SqliteClient, { ordinal, seq }: Head): number => {
+const removedThrough = (client: SqliteClient, { ordinal, seq }: Head, firstBatched = seq + 1): number => {
   const first = client
     .prepare("SELECT first_seq FROM transcript WHERE session = ? ORDER BY last_seq LIMIT 1")
     .get(ordinal)
-  return first === undefined ? seq : (first["first_seq"] as number) - 1
+  return (first === undefined ? firstBatched : (first["first_seq"] as number)) - 1
 }
 
 /** The greatest `seq` that is over the session's limits. The newest entry never is. */
@@ -59,7 +61,14 @@ export const headOf = (client: SqliteClient, session: SessionId): Head | undefin
     .get(session) as Head | undefined
 
 /** Where the entries of a turn lie; an open turn's may go on to the end. */
-const rangeOf = (client: SqliteClient, ordinal: number, turn: string): readonly [number, number] | undefined => {
+const rangeOf = (
+  client: SqliteClient,
+  ordinal: number,
+  turn: TurnId,
+  batch: CommitBatch,
+): readonly [number, number] | undefined => {
+  const batched = batch.turn(turn)
+  if (batched !== undefined) return [batched.firstSeq, isTerminal(batched) ? batched.lastSeq : Number.MAX_SAFE_INTEGER]
   const ended = client
     .prepare("SELECT first_seq, last_seq FROM ended_turns WHERE id = ? AND session = ?")
     .get(turn, ordinal)
@@ -68,19 +77,50 @@ const rangeOf = (client: SqliteClient, ordinal: number, turn: string): readonly 
   return open === undefined ? undefined : [open["first_seq"] as number, Number.MAX_SAFE_INTEGER]
 }
 
-export const readTranscript = (client: SqliteClient, session: SessionId, query: TranscriptQuery): TranscriptPage => {
+const lastStored = (client: SqliteClient, ordinal: number): number =>
+  client.prepare("SELECT coalesce(max(last_seq), 0) AS seq FROM transcript WHERE session = ?").get(ordinal)![
+    "seq"
+  ] as number
+
+/** What the database holds of a session, or would hold: one that is only in the batch has the ordinal 0. */
+const wholeHead = (stored: Head | undefined, batched: BatchedSession | undefined): Head | undefined => {
+  const session = batched?.session
+  if (session === undefined) return stored
+  const { transcriptEntries, transcriptBytes = null } = session.spec.limits
+  return {
+    ordinal: stored?.ordinal ?? 0,
+    seq: session.seq,
+    transcript_entries: transcriptEntries,
+    transcript_bytes: transcriptBytes,
+  }
+}
+
+/**
+ * A page of what the database holds and, after that, of what the batch does. A limit of bytes is only looked at in the
+ * database: whoever calls this for a session that has one takes the batch in before.
+ */
+export const readTranscript = (
+  client: SqliteClient,
+  session: SessionId,
+  query: TranscriptQuery,
+  batch: CommitBatch,
+): TranscriptPage => {
   const { after = 0, limit = defaultLimit, types, turn, all = false } = query
-  const head = headOf(client, session)
+  const batched = batch.sessions.get(session)
+  const head = wholeHead(headOf(client, session), batched)
   if (head === undefined) return { entries: [], nextAfter: after, trimmed: 0 }
-  const removed = removedThrough(client, head)
+  const fresh = batched?.entries ?? []
+  const removed = removedThrough(client, head, fresh[0]?.seq)
   const trimmed = all ? removed : Math.max(removed, archivedThrough(client, head))
   const from = Math.max(after, trimmed)
   const end = Math.max(from, head.seq)
-  // A turn that retention has removed may have left entries: then everything is looked through.
-  const [first, last] = (turn === undefined ? undefined : rangeOf(client, head.ordinal, turn)) ?? [0, end]
-  const wanted = types === undefined ? undefined : new Set(types)
   const entries: Array<TranscriptEntry> = []
   if (limit <= 0) return { entries, nextAfter: from, trimmed }
+  // A turn that retention has removed may have left entries: then everything is looked through.
+  const [first, last] = (turn === undefined ? undefined : rangeOf(client, head.ordinal, turn, batch)) ?? [0, end]
+  const wanted = types === undefined ? undefined : new Set(types)
+  const fits = (entry: TranscriptEntry) =>
+    entry.seq > from && (wanted === undefined || wanted.has(entry.type)) && (turn === undefined || entry.turn === turn)
   const rows = client
     .prepare(
       `SELECT first_seq, last_seq, entries FROM transcript
@@ -88,14 +128,19 @@ export const readTranscript = (client: SqliteClient, session: SessionId, query: 
     )
     .iterate(head.ordinal, Math.max(from, first - 1), last, types === undefined ? -1 : typesMask(types))
   for (const row of rows) {
-    if ((row["first_seq"] as number) > last) break
     for (const entry of decodeEntries(session, row as unknown as TranscriptRow)) {
-      if (entry.seq <= from) continue
-      if (wanted !== undefined && !wanted.has(entry.type)) continue
-      if (turn !== undefined && entry.turn !== turn) continue
+      if (!fits(entry)) continue
       entries.push(entry)
       if (entries.length >= limit) return { entries, nextAfter: entry.seq, trimmed }
     }
+  }
+  if (fresh.length === 0) return { entries, nextAfter: end, trimmed }
+  const stored = lastStored(client, head.ordinal)
+  for (let i = Math.max(0, from + 1 - fresh[0]!.seq); i < fresh.length; i++) {
+    const entry = fresh[i]!
+    if (entry.seq <= stored || !fits(entry)) continue
+    entries.push(entry)
+    if (entries.length >= limit) return { entries, nextAfter: entry.seq, trimmed }
   }
   return { entries, nextAfter: end, trimmed }
 }

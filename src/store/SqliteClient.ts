@@ -3,7 +3,7 @@
  * database will share) are written against `SqlClient`. The store's own hot path takes `prepare` directly: a statement
  * through `SqlClient` costs several times what SQLite itself needs for it. Knows nothing of sessions.
  */
-import { closeSync, mkdirSync, openSync, statSync } from "node:fs"
+import { closeSync, existsSync, mkdirSync, openSync, readSync, statSync } from "node:fs"
 import { dirname } from "node:path"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
@@ -33,6 +33,7 @@ export interface SqliteConfig {
 
 export interface SqliteClient {
   readonly file: string
+  readonly durability: "process" | "power"
   readonly database: DatabaseSync
   /** A prepared statement of this connection, kept for the next time. */
   readonly prepare: (sql: string) => StatementSync
@@ -53,15 +54,36 @@ export const nextTick: Effect.Effect<void> = Effect.callback((resume) => {
 /** Beyond this the cache starts anew: only text that is made up of filters can get there. */
 const maxStatements = 200
 
+/** The log of commits stands beside the database under its name and this; see CommitLog. */
+export const logSuffix = "-commits"
+
 /** SQLite takes an empty file for a new database and throws away the log beside it: data may stand in there. */
 const refuseEmptied = (file: string): void => {
   const size = (path: string) => statSync(path, { throwIfNoEntry: false })?.size ?? 0
-  if (size(file) === 0 && size(`${file}-wal`) > 0) throw corruptStore(file, "it is empty, but its -wal file is not")
+  if (size(file) > 0) return
+  for (const side of ["-wal", logSuffix]) {
+    if (size(file + side) > 0) throw corruptStore(file, `it is empty, but its ${side} file is not`)
+  }
+}
+
+/** Fields of the header that SQLite believes: with another reserved space in each page it would read, and write, nonsense. */
+const refuseHeader = (file: string): void => {
+  if (!existsSync(file)) return
+  const header = Buffer.alloc(24)
+  const fd = openSync(file, "r")
+  const count = readSync(fd, header, 0, header.length, 0)
+  closeSync(fd)
+  if (count === 0 || header.toString("latin1", 0, 15) !== "SQLite format 3") return
+  const [write, read, reserved, ...fractions] = header.subarray(18)
+  if (count < 24 || ![1, 2].includes(write!) || write !== read || reserved !== 0 || fractions.join() !== "64,32,32") {
+    throw corruptStore(file, "its header is damaged")
+  }
 }
 
 const openDatabase = ({ file, durability = "process", busyTimeoutMs = 250 }: SqliteConfig): DatabaseSync => {
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
   refuseEmptied(file)
+  refuseHeader(file)
   // Private from the first byte on; SQLite gives its side files the same mode.
   closeSync(openSync(file, "a", 0o600))
   const database = new DatabaseSync(file)
@@ -90,7 +112,7 @@ export const prepareForWriting = (client: SqliteClient): void => {
 /** Opens the file for as long as the scope. Fails where it is locked, not readable, or no database. */
 export const open = (config: SqliteConfig): Effect.Effect<SqliteClient, StoreUnavailable, Scope.Scope> =>
   Effect.gen(function* () {
-    const { file } = config
+    const { file, durability = "process" } = config
     const attempt = <A>(body: () => A): Effect.Effect<A, StoreUnavailable> =>
       Effect.suspend(() => {
         try {
@@ -126,7 +148,7 @@ export const open = (config: SqliteConfig): Effect.Effect<SqliteClient, StoreUna
       }
     }
     const sql = yield* makeSqlClient(database, prepare)
-    return { file, database, prepare, transaction, attempt, sql }
+    return { file, durability, database, prepare, transaction, attempt, sql }
   })
 
 const makeSqlClient = (

@@ -15,9 +15,6 @@ const codes = {
   corrupt: 11,
   full: 13,
   cannotOpen: 14,
-  schema: 17,
-  tooBig: 18,
-  constraint: 19,
   notADatabase: 26,
 } as const
 
@@ -60,7 +57,7 @@ const describe = (file: string, error: SqliteError): string => {
 }
 
 const corrupt = (file: string, said: string): string =>
-  `${file} is not a sound database (${said}); nothing in it was changed. Move it away together with its -wal and -shm files and restore a copy, ${otherData}`
+  `${file} is not a sound database (${said}); nothing in it was changed. Move it away together with its -wal, -shm and -commits files and restore a copy, ${otherData}`
 
 export const corruptStore = (file: string, said: string): StoreUnavailable =>
   new StoreUnavailable({ detail: corrupt(file, said) })
@@ -80,6 +77,11 @@ export const toFailure = (file: string, error: unknown): StoreUnavailable => {
   if (error instanceof StoreUnavailable) return error
   if (isSqliteError(error)) return new StoreUnavailable({ detail: describe(file, error) })
   const { code, message } = error as NodeJS.ErrnoException
+  if (error instanceof Error && (code === "ENOSPC" || code === "EDQUOT" || code === "EIO")) {
+    return new StoreUnavailable({
+      detail: `${file}: what was to be stored could not be written (${message}); free some space or check the disk, and it goes on`,
+    })
+  }
   if (error instanceof Error && typeof code === "string" && /^E[A-Z]+$/.test(code)) {
     return new StoreUnavailable({
       detail: `${file} cannot be opened (${message}); make its directory writable for this user, ${otherData}`,
@@ -89,10 +91,3 @@ export const toFailure = (file: string, error: unknown): StoreUnavailable => {
 }
 
 export const isFull = (error: unknown): boolean => isSqliteError(error) && primaryCode(error) === codes.full
-
-/** Whether a transaction failed for what one of its commits holds, not for the state of the file. */
-export const isOfContent = (error: unknown): boolean => {
-  if (!isSqliteError(error)) return true
-  const code = primaryCode(error)
-  return code === codes.constraint || code === codes.tooBig
-}

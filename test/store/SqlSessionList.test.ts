@@ -80,7 +80,7 @@ describe("a list of 100,000 sessions", () => {
             "s50008",
           ])
           expect(asked.size).toBeGreaterThanOrEqual(8)
-          for (const sql of asked) {
+          for (const sql of [...asked].filter((text) => text.startsWith("SELECT"))) {
             const plan = client.database.prepare(`EXPLAIN QUERY PLAN ${sql}`).all()
             for (const { detail } of plan) expect(detail, sql).not.toMatch(/^SCAN (?!json_each)|TEMP B-TREE|AUTOMATIC/)
           }
