@@ -44,7 +44,7 @@ export const ConfigFile = Schema.Struct({
     Schema.Record(TemplateName, Template),
     "named, partial SessionSpecs; one of a built-in template's name hides that one",
   ),
-  sessions: say(Schema.Array(ConfiguredSession), "sessions that are started with the runtime, in this order"),
+  sessions: say(Schema.Array(ConfiguredSession), "sessions that are started with the runtime"),
 })
 export type ConfigFile = typeof ConfigFile.Type
 

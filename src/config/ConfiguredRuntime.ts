@@ -19,7 +19,7 @@ export const configuredOptions = ({
 /** So many start at once. */
 const concurrency = 16
 
-/** In their order; one that does not start is logged and keeps no other from it. Interrupted, it leaves none half started. */
+/** Together; one that does not start is logged and keeps no other from it. Interrupted, it leaves none half started. */
 export const startConfigured = (runtime: Runtime["Service"], { sessions }: Configuration): Effect.Effect<void> =>
   Effect.forEach(
     sessions,

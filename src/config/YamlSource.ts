@@ -2,7 +2,7 @@
  * YAML text as the value it holds, and the line and column of each field in it. Takes only what can be read without
  * surprise: one document, no key twice, no anchors, aliases or tags of its own. Knows nothing of what the file is for.
  */
-import { isMap, isScalar, isSeq, LineCounter, parseDocument, type YAMLError, type YAMLMap, type YAMLSeq } from "yaml"
+import { isMap, isScalar, isSeq, parseDocument, type YAMLError, type YAMLMap, type YAMLSeq } from "yaml"
 import { deepest } from "../domain/StrictDecoder.ts"
 
 export interface Place {
@@ -48,17 +48,30 @@ interface Offsets {
   readonly value: number
 }
 
+/** From offsets to places. The parser's own line counter misses lines after a mistake, which is when it is needed. */
+const placesOf = (text: string): ((offset: number) => Place) => {
+  const starts = [text.startsWith("\uFEFF") ? 1 : 0]
+  for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n", end + 1)) starts.push(end + 1)
+  return (offset) => {
+    const within = Math.min(Math.max(offset, starts[0]!), text.length)
+    let line = starts.length
+    let low = 0
+    while (low < line - 1) {
+      const middle = (low + line) >> 1
+      if (starts[middle]! <= within) low = middle
+      else line = middle
+    }
+    return { line: low + 1, column: within - starts[low]! + 1 }
+  }
+}
+
 export const readYaml = (text: string): YamlSource => {
-  const lines = new LineCounter()
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false })
+  const document = parseDocument(text, { prettyErrors: false })
+  const at = placesOf(text)
   const offsets = new Map<string, Offsets>([[keyOf([]), { key: 0, value: 0 }]])
   const problems: Array<PlacedProblem> = []
   let isReadable = true
 
-  const at = (offset: number): Place => {
-    const { line, col } = lines.linePos(offset)
-    return { line: Math.max(1, line), column: Math.max(1, col) }
-  }
   const say = (offset: number, path: ReadonlyArray<string>, message: string) =>
     void problems.push({ ...at(offset), path: path.join("."), message })
   const place = (path: ReadonlyArray<string>, key: number, node: unknown) => {
@@ -108,9 +121,7 @@ export const readYaml = (text: string): YamlSource => {
   const fieldAt = (offset: number, own: ReadonlyArray<readonly [string, Offsets]>): ReadonlyArray<string> => {
     let found: readonly [string, number] = ["[]", 0]
     for (const [path, { key }] of own) if (key <= offset && key >= found[1]) found = [path, key]
-    return lines.linePos(found[1]).line === lines.linePos(offset).line
-      ? (JSON.parse(found[0]) as ReadonlyArray<string>)
-      : []
+    return at(found[1]).line === at(offset).line ? (JSON.parse(found[0]) as ReadonlyArray<string>) : []
   }
   const known = [...offsets]
   for (const { code, pos, message } of [...document.errors, ...document.warnings]) {

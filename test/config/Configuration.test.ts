@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import * as fc from "fast-check"
 import { afterAll, describe, expect, it } from "vitest"
 import {
   checkConfiguration,
@@ -9,6 +10,7 @@ import {
   ConfigurationWrong,
   readConfiguration,
 } from "../../src/config/Configuration.ts"
+import { checkedTimes } from "../support/Property.ts"
 
 const problemsIn = (text: string) => {
   const checked = checkConfiguration(text, "/etc/creche")
@@ -32,6 +34,7 @@ const wrong: ReadonlyArray<readonly [what: string, text: string, problem: RegExp
     /^1:1 version: is required; this creche reads version 1: write `version: 1`$/,
   ],
   ["of another version", "version: 2\n", /^1:10 version: is not known; .*write `version: 1`$/],
+  ["of another version, after a byte order mark", "\uFEFFversion: 2\n", /^1:10 version: is not known/],
   ["whose version is a text", 'version: "1"\n', /^1:10 version: is not known/],
   [
     "with an unknown field",
@@ -247,6 +250,65 @@ describe("a file is refused with line, column, field and remedy", () => {
     for (const text of [`version: ${"[".repeat(100_000)}`, `version: ${"{a: ".repeat(20_000)}`]) {
       expect(problemsIn(text).length).toBeGreaterThan(0)
     }
+  })
+})
+
+describe("a damaged file", () => {
+  const page = readFileSync(new URL("../../docs/templates.md", import.meta.url), "utf8")
+  const examples = [...page.matchAll(/```yaml\n([\s\S]*?)```/g)].map((match) => match[1]!)
+  const scraps = [
+    "\t",
+    "  ",
+    "\n",
+    ":",
+    ": ",
+    "- ",
+    "&a ",
+    "*a",
+    "!x ",
+    "{",
+    "}",
+    "[",
+    "]",
+    '"',
+    "'",
+    "#",
+    "? ",
+    "|",
+    ">",
+    "<<: ",
+    "---\n",
+    "%",
+    "\u0000",
+    "\ud800",
+    "null",
+    "~",
+    "1",
+    "__proto__: x\n",
+  ]
+  const damage = fc.tuple(fc.nat(), fc.nat({ max: 6 }), fc.constantFrom(...scraps))
+
+  it("is read or refused, never more; and every problem lies in it and says something", () => {
+    checkedTimes(
+      3000,
+      fc.constantFrom(...examples),
+      fc.array(damage, { minLength: 1, maxLength: 4 }),
+      (example, all) => {
+        const text = all.reduce((whole, [at, cut, scrap]) => {
+          const from = at % (whole.length + 1)
+          return whole.slice(0, from) + scrap + whole.slice(from + cut)
+        }, example)
+        const checked = checkConfiguration(text, "/etc/creche")
+        if (checked._tag === "Sound") return
+        const lines = text.split(/\n/)
+        expect(checked.problems.length).toBeGreaterThan(0)
+        for (const { line, column, message } of checked.problems) {
+          expect(line).toBeLessThanOrEqual(lines.length)
+          expect(column).toBeLessThanOrEqual(lines[line - 1]!.length + 1)
+          expect(message).not.toBe("")
+        }
+      },
+    )
   })
 })
 

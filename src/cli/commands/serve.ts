@@ -1,6 +1,6 @@
 /** `creche serve`: the runtime in the foreground, until a signal or `runtime/shutdown` ends it. */
 import * as Effect from "effect/Effect"
-import { type Configuration, ConfigurationWrong, readConfiguration } from "../../config/Configuration.ts"
+import type { Configuration } from "../../config/Configuration.ts"
 import { serve } from "../../main.ts"
 import { CommandFailure } from "../Failure.ts"
 import { resolvePaths } from "../Paths.ts"
@@ -10,7 +10,7 @@ import { visible } from "../Text.ts"
 
 export const run: Run<"serve"> = async (call, io) => {
   const { demo, config } = call.flags
-  const configuration = config === undefined ? undefined : configurationOf(config, io.cwd)
+  const configuration = config === undefined ? undefined : await configurationOf(config, io.cwd)
   const { dataDirectory, socket } = resolvePaths(call.shared, withPaths(io.env, configuration), io.cwd)
   await Effect.runPromise(
     serve({
@@ -30,7 +30,9 @@ export const run: Run<"serve"> = async (call, io) => {
   return 0
 }
 
-const configurationOf = (file: string, cwd: string): Configuration => {
+/** Only who has a file pays for reading YAML. */
+const configurationOf = async (file: string, cwd: string): Promise<Configuration> => {
+  const { ConfigurationWrong, readConfiguration } = await import("../../config/Configuration.ts")
   const read = readConfiguration(file, cwd)
   if (!(read instanceof Error)) return read
   if (!(read instanceof ConfigurationWrong)) throw new CommandFailure(read.message, { tag: read._tag, file })
