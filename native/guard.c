@@ -80,11 +80,14 @@ struct event {
   int32_t b;
 };
 
-static void emit(uint32_t id, enum event_type type, int32_t a, int32_t b) {
-  struct event e = {id, type, a, b};
+static void emit_events(const struct event *events, size_t count) {
   /* A runtime that died gives EPIPE: nobody is left to tell. One that is stopped makes us wait here. */
-  while (write(EVENTS, &e, sizeof e) < 0 && errno == EINTR) {
+  while (write(EVENTS, events, count * sizeof *events) < 0 && errno == EINTR) {
   }
+}
+
+static void emit(uint32_t id, enum event_type type, int32_t a, int32_t b) {
+  emit_events(&(struct event){id, type, a, b}, 1);
 }
 
 /* ---- time and waiting ------------------------------------------------------------------------------ */
@@ -338,20 +341,19 @@ static int open_commands(uint32_t id, char *path, size_t size) {
   return open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 }
 
-/* Reports how the command ended, without reaping it: while the zombie is there its pid and group are nobody else's. */
-static int report_exit(uint32_t id, pid_t leader) {
+/* How the command ended, without reaping it: while the zombie is there its pid and group are nobody else's. */
+static int has_exited(uint32_t id, pid_t leader, struct event *exit) {
   siginfo_t info;
   memset(&info, 0, sizeof info);
   int r;
   do r = waitid(P_PID, (id_t)leader, &info, WEXITED | WNOHANG | WNOWAIT);
   while (r < 0 && errno == EINTR);
   if (r < 0 || info.si_pid != leader) return 0;
-  if (info.si_code == CLD_EXITED) emit(id, EVENT_EXITED, info.si_status, 0);
-  else emit(id, EVENT_SIGNALED, info.si_status, 0);
+  *exit = (struct event){id, info.si_code == CLD_EXITED ? EVENT_EXITED : EVENT_SIGNALED, info.si_status, 0};
   return 1;
 }
 
-/* Adopted strays that ended by themselves. The leader stays unreaped: its SIGCHLD is still pending, report_exit is next. */
+/* Adopted strays that ended by themselves. The leader stays unreaped: its SIGCHLD is still pending, has_exited is next. */
 static void reap_strays(pid_t leader) {
   for (;;) {
     siginfo_t info;
@@ -379,13 +381,21 @@ static enum reaped reap_all(void) {
  * recycled before we reap it, so killing by pid is safe here. What a killed process leaves behind becomes our
  * child (we are its subreaper), so every pass goes one level deeper; a fork with SIGKILL pending never returns.
  */
-static void end_tree(uint32_t id, pid_t leader, int exit_reported) {
+static void end_tree(uint32_t id, pid_t leader) {
   int64_t deadline = now_ms() + UNKILLABLE_MS;
-  int reported = 0, gone = 1, ready;
+  int exited, exit_told = 0, reported = 0, gone = 1, ready;
+  struct event last[2];
   pid_t self = getpid();
   /* The leader is unreaped at this point: its group is still its own. */
   kill(-leader, SIGKILL);
-  kill(leader, SIGKILL);
+  exited = has_exited(id, leader, &last[0]);
+  if (!exited) kill(leader, SIGKILL);
+  else if (reap_all() == REAPED_ALL) {
+    /* Most commands end alone, and then both ends are one piece of news. */
+    last[1] = (struct event){id, EVENT_CLOSED, 0, 0};
+    emit_events(last, 2);
+    return;
+  }
   for (int pass = 0;; pass++) {
     /* Ordinary trees are gone after a pass or two. What is still there may be growing: stop it, then kill it. */
     if (pass >= 2) {
@@ -396,9 +406,13 @@ static void end_tree(uint32_t id, pid_t leader, int exit_reported) {
     /* A wide tree dies one SIGCHLD at a time: later passes are spaced out, so that the work stays in proportion. */
     int64_t next = now_ms() + (pass < 3 ? 0 : pass < 50 ? 2 : pass < 100 ? 20 : 200);
     do {
-      if (!exit_reported) exit_reported = report_exit(id, leader);
-      /* Not before: the leader must not be reaped while its exit is untold. */
-      if (exit_reported && reap_all() == REAPED_ALL) {
+      if (!exited) exited = has_exited(id, leader, &last[0]);
+      if (exited && !exit_told) {
+        emit_events(last, 1);
+        exit_told = 1;
+      }
+      /* Not before: how the leader ended is lost with its reaping. */
+      if (exited && reap_all() == REAPED_ALL) {
         if (!reported) emit(id, EVENT_CLOSED, 0, 0);
         return;
       }
@@ -523,7 +537,8 @@ static void guard_session(struct session *s, const struct request *r, const stru
   if (process_stat(leader, &parent, &started)) emit(id, EVENT_STARTED, (int32_t)(uint32_t)started, (int32_t)(uint32_t)(started >> 32));
 #endif
 
-  int gone = 0, ready = 0, exited = 0, end = 0;
+  int gone = 0, ready = 0, end = 0;
+  struct event how;
   while (!end) {
     wait_for(commands, -1, &ready, &gone);
     if (gone) break;
@@ -539,13 +554,13 @@ static void guard_session(struct session *s, const struct request *r, const stru
         else if (c.type == COMMAND_LEADER) kill(leader, c.signal);
       }
     }
-    if (report_exit(id, leader)) exited = end = 1;
+    if (has_exited(id, leader, &how)) end = 1;
     else if (!end) reap_strays(leader);
   }
   /* A session's tree ends with its leader, by command, or with the runtime: no grace here, that was the runtime's to give. */
   unlink(path);
   close(commands);
-  end_tree(id, leader, exited);
+  end_tree(id, leader);
 }
 
 static int read_whole(int fd, void *into, size_t bytes) {
