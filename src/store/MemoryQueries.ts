@@ -11,6 +11,7 @@ export interface MemoryRecord {
   readonly ordinal: number
   readonly session: Session
   readonly history: unknown
+  openTurns(): ReadonlyArray<Turn>
 }
 
 const fits = ({ status, tags, task, supervisor, name }: SessionQuery, session: Session): boolean =>
@@ -35,17 +36,15 @@ export const listOf = (records: Iterable<MemoryRecord>, query: SessionQuery): Se
   return { sessions, next: null }
 }
 
-export const recoverableOf = (
-  records: Iterable<MemoryRecord>,
-  turns: Iterable<Turn>,
-): ReadonlyArray<RecoverableSession> => {
-  const open = Map.groupBy(
-    [...turns].filter((turn) => !isTerminal(turn)).toSorted((a, b) => a.firstSeq - b.firstSeq),
-    (turn) => turn.session,
-  )
-  return [...records]
-    .filter(({ session: { id, status } }) => (status !== "stopped" && status !== "failed") || open.has(id))
-    .map(({ session, history }) => ({ session, openTurns: open.get(session.id) ?? [], history }))
+export const recoverableOf = (records: Iterable<MemoryRecord>): ReadonlyArray<RecoverableSession> => {
+  const found: Array<RecoverableSession> = []
+  for (const record of records) {
+    const { session, history } = record
+    const openTurns = record.openTurns().toSorted((a, b) => a.firstSeq - b.firstSeq)
+    if ((session.status === "stopped" || session.status === "failed") && openTurns.length === 0) continue
+    found.push({ session, openTurns, history })
+  }
+  return found
 }
 
 const defaultSearchLimit = 50
@@ -54,7 +53,10 @@ export const searchIn = (turns: Iterable<Turn>, query: SearchQuery): ReadonlyArr
   const { session, limit = defaultSearchLimit } = query
   const words = parseQuery(query.query)
   if (words.length === 0 || !(limit > 0)) return []
-  const hits = [...turns].filter((turn) => (session === undefined || turn.session === session) && matches(words, turn))
+  const hits: Array<Turn> = []
+  for (const turn of turns) {
+    if ((session === undefined || turn.session === session) && matches(words, turn)) hits.push(turn)
+  }
   const ended = hits.filter(isTerminal).toSorted((a, b) => b.endedAt! - a.endedAt!)
   const open = hits.filter((turn) => !isTerminal(turn)).toSorted((a, b) => b.queuedAt - a.queuedAt)
   return [...open, ...ended].slice(0, limit).map((turn) => ({ turn, snippet: snippetOf(words, turn) }))

@@ -63,7 +63,7 @@ const make = Effect.gen(function* () {
   const pendingTurn = (slot: Slot, request: TurnRequest): PendingTurn => {
     const { timeoutMs } = request
     const turn: Turn = {
-      id: ids.turn(),
+      id: ids.turn(slot.actor.id),
       session: slot.actor.id,
       status: "queued",
       prompt: request.prompt,

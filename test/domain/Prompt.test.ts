@@ -1,7 +1,7 @@
 import * as Exit from "effect/Exit"
 import * as Schema from "effect/Schema"
 import { describe, expect, it } from "vitest"
-import { makeIds, turnToken } from "../../src/domain/Ids.ts"
+import { makeIds, sessionOfTurn, turnToken, type TurnId } from "../../src/domain/Ids.ts"
 import { Prompt, promptText } from "../../src/domain/Prompt.ts"
 
 describe("a prompt", () => {
@@ -29,9 +29,21 @@ describe("ids", () => {
   it("differ within a runtime and between runtimes, and a turn's token holds letters and digits alone", () => {
     const [one, other] = [makeIds(), makeIds()]
     const ids = [one, other]
-      .flatMap((source) => Array.from({ length: 100 }, () => [source.session(), source.turn(), source.subscription()]))
+      .flatMap((source) =>
+        Array.from({ length: 100 }, () => {
+          const session = source.session()
+          return [session, one.turn(session), other.turn(session), source.subscription()]
+        }),
+      )
       .flat()
     expect(new Set(ids).size).toBe(ids.length)
-    expect(turnToken(one.turn())).toMatch(/^[A-Za-z0-9]+$/)
+    expect(turnToken(one.turn(one.session()))).toMatch(/^[A-Za-z0-9]+$/)
+  })
+
+  it("of a turn lead to its session, also in a runtime that the session comes back to", () => {
+    const [before, after] = [makeIds(), makeIds()]
+    const session = before.session()
+    expect([before, after].map((source) => sessionOfTurn(source.turn(session)))).toEqual([session, session])
+    expect(sessionOfTurn("turn_abc" as TurnId)).toBe(undefined)
   })
 })

@@ -119,7 +119,7 @@ export const makeStub = (flood: { readonly total: number; readonly text: string 
     ends.delete(id)
   }
   const accept = (stubbed: Stubbed, request: TurnRequest): Turn => {
-    const id = ids.turn()
+    const id = ids.turn(stubbed.session.id)
     const firstSeq = append(stubbed, { type: "turn/queued", prompt: request.prompt }, id)
     const turn: Turn = {
       id,
