@@ -1,18 +1,21 @@
 /**
- * Lets the search index follow the turns while nobody searches: some time after many commits, in small batches, with a
- * pause after each. A failure is left to the next occasion; a search that comes first catches up by itself.
+ * Lets the search index follow the turns while nobody searches: when the store is quiet, or far behind, in small batches
+ * with a pause after each. A failure is left to the next occasion; a search that comes first catches up by itself.
  */
 import { indexSome } from "./SqlSearch.ts"
 import type { SqliteClient } from "./SqliteClient.ts"
 
-/** Commits that make it worth while, and how long it waits for a quieter moment then (ms). */
+/** Commits that make it worth while, and those for which it does not wait for quiet any more. */
 const worthwhile = 512
-const delayMs = 250
+const farBehind = 100_000
+/** So long without commits is quiet; and the pause after a batch (ms). */
+const quietMs = 500
 const pauseMs = 5
 
 export class SearchIndexing {
   readonly #client: SqliteClient
   #unseen = 0
+  #lastAt = 0
   #timer: NodeJS.Timeout | undefined
 
   constructor(client: SqliteClient) {
@@ -21,7 +24,8 @@ export class SearchIndexing {
 
   noticed(commits: number): void {
     this.#unseen += commits
-    if (this.#unseen >= worthwhile && this.#timer === undefined) this.#again(delayMs)
+    this.#lastAt = performance.now()
+    if (this.#unseen >= worthwhile) this.#timer ??= this.#in(quietMs)
   }
 
   stop(): void {
@@ -29,15 +33,19 @@ export class SearchIndexing {
     this.#timer = undefined
   }
 
-  #again(ms: number): void {
-    this.#unseen = 0
-    this.#timer = setTimeout(this.#step, ms).unref()
+  #in(ms: number): NodeJS.Timeout {
+    return setTimeout(this.#step, ms).unref()
   }
 
   readonly #step = (): void => {
     this.#timer = undefined
+    if (this.#unseen < farBehind && performance.now() - this.#lastAt < quietMs) {
+      this.#timer = this.#in(quietMs)
+      return
+    }
     try {
-      if (indexSome(this.#client) > 0) this.#again(pauseMs)
+      if (indexSome(this.#client) > 0) this.#timer = this.#in(pauseMs)
+      else this.#unseen = 0
     } catch {
       this.#unseen = 0
     }

@@ -144,6 +144,40 @@ describe("opening a store", () => {
     expect(refused).toEqual(expect.arrayContaining([0, 5, 15, 16]))
   })
 
+  it("takes in what a process that died has left in the log, once, and nothing that does not follow on", async () => {
+    const copies: Array<Buffer> = []
+    await withStore((store) =>
+      Effect.gen(function* () {
+        const writer = new StoreWriter(store, sessionOf("a"))
+        yield* writer.note("first")
+        yield* store.sessions
+        yield* writer.note("second")
+        const [done, commit] = writer.ended(writer.turn("p", "k"), "t")
+        yield* store.commit(commit)
+        copies.push(readFileSync(file), readFileSync(`${file}-wal`), readFileSync(`${file}-commits`))
+        expect(done.status).toBe("completed")
+      }),
+    )
+    const restore = () => ["", "-wal", "-commits"].forEach((side, i) => writeFileSync(file + side, copies[i]!))
+    restore()
+    const read = () =>
+      withStore((store) =>
+        Effect.gen(function* () {
+          const { entries } = yield* store.transcript(sessionOf("a").id, {})
+          const turn = yield* store.turnByKey(sessionOf("a").id, "k")
+          return [entries.map(({ seq }) => seq), turn?.status]
+        }),
+      )
+    expect(await read()).toEqual([[1, 2, 3], "completed"])
+    expect(await read()).toEqual([[1, 2, 3], "completed"])
+    // The database has it by now: the old log beside it says nothing new.
+    writeFileSync(`${file}-commits`, copies[2]!)
+    expect(await read()).toEqual([[1, 2, 3], "completed"])
+    restore()
+    truncateSync(`${file}-commits`, copies[2]!.lastIndexOf("creche 2 ") + 30)
+    expect(await read()).toEqual([[1, 2], undefined])
+  })
+
   it("refuses a database of another program", async () => {
     const other = new DatabaseSync(file)
     other.exec("CREATE TABLE t (x); INSERT INTO t VALUES (1)")
