@@ -4,7 +4,7 @@
  */
 import { connect, type Server, type Socket } from "node:net"
 import { tokenBytes } from "./GuardProtocol.ts"
-import type { StreamName } from "./PipedSubprocess.ts"
+import { streamNames, type StreamName } from "./OwnedStream.ts"
 
 /** Who a connection is for. `rest`: what came in one piece with the token. */
 export interface ConnectBackTarget {
@@ -17,8 +17,6 @@ export type FindByToken = (token: string) => ConnectBackTarget | undefined
 const finder = Symbol("creche/finder")
 const opening = Symbol("creche/opening")
 type NewSocket = Socket & { [finder]?: FindByToken; [opening]?: Buffer }
-
-const streamNames: ReadonlyArray<StreamName> = ["stdin", "stdout", "stderr"]
 
 /** `listener` allows half-open sockets: at the end of one it is destroyed, without saying goodbye first. */
 export const acceptConnectBacks = (listener: Server, find: FindByToken): void => {

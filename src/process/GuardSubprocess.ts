@@ -11,7 +11,8 @@ import type { Signal } from "../domain/SessionSpec.ts"
 import type { Command } from "./Command.ts"
 import { encodeCommand, type GuardCommand, type GuardEvent } from "./GuardProtocol.ts"
 import type { SpareGuard } from "./SpareGuards.ts"
-import { PipedSubprocess, type ReportDefect, type StreamName } from "./PipedSubprocess.ts"
+import { streamNames, type StreamName } from "./OwnedStream.ts"
+import { PipedSubprocess, type ReportDefect } from "./PipedSubprocess.ts"
 import { diagnoseSpawn, errnoName, type SpawnStep } from "./SpawnDiagnosis.ts"
 import type { SubprocessHandlers } from "./Subprocess.ts"
 
@@ -140,7 +141,7 @@ export class GuardSubprocess extends PipedSubprocess {
     this.generation = spare.generation.number
     this.inAdvance = true
     this.connected = 7
-    for (const name of ["stdin", "stdout", "stderr"] as const) this.attach(name, spare.streams[name])
+    for (const name of streamNames) this.attach(name, spare.streams[name])
   }
 
   /** As before any guard was asked. */

@@ -2,19 +2,16 @@
  * What every subprocess does alike, whoever spawned it: three sockets to handlers, the exit, the closing once
  * the tree is empty and the output read, terminate-then-wait. It decides nothing about containment: its
  * subclasses `GuardSubprocess` and `GroupSubprocess` send the signals and report the ends.
- *
- * One object and no closures for each: thousands are live at once, so listeners are shared functions that find
- * their subprocess through the socket.
+ * One object and no closures for each: thousands are live at once.
  */
 import * as Effect from "effect/Effect"
 import type { Socket } from "node:net"
 import type { ExitReason } from "../domain/ExitReason.ts"
 import type { Containment } from "../domain/Session.ts"
 import type { Signal, ShutdownSpec } from "../domain/SessionSpec.ts"
+import { disown, own, streamNames, type StreamName, type StreamOwner } from "./OwnedStream.ts"
 import type { Subprocess, SubprocessHandlers } from "./Subprocess.ts"
 import { deadlineOf, running, terminationStep, type TerminationEvent, type TerminationState } from "./Termination.ts"
-
-export type StreamName = "stdin" | "stdout" | "stderr"
 
 /**
  * Once the tree is empty all that it wrote is in the pipe. A pipe that then stays open without a byte for this
@@ -25,10 +22,6 @@ const drainQuietMs = 250
 /** Output that arrives before `spawn` returned waits in memory; a stream is paused beyond this many bytes. */
 const earlyBytes = 256 * 1024
 
-const owner = Symbol("creche/subprocess")
-const stream = Symbol("creche/stream")
-type OwnedSocket = Socket & { [owner]?: PipedSubprocess; [stream]?: StreamName }
-
 type Waiter = (survivors: ReadonlyArray<number>) => void
 
 /** Called with what a handler threw: a bug of the caller's, which must not reach another session. */
@@ -36,7 +29,7 @@ export type ReportDefect = (what: string, error: unknown) => void
 
 const nobody: ReadonlyArray<number> = []
 
-export abstract class PipedSubprocess implements Subprocess {
+export abstract class PipedSubprocess implements Subprocess, StreamOwner {
   pid = 0
   abstract readonly containment: Containment
   protected handlers: SubprocessHandlers
@@ -128,15 +121,8 @@ export abstract class PipedSubprocess implements Subprocess {
   }
 
   attach(name: StreamName, socket: Socket): void {
-    const owned = socket as OwnedSocket
-    owned[owner] = this
-    owned[stream] = name
     this[name] = socket
-    socket.on("data", onData)
-    socket.on("end", onSocketEnd)
-    socket.on("error", onSocketError)
-    socket.on("close", onSocketClose)
-    if (name === "stdin") socket.on("drain", onDrain)
+    own(socket, this, name)
   }
 
   /** `spawn` returned: from now on the handlers are called. */
@@ -194,12 +180,10 @@ export abstract class PipedSubprocess implements Subprocess {
 
   /** Closes the streams; nothing more is heard of them. */
   protected detach(): void {
-    for (const name of ["stdin", "stdout", "stderr"] as const) {
-      const socket = this[name] as OwnedSocket | undefined
-      if (socket === undefined) continue
-      delete socket[owner]
-      socket.destroy()
+    for (const name of streamNames) {
+      const socket = this[name]
       this[name] = undefined
+      if (socket !== undefined) disown(socket)
     }
   }
 
@@ -303,31 +287,3 @@ export abstract class PipedSubprocess implements Subprocess {
 
 const elapsed = (subprocess: PipedSubprocess): void => subprocess.onElapsed()
 const drained = (subprocess: PipedSubprocess): void => subprocess.drainedQuietly()
-
-function onData(this: OwnedSocket, chunk: Buffer): void {
-  const subprocess = this[owner]
-  const name = this[stream]
-  if (subprocess !== undefined && name !== undefined) subprocess.receive(name, chunk)
-}
-
-function onDrain(this: OwnedSocket): void {
-  this[owner]?.drain()
-}
-
-/** At once: no shutdown of the other direction first, and no turns of the event loop until `close`. */
-function onSocketEnd(this: OwnedSocket): void {
-  const subprocess = this[owner]
-  const name = this[stream]
-  delete this[owner]
-  this.destroy()
-  if (subprocess !== undefined && name !== undefined) subprocess.streamClosed(name)
-}
-
-/** EPIPE and ECONNRESET: the other side closed; `close` follows and is what counts. */
-function onSocketError(): void {}
-
-function onSocketClose(this: OwnedSocket): void {
-  const subprocess = this[owner]
-  const name = this[stream]
-  if (subprocess !== undefined && name !== undefined) subprocess.streamClosed(name)
-}

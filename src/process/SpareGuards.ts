@@ -6,7 +6,7 @@
 import type { Socket } from "node:net"
 import type { ConnectBackTarget } from "./ConnectBack.ts"
 import type { GuardEvent } from "./GuardProtocol.ts"
-import type { StreamName } from "./PipedSubprocess.ts"
+import { disown, own, type StreamName, type StreamOwner } from "./OwnedStream.ts"
 import type { ServerGeneration } from "./ServerGeneration.ts"
 
 /** Enough for a start and a restart or two at once; each is a process of 33 KB and three descriptors. */
@@ -32,10 +32,7 @@ export interface Asked {
   readonly generation: ServerGeneration
 }
 
-const owner = Symbol("creche/spare")
-type OwnedSocket = Socket & { [owner]?: Spare }
-
-class Spare implements ConnectBackTarget {
+class Spare implements ConnectBackTarget, StreamOwner {
   readonly pool: SpareGuards
   asked!: Asked
   readonly streams: Partial<Record<StreamName, Socket>> = {}
@@ -48,34 +45,24 @@ class Spare implements ConnectBackTarget {
     return this.streams.stdin !== undefined && this.streams.stdout !== undefined && this.streams.stderr !== undefined
   }
 
-  connect(name: StreamName, socket: OwnedSocket): void {
-    socket[owner] = this
+  connect(name: StreamName, socket: Socket): void {
     this.streams[name] = socket
-    // It is read, so that its end is seen; nothing ever comes.
-    socket.on("data", ignore)
-    socket.on("error", ignore)
-    socket.on("end", onGone)
-    socket.on("close", onGone)
+    own(socket, this, name)
     this.pool.connected(this)
   }
 
-  /** Its sockets are somebody else's from here. */
-  release(): void {
-    for (const socket of Object.values(this.streams) as Array<OwnedSocket>) {
-      delete socket[owner]
-      socket.removeListener("data", ignore)
-      socket.removeListener("error", ignore)
-      socket.removeListener("end", onGone)
-      socket.removeListener("close", onGone)
-    }
+  /** Nothing comes before there is a command. */
+  receive(): void {}
+
+  drain(): void {}
+
+  streamClosed(): void {
+    this.pool.failed(this)
   }
 
   /** The guard sees the end of its streams and goes. */
   discard(): void {
-    for (const socket of Object.values(this.streams) as Array<OwnedSocket>) {
-      delete socket[owner]
-      socket.destroy()
-    }
+    for (const socket of Object.values(this.streams)) disown(socket)
   }
 }
 
@@ -110,13 +97,12 @@ export class SpareGuards {
     })
   }
 
-  /** One that is ready, which is the caller's from here. */
+  /** One that is ready: its streams want an owner at once. */
   take(): SpareGuard | undefined {
     for (const spare of this.spares.values()) {
       if (!spare.whole) continue
       const { id, generation } = spare.asked
       this.spares.delete(id)
-      spare.release()
       this.refillSoon()
       return { id, generation, streams: spare.streams as Record<StreamName, Socket> }
     }
@@ -196,10 +182,3 @@ export class SpareGuards {
     this.refillSoon(scarceMs)
   }
 }
-
-function onGone(this: OwnedSocket): void {
-  const spare = this[owner]
-  if (spare !== undefined) spare.pool.failed(spare)
-}
-
-const ignore = (): void => {}

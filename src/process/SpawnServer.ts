@@ -9,12 +9,14 @@ import { createServer, type Server } from "node:net"
 import { SpawnFailed } from "../domain/Errors.ts"
 import type { Containment } from "../domain/Session.ts"
 import type { Command } from "./Command.ts"
-import { acceptConnectBacks, afterEarlierConnections, type ConnectBackTarget } from "./ConnectBack.ts"
+import { acceptConnectBacks } from "./ConnectBack.ts"
 import { encodeRequest, encodeSpareRequest, protocolVersion, tokenBytes, type GuardEvent } from "./GuardProtocol.ts"
 import { GuardSubprocess, sendToGuard, type GuardHost, type Settle } from "./GuardSubprocess.ts"
 import type { ReportDefect } from "./PipedSubprocess.ts"
 import type { ProcessLedger } from "./ProcessLedger.ts"
-import { ServerGeneration } from "./ServerGeneration.ts"
+import { RefusedStreams } from "./RefusedStreams.ts"
+import type { ServerGeneration } from "./ServerGeneration.ts"
+import { ServerGenerations } from "./ServerGenerations.ts"
 import { makeSocketDirectory } from "./SocketDirectory.ts"
 import { defaultSpares, SpareGuards, type SpareGuard } from "./SpareGuards.ts"
 import { SpareDescriptor } from "./SpareDescriptor.ts"
@@ -23,15 +25,10 @@ import type { SubprocessHandlers } from "./Subprocess.ts"
 
 /** How long after a server's death its last forks may still report themselves, in ms, before their requests are repeated. */
 const evidenceMs = 150
-/** How long a spawn's streams may be missing, in ms, before it is asked whether they were refused. */
-const refusedMs = 250
 /** How often the guards of a dead server are looked after, and failed servers are started again, in ms. */
 const lookAfterMs = 1_000
-/** More than this many servers within `lookAfterMs`: wait before the next. */
-const mostStarts = 5
-/** How long the first server may take to answer, in ms, and the last one to end. */
+/** How long the first server may take to answer, in ms. */
 const helloMs = 5_000
-const closeMs = 7_000
 
 /** Who talks to a guard over its own streams needs no other proof. */
 const noToken = Buffer.alloc(tokenBytes)
@@ -53,19 +50,13 @@ export class SpawnServer implements GuardHost {
   containment: Containment = "group"
   private readonly options: SpawnServerOptions
   private readonly listener: Server
-  private generation: ServerGeneration | undefined
-  private generations = 0
-  private recentStarts: Array<number> = []
+  private readonly generations: ServerGenerations
   private ids = 0
   private readonly processes = new Map<number, GuardSubprocess>()
   private readonly tokens = new Map<string, GuardSubprocess>()
   private batch: Array<GuardSubprocess> = []
-  /** Of dead servers, for as long as their guards live. */
-  private readonly retiring = new Set<ServerGeneration>()
   private timer: NodeJS.Timeout | undefined
-  private newcomers: Array<GuardSubprocess> = []
-  private refusalTimer: NodeJS.Timeout | undefined
-  private sentinel: { readonly token: string; readonly target: ConnectBackTarget } | undefined
+  private readonly refused: RefusedStreams
   private readonly spare = new SpareDescriptor()
   private readonly spares: SpareGuards
   private closing = false
@@ -74,20 +65,27 @@ export class SpawnServer implements GuardHost {
   private constructor(options: SpawnServerOptions) {
     this.options = options
     this.directory = makeSocketDirectory(options.directory)
+    this.refused = new RefusedStreams(`${this.directory}/s`)
+    this.generations = new ServerGenerations({
+      binary: options.binary,
+      directory: this.directory,
+      onEvent: (generation, event) => this.dispatch(generation, event),
+      onExit: (generation, why) => this.serverExited(generation, why),
+      // The next look tries again.
+      onThrown: (error) => this.hello?.(error),
+    })
     this.spares = new SpareGuards(options.spares ?? defaultSpares, () => {
-      if (this.generation === undefined || this.closing) return undefined
+      const generation = this.generations.current
+      if (generation === undefined || this.closing) return undefined
       const token = randomBytes(tokenBytes)
       const id = ++this.ids
-      this.generation.send([encodeSpareRequest(id, token)])
-      return { id, token: token.toString("latin1"), generation: this.generation }
+      generation.send([encodeSpareRequest(id, token)])
+      return { id, token: token.toString("latin1"), generation }
     })
     this.listener = createServer({ allowHalfOpen: true })
     acceptConnectBacks(
       this.listener,
-      (token) =>
-        this.tokens.get(token) ??
-        this.spares.find(token) ??
-        (token === this.sentinel?.token ? this.sentinel.target : undefined),
+      (token) => this.tokens.get(token) ?? this.spares.find(token) ?? this.refused.find(token),
     )
     this.listener.on("error", () => {})
   }
@@ -148,22 +146,13 @@ export class SpawnServer implements GuardHost {
   async close(): Promise<void> {
     this.closing = true
     clearTimeout(this.timer)
-    clearTimeout(this.refusalTimer)
+    this.refused.close()
     this.spares.close()
     for (const subprocess of Array.from(this.processes.values())) {
       if (subprocess.starting && !subprocess.unwanted) this.failUnavailable(subprocess, "it is closing")
       else subprocess.discard()
     }
-    const generations = [...this.retiring, ...(this.generation === undefined ? [] : [this.generation])]
-    for (const generation of generations) generation.abandonGuards()
-    if (this.generation !== undefined) {
-      // Its guards may wait for a process that cannot be killed; they go on without it.
-      const current = this.generation
-      const timer = setTimeout(() => current.kill(), closeMs)
-      await current.exited
-      clearTimeout(timer)
-    }
-    for (const generation of generations) generation.close()
+    await this.generations.close()
     for (const subprocess of Array.from(this.processes.values())) subprocess.neverHeardOfAgain()
     await new Promise<void>((resolve) => this.listener.close(() => resolve()))
     this.spare.close()
@@ -184,7 +173,7 @@ export class SpawnServer implements GuardHost {
   forget(subprocess: GuardSubprocess): void {
     if (!this.processes.delete(subprocess.id)) return
     this.options.ledger.end(subprocess.ledgerEntry)
-    this.release(subprocess.generation)
+    this.generations.release(subprocess.generation)
   }
 
   repeat(subprocess: GuardSubprocess): void {
@@ -193,11 +182,15 @@ export class SpawnServer implements GuardHost {
     this.tokens.delete(request.token)
     this.processes.delete(subprocess.id)
     this.options.ledger.end(subprocess.ledgerEntry)
-    this.release(subprocess.generation)
+    this.generations.release(subprocess.generation)
     subprocess.reset()
     if (subprocess.unwanted) subprocess.neverHeardOfAgain()
     else if (request.attempts >= 2) this.failUnavailable(subprocess, "it died twice while it was starting this command")
     else this.enqueue(subprocess, request.command, request.settle, request.attempts + 1)
+  }
+
+  incomplete(subprocess: GuardSubprocess): void {
+    this.refused.suspect(subprocess)
   }
 
   scarce(): void {
@@ -247,8 +240,8 @@ export class SpawnServer implements GuardHost {
     const batch = this.batch.filter((subprocess) => subprocess.starting)
     this.batch = []
     if (batch.length === 0) return
-    if (this.generation === undefined && !this.closing) this.startGeneration()
-    const generation = this.generation
+    if (this.generations.current === undefined && !this.closing) this.startGeneration()
+    const generation = this.generations.current
     if (generation === undefined) {
       // Too many servers died just now: the batch waits for the next one, or for its deadline.
       this.batch = batch
@@ -282,31 +275,6 @@ export class SpawnServer implements GuardHost {
     if (request !== undefined) subprocess.failWith(this.unavailable(request.command, why))
   }
 
-  // ---- refused connect-backs ----
-
-  /** Its guard is there but not yet all of its streams. */
-  incomplete(subprocess: GuardSubprocess): void {
-    this.newcomers.push(subprocess)
-    if (this.sentinel === undefined) this.refusalTimer ??= setTimeout(() => this.judgeIncomplete(), refusedMs)
-  }
-
-  /** Their guards had connected before they told of the spawns: what is missing after all earlier connections was refused. */
-  private judgeIncomplete(): void {
-    const suspects = this.newcomers.filter((subprocess) => subprocess.starting)
-    this.newcomers = []
-    this.refusalTimer = undefined
-    if (suspects.length === 0 || this.closing) return
-    const token = randomBytes(tokenBytes).toString("latin1")
-    this.sentinel = {
-      token,
-      target: afterEarlierConnections(`${this.directory}/s`, token, () => {
-        this.sentinel = undefined
-        for (const subprocess of suspects) if (subprocess.starting) subprocess.fail("connect", "EMFILE")
-        if (this.newcomers.length > 0) this.refusalTimer ??= setTimeout(() => this.judgeIncomplete(), refusedMs)
-      }),
-    }
-  }
-
   spareDescriptor<A>(use: () => A): A {
     return this.spare.lend(use)
   }
@@ -314,20 +282,8 @@ export class SpawnServer implements GuardHost {
   // ---- the server's own life ----
 
   private startGeneration(): void {
-    const now = performance.now()
-    this.recentStarts = this.recentStarts.filter((at) => at > now - lookAfterMs)
-    if (this.recentStarts.length >= mostStarts) return this.lookAfterSoon(lookAfterMs)
-    this.recentStarts.push(now)
     this.lookAfterSoon(lookAfterMs)
-    try {
-      this.generation = new ServerGeneration(++this.generations, this.options.binary, this.directory, {
-        onEvent: (generation, event) => this.dispatch(generation, event),
-        onExit: (generation, why) => this.serverExited(generation, why),
-      })
-    } catch (error) {
-      // Node throws some spawn errors (EMFILE among them); the next look tries again.
-      this.hello?.(error as Error)
-    }
+    this.generations.start()
   }
 
   private dispatch(generation: ServerGeneration, event: GuardEvent): void {
@@ -345,11 +301,8 @@ export class SpawnServer implements GuardHost {
 
   private serverExited(generation: ServerGeneration, why: string): void {
     if (this.hello !== undefined) return this.hello(new Error(`it ended at once: ${why}`))
-    if (this.generation !== generation) return
-    this.generation = undefined
+    if (!this.generations.died(generation)) return
     this.spares.drop(generation)
-    this.retiring.add(generation)
-    this.retire(generation)
     if (this.closing) return
     this.startGeneration()
     setTimeout(() => this.repeatUnheard(generation), evidenceMs)
@@ -364,25 +317,6 @@ export class SpawnServer implements GuardHost {
     }
   }
 
-  private release(number: number): void {
-    const current = this.generation
-    if (current !== undefined && current.number === number) {
-      current.held--
-      return
-    }
-    for (const generation of this.retiring) {
-      if (generation.number !== number) continue
-      generation.held--
-      this.retire(generation)
-    }
-  }
-
-  private retire(generation: ServerGeneration): void {
-    if (generation.held > 0) return
-    this.retiring.delete(generation)
-    generation.close()
-  }
-
   private lookAfterSoon(ms: number): void {
     if (this.timer !== undefined || this.closing) return
     this.timer = setTimeout(() => {
@@ -395,26 +329,29 @@ export class SpawnServer implements GuardHost {
   private lookAfter(): void {
     if (this.closing) return
     const now = performance.now()
+    const { current } = this.generations
     for (const subprocess of Array.from(this.tokens.values())) {
       if (subprocess.request === undefined || subprocess.request.deadline > now) continue
       // A server that does not answer is ended; its running sessions do not need it.
       if (subprocess.generation === 0) this.failUnavailable(subprocess, "it could not be started again")
       else if (subprocess.asked) subprocess.fail("fork", "EAGAIN")
       else if (subprocess.heardOf) subprocess.fail("connect", "EMFILE")
-      else if (subprocess.generation === this.generation?.number) this.generation.kill()
+      else if (subprocess.generation === current?.number) current.kill()
       else subprocess.fail("connect", "ETIMEDOUT")
     }
-    if (this.generation === undefined) this.startGeneration()
+    if (current === undefined) this.startGeneration()
     if (this.batch.length > 0) this.flush()
     // A dead server tells of no killed guard.
-    if (this.retiring.size > 0) {
+    if (this.generations.anyRetiring) {
       for (const subprocess of this.processes.values()) {
-        if (subprocess.generation === this.generation?.number || subprocess.starting || !subprocess.orphaned) continue
+        if (subprocess.generation === this.generations.current?.number || subprocess.starting || !subprocess.orphaned)
+          continue
         if (!subprocess.exited) subprocess.killGroup()
         subprocess.on({ type: "lost", id: subprocess.id })
         subprocess.on({ type: "closed", id: subprocess.id, survivors: 0 })
       }
     }
-    if (this.retiring.size > 0 || this.tokens.size > 0 || this.generation === undefined) this.lookAfterSoon(lookAfterMs)
+    const busy = this.generations.anyRetiring || this.tokens.size > 0
+    if (busy || this.generations.current === undefined) this.lookAfterSoon(lookAfterMs)
   }
 }
