@@ -239,19 +239,18 @@ export const spawnerSuite = (level: "guard" | "group", skipReason: string) => {
         await close()
       })
 
-      // Node's own spawn passes on what the runtime itself inherited; the guard does not.
-      it.skipIf(process.platform !== "linux" || level === "group")(
-        "descriptors 0, 1 and 2 and no other are open",
-        async () => {
-          const { recorder, close } = await shell("exec ls /proc/self/fd")
-          await recorder.closed
-          // The fourth is the listing's own.
-          expect(recorder.stdout.trim().split("\n")).toEqual(["0", "1", "2", "3"])
-          await close()
-        },
-      )
+      it("descriptors 0, 1 and 2 and no other are open", async (context) => {
+        context.skip(level === "group", "Node's own spawn passes on what the runtime itself inherited")
+        context.skip(process.platform !== "linux", "only Linux lists them in /proc")
+        const { recorder, close } = await shell("exec ls /proc/self/fd")
+        await recorder.closed
+        // The fourth is the listing's own.
+        expect(recorder.stdout.trim().split("\n")).toEqual(["0", "1", "2", "3"])
+        await close()
+      })
 
-      it.skipIf(process.platform !== "linux")("no signal is ignored or blocked, and the group is its own", async () => {
+      it("no signal is ignored or blocked, and the group is its own", async (context) => {
+        context.skip(process.platform !== "linux", "only Linux tells in /proc")
         const { subprocess, recorder, close } = await bench.start("cat", ["/proc/self/status", "/proc/self/stat"])
         await recorder.closed
         expect(/^SigBlk:\s*(\S+)$/m.exec(recorder.stdout)?.[1]).toMatch(/^0+$/)
@@ -344,7 +343,8 @@ export const spawnerSuite = (level: "guard" | "group", skipReason: string) => {
         expect(await failure("true", [], { cwd: "/etc/passwd" })).toMatchObject({ errno: "ENOTDIR", field: "cwd" })
       })
 
-      it.skipIf(process.getuid?.() === 0)("a working directory that may not be entered: EACCES of cwd", async () => {
+      it("a working directory that may not be entered: EACCES of cwd", async (context) => {
+        context.skip(process.getuid?.() === 0, "root may enter every directory")
         const closed = join(bench.directory, "closed")
         mkdirSync(closed, { mode: 0o000 })
         expect(await failure("true", [], { cwd: closed })).toMatchObject({ errno: "EACCES", field: "cwd" })

@@ -32,7 +32,8 @@ describe("the choice of the spawner", () => {
     process.env["CRECHE_GUARD"] = path
   }
 
-  it.skipIf(noTree !== "")("is the guard where it works", async () => {
+  it("is the guard where it works", async (context) => {
+    context.skip(noTree !== "", noTree)
     expect((await containment()).level).toBe("guard")
   })
 
@@ -67,7 +68,8 @@ describe("the choice of the spawner", () => {
     })
   })
 
-  it.skipIf(noGuard !== "")("a command that asks for group gets just that, also beside a guard", async () => {
+  it("a command that asks for group gets just that, also beside a guard", async (context) => {
+    context.skip(noGuard !== "", noGuard)
     const level = Effect.flatMap(Spawner, (spawner) =>
       Effect.scoped(
         Effect.map(
