@@ -57,7 +57,7 @@ const expectSound = (file: string) => {
 }
 
 describe("a store whose process is killed with SIGKILL", () => {
-  const rounds = Number(process.env["CRECHE_DEATHS"] ?? 40)
+  const rounds = Number(process.env["CRECHE_DEATHS"] ?? 20)
 
   it(`has everything that was acknowledged, without gaps, each turn ended once, ${rounds} times over`, async () => {
     const seed = Number(process.env["CRECHE_SEED"] ?? Math.floor(Math.random() * 2 ** 31))
