@@ -106,7 +106,8 @@ export const prepareForWriting = (client: SqliteClient): void => {
   database.exec("PRAGMA auto_vacuum = INCREMENTAL")
   database.prepare("PRAGMA journal_mode = WAL").get()
   // The checkpoint in this thread is only the net: see Checkpointer.
-  database.exec("PRAGMA wal_autocheckpoint = 8000; PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16000")
+  // Up to 64 MB of pages are kept: enough that a turn costs the same among 50,000 sessions as among ten.
+  database.exec("PRAGMA wal_autocheckpoint = 8000; PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -64000")
 }
 
 /** Opens the file for as long as the scope. Fails where it is locked, not readable, or no database. */
