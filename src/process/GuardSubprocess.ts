@@ -30,7 +30,7 @@ export interface GuardHost {
   readonly incomplete: (subprocess: GuardSubprocess) => void
   /** The guard that was to start it was killed, and nothing of it is left: it may be started again. */
   readonly repeat: (subprocess: GuardSubprocess) => void
-  /** Descriptors or processes are short. */
+  /** Descriptors or processes are short, or guards do not answer: none is kept in wait for now. */
   readonly scarce: () => void
   /** Runs `use` with one descriptor more than there would be. */
   readonly spareDescriptor: <A>(use: () => A) => A
@@ -210,7 +210,8 @@ export class GuardSubprocess extends PipedSubprocess {
   fail(step: SpawnStep, errno: SpawnErrno): void {
     const request = this.request
     if (request === undefined) return
-    if (step === "fork" || step === "connect") this.host.scarce()
+    // Where one guard hangs, those in wait may as well.
+    if (step === "fork" || step === "connect" || errno === "ETIMEDOUT") this.host.scarce()
     this.failWith(diagnoseSpawn(request.command, step, errno))
   }
 

@@ -121,6 +121,11 @@ const atExec = (errno: SpawnErrno, command: Command): Said => {
       return { field: "command", detail: `the command ${shown} is being written right now: try again` }
     case "ELOOP":
       return { field: "command", detail: `the path of ${shown} has too many symbolic links: check them` }
+    case "ETIMEDOUT":
+      return {
+        field: "command",
+        detail: `${shown} was not started in time: the machine is overloaded, or the disk that holds it does not answer`,
+      }
     case "ENAMETOOLONG":
       return { field: "command", detail: "the command's name is longer than the system allows" }
     default:

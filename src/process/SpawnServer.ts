@@ -334,10 +334,11 @@ export class SpawnServer implements GuardHost {
       if (subprocess.request === undefined || subprocess.request.deadline > now) continue
       // A server that does not answer is ended; its running sessions do not need it.
       if (subprocess.generation === 0) this.failUnavailable(subprocess, "it could not be started again")
-      else if (subprocess.asked) subprocess.fail("fork", "EAGAIN")
-      else if (subprocess.heardOf) subprocess.fail("connect", "EMFILE")
+      else if (subprocess.pid !== 0) subprocess.fail("connect", "EMFILE")
+      // Its guard stands at the exec, say of a file on a disk that does not answer, or was stopped.
+      else if (subprocess.heardOf) subprocess.fail("exec", "ETIMEDOUT")
       else if (subprocess.generation === current?.number) current.kill()
-      else subprocess.fail("connect", "ETIMEDOUT")
+      else subprocess.fail("exec", "ETIMEDOUT")
     }
     if (current === undefined) this.startGeneration()
     if (this.batch.length > 0) this.flush()

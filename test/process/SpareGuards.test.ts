@@ -145,7 +145,7 @@ describe.skipIf(noTree !== "")(`spare guards${noTree && ` (${noTree})`}`, () => 
   it("one that hangs fails its start with a name, and starts nothing when it goes on", async () => {
     const spares = sparesOf(pid())
     for (const spare of spares) process.kill(spare, "SIGSTOP")
-    expect(await start(sleeper())).toMatchObject({ errno: "EAGAIN" })
+    expect(await start(sleeper())).toMatchObject({ errno: "ETIMEDOUT", field: "command" })
     for (const spare of spares) process.kill(spare, "SIGCONT")
     await eventually("they are gone", () => spares.every(isGone))
     expect(pidsWith(token)).toEqual([])
