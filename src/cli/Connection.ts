@@ -1,15 +1,18 @@
 /**
- * The way of a client command to the runtime: finds the socket, makes sure that the right runtime answers, and
+ * The way of a client command to the runtime: says how to get one where none answers, and
  * closes the connection whatever happens. Loads no effect.
  */
-import { type Client, connect, CrecheError } from "../client/index.ts"
+import { connectTo } from "../client/Connect.ts"
+import { type Client, CrecheError } from "../client/index.ts"
+import { resolvePaths } from "../client/Paths.ts"
 import type { Call } from "./Commands.ts"
 import { CommandFailure } from "./Failure.ts"
 import type { Io } from "./Io.ts"
-import { resolvePaths } from "./Paths.ts"
 
 /** What is to be done where no runtime answers. */
 const explain = (error: unknown, socket: string): unknown => {
+  if (error instanceof CrecheError && error.tag === "OtherRuntime")
+    return new CommandFailure(`${error.message} with --socket`, error.data)
   if (!(error instanceof CrecheError) || error.tag !== "NoRuntime") return error
   const { errno } = error.data
   const message =
@@ -23,19 +26,11 @@ export const withRuntime = async <A>(call: Call, io: Io, use: (client: Client) =
   const paths = resolvePaths(call.shared, io.env, io.cwd)
   let client: Client
   try {
-    client = await connect({ socket: paths.socket })
+    client = await connectTo(paths)
   } catch (error) {
     throw explain(error, paths.socket)
   }
   try {
-    if (paths.socketIsShared) {
-      const { dataDirectory } = await client.request("runtime/info", {})
-      if (dataDirectory !== paths.dataDirectory)
-        throw new CommandFailure(
-          `the runtime on ${paths.socket} keeps its data in ${dataDirectory}, not in ${paths.dataDirectory}; name the socket of the other one with --socket`,
-          { tag: "OtherRuntime", socket: paths.socket, dataDirectory },
-        )
-    }
     return await use(client)
   } finally {
     await client.close()

@@ -3,13 +3,13 @@
  * at run time, so that a command line starts fast. It does not reconnect: when the connection is over,
  * what was asked fails with `ConnectionLost`. Used by the CLI and by programs.
  */
-import * as net from "node:net"
 import type { Duplex } from "node:stream"
 import type { Method, Params, Result } from "../transport/Contract.ts"
-import { MessageDecoder } from "../transport/MessageDecoder.ts"
+import { defaultLimitBytes, MessageDecoder } from "../transport/MessageDecoder.ts"
 import type { MissedRange, SessionEvent, WireEntry, WireSession, WireTurn } from "../transport/Wire.ts"
 import { CrecheError } from "./CrecheError.ts"
 import { EventQueue } from "./EventQueue.ts"
+import { TurnEntries } from "./TurnEntries.ts"
 
 export interface RequestOptions {
   /** Aborting cancels the request; it then fails with the tag `RequestCancelled`. */
@@ -19,15 +19,23 @@ export interface RequestOptions {
 /** An entry, or word of entries that were dropped before they could be read. */
 export type SubscriptionEvent = { readonly entry: WireEntry } | { readonly missed: MissedRange }
 
+/** Why a subscription gives no more: its session was removed, its caller closed it, the connection is over. */
+export type Ending = "removed" | "closed" | "lost"
+
 /** Iterate it once. Leaving the loop ends the subscription. */
 export interface ClientSubscription extends AsyncIterable<SubscriptionEvent> {
   readonly id: string
+  /** undefined while events may come. */
+  readonly ending: () => Ending | undefined
   readonly close: () => Promise<void>
 }
 
 type AskOptions = RequestOptions & {
-  /** Called with each transcript entry of the turn as it comes, before the answer. */
-  readonly onEntry?: (entry: WireEntry) => void
+  /**
+   * Called with each transcript entry of the turn as it comes, before the answer; the next one waits for the promise
+   * that this one gave. Meanwhile nothing more is read, unless another request waits for its answer.
+   */
+  readonly onEntry?: (entry: WireEntry) => unknown
 }
 
 export interface Client {
@@ -45,8 +53,24 @@ export interface Client {
 interface Waiting {
   readonly resolve: (result: any) => void
   readonly reject: (error: CrecheError) => void
-  readonly onEntry: ((entry: WireEntry) => void) | undefined
+  readonly entries: TurnEntries | undefined
 }
+
+interface Subscribed {
+  readonly events: EventQueue<SubscriptionEvent>
+  ending: Ending | undefined
+}
+
+const tooLarge = (bytes: number): CrecheError =>
+  new CrecheError(
+    0,
+    `the message has ${bytes} bytes, and a runtime takes at most ${defaultLimitBytes}; it was not sent`,
+    {
+      tag: "MessageTooLarge",
+      limitBytes: defaultLimitBytes,
+      bytes,
+    },
+  )
 
 /** While this many events wait for their reader and no request waits for its answer, nothing more is read. */
 const heldEvents = 4096
@@ -54,7 +78,7 @@ const heldEvents = 4096
 /** A client over a connection that is open already. */
 export const open = (stream: Duplex): Client => {
   const waiting = new Map<number, Waiting>()
-  const subscriptions = new Map<string, EventQueue<SubscriptionEvent>>()
+  const subscriptions = new Map<string, Subscribed>()
   let lastId = 0
   let lost: CrecheError | undefined
   let close!: () => void
@@ -62,27 +86,49 @@ export const open = (stream: Duplex): Client => {
 
   const flow = (): void => {
     let held = 0
-    for (const events of subscriptions.values()) held += events.length
-    if (held >= heldEvents && waiting.size === 0) stream.pause()
+    for (const { events } of subscriptions.values()) held += events.length
+    let slow = 0
+    for (const call of waiting.values()) if (call.entries?.unsettled === true) slow++
+    const full = held >= heldEvents || slow > 0
+    // Who waits for an answer may be the very one that shall take the events.
+    if (full && waiting.size === slow) stream.pause()
     else stream.resume()
   }
 
   const onEvent = (event: SessionEvent): void => {
     if ("subscription" in event) {
       const { subscription, ...rest } = event
-      subscriptions.get(subscription)?.push(rest)
+      if ("ended" in rest) finishSubscription(subscription, "removed")
+      else subscriptions.get(subscription)?.events.push(rest)
       flow()
-    } else if ("entry" in event) waiting.get(event.request as number)?.onEntry?.(event.entry)
+    } else if ("entry" in event) {
+      waiting.get(event.request as number)?.entries?.push(event.entry)
+      flow()
+    }
   }
 
   const onMessage = (text: string): void => {
     const message = JSON.parse(text)
     if (message.method === "session/event") return onEvent(message.params)
+    // The runtime could not read whose message it refused: it may have been any of those that wait.
+    if (message.id === null && message.error !== undefined) return failAll(CrecheError.fromWire(message.error))
     const call = waiting.get(message.id)
     if (call === undefined) return
-    waiting.delete(message.id)
-    if (message.error === undefined) call.resolve(message.result)
-    else call.reject(CrecheError.fromWire(message.error))
+    const answer = () => {
+      // It may have failed meanwhile, with the connection.
+      if (!waiting.delete(message.id)) return
+      if (message.error === undefined) call.resolve(message.result)
+      else call.reject(CrecheError.fromWire(message.error))
+    }
+    if (call.entries === undefined) answer()
+    else call.entries.then(answer)
+    flow()
+  }
+
+  const failAll = (error: CrecheError): void => {
+    const calls = [...waiting.values()]
+    waiting.clear()
+    for (const call of calls) call.reject(error)
     flow()
   }
 
@@ -92,7 +138,7 @@ export const open = (stream: Duplex): Client => {
     stream.destroy()
     for (const call of waiting.values()) call.reject(lost)
     waiting.clear()
-    for (const events of subscriptions.values()) events.end()
+    for (const id of subscriptions.keys()) finishSubscription(id, "lost")
     close()
   }
 
@@ -112,7 +158,8 @@ export const open = (stream: Duplex): Client => {
   stream.on("end", () => end("the runtime closed it"))
   stream.on("close", () => end("it was closed"))
 
-  const send = (message: object): void => void stream.write(`${JSON.stringify({ jsonrpc: "2.0", ...message })}\n`)
+  const textOf = (message: object): string => JSON.stringify({ jsonrpc: "2.0", ...message })
+  const send = (text: string): void => void stream.write(`${text}\n`)
 
   const call = <A>(
     method: Method,
@@ -123,7 +170,10 @@ export const open = (stream: Duplex): Client => {
     new Promise<A>((resolve, reject) => {
       if (lost !== undefined) return reject(lost)
       const id = ++lastId
-      const cancel = () => send({ method: "$/cancelRequest", params: { id } })
+      const text = textOf({ id, method, params })
+      const bytes = Buffer.byteLength(text)
+      if (bytes > defaultLimitBytes) return reject(tooLarge(bytes))
+      const cancel = () => send(textOf({ method: "$/cancelRequest", params: { id } }))
       const settle =
         <V>(act: (value: V) => void) =>
         (value: V) => {
@@ -131,8 +181,12 @@ export const open = (stream: Duplex): Client => {
           act(value)
         }
       // Runs before the next message is read: a subscription is known when its first event comes.
-      waiting.set(id, { resolve: settle((result) => resolve(then(result))), reject: settle(reject), onEntry })
-      send({ id, method, params })
+      waiting.set(id, {
+        resolve: settle((result) => resolve(then(result))),
+        reject: settle(reject),
+        entries: onEntry && new TurnEntries(onEntry, flow, (error) => end(String(error))),
+      })
+      send(text)
       flow()
       if (signal?.aborted === true) cancel()
       else signal?.addEventListener("abort", cancel, { once: true })
@@ -141,16 +195,29 @@ export const open = (stream: Duplex): Client => {
   const same = <A>(result: A): A => result
   const request: Client["request"] = (method, params, options = {}) => call(method, params, options, same)
 
+  const finishSubscription = (id: string, ending: Ending): void => {
+    const subscription = subscriptions.get(id)
+    if (subscription === undefined) return
+    subscriptions.delete(id)
+    subscription.ending = ending
+    subscription.events.end()
+    flow()
+  }
+
   const subscribed = ({ subscription: id }: { readonly subscription: string }): ClientSubscription => {
-    const events = new EventQueue<SubscriptionEvent>(flow)
-    subscriptions.set(id, events)
-    const finish = async () => {
-      if (!subscriptions.delete(id)) return
-      events.end()
-      flow()
+    const subscription: Subscribed = { events: new EventQueue<SubscriptionEvent>(flow), ending: undefined }
+    subscriptions.set(id, subscription)
+    const close = async () => {
+      if (!subscriptions.has(id)) return
+      finishSubscription(id, "closed")
       if (lost === undefined) await request("session/unsubscribe", { subscription: id }).catch(() => {})
     }
-    return { id, close: finish, [Symbol.asyncIterator]: () => events.iterate(finish) }
+    return {
+      id,
+      ending: () => subscription.ending,
+      close,
+      [Symbol.asyncIterator]: () => subscription.events.iterate(close),
+    }
   }
 
   return {
@@ -166,38 +233,4 @@ export const open = (stream: Duplex): Client => {
     },
     closed,
   }
-}
-
-export interface ConnectOptions {
-  /** The path of the runtime's socket. */
-  readonly socket: string
-  /** Milliseconds until `connect` gives up; default 5000. */
-  readonly timeoutMs?: number
-}
-
-/** Connects to a runtime; fails with the tag `NoRuntime` where none listens. */
-export const connect = ({ socket: path, timeoutMs = 5000 }: ConnectOptions): Promise<Client> =>
-  new Promise((resolve, reject) => {
-    const socket = net.connect(path)
-    const refuse = (detail: string, errno: string) => {
-      socket.destroy()
-      reject(new CrecheError(0, `no runtime answers on ${path}: ${detail}`, { tag: "NoRuntime", socket: path, errno }))
-    }
-    const timer = setTimeout(() => refuse(`no connection within ${timeoutMs} ms`, "ETIMEDOUT"), timeoutMs)
-    socket.once("error", (error: NodeJS.ErrnoException) => {
-      clearTimeout(timer)
-      refuse(reasons[error.code ?? ""] ?? error.message, error.code ?? "unknown")
-    })
-    socket.once("connect", () => {
-      clearTimeout(timer)
-      socket.removeAllListeners("error")
-      resolve(open(socket))
-    })
-  })
-
-const reasons: Readonly<Record<string, string>> = {
-  ENOENT: "there is no such socket; start one with `creche serve`",
-  ECONNREFUSED: "nobody listens there any more; start one with `creche serve`",
-  EACCES: "it belongs to another user",
-  ENOTSOCK: "it is not a socket",
 }

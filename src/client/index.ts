@@ -2,12 +2,12 @@
 export {
   type Client,
   type ClientSubscription,
-  connect,
-  type ConnectOptions,
+  type Ending,
   open,
   type RequestOptions,
   type SubscriptionEvent,
 } from "./Client.ts"
+export { connect, type ConnectOptions } from "./Connect.ts"
 export { CrecheError } from "./CrecheError.ts"
 export type { Method, Params, Result } from "../transport/Contract.ts"
 export type { SessionEvent, WireEntry, WireExit, WireSession, WireTurn } from "../transport/Wire.ts"

@@ -77,6 +77,79 @@ describe("the client", () => {
     expect(types).toEqual(["turn/queued", "turn/started", "turn/delta", "turn/delta", "turn/delta", "turn/ended"])
   })
 
+  it("hands over one entry at a time to a listener that takes its time, and reads no more meanwhile", async () => {
+    let working = 0
+    let most = 0
+    const types: Array<string> = []
+    const asked = client.ask(
+      { session: "a", prompt: "stream 50" },
+      {
+        onEntry: async (entry) => {
+          most = Math.max(most, ++working)
+          await new Promise((resolve) => setImmediate(resolve))
+          types.push(entry.type)
+          working--
+        },
+      },
+    )
+    expect(await client.request("session/get", { session: "a" })).toMatchObject({ name: "a" })
+    expect((await asked).status).toBe("completed")
+    expect({ most, working }).toEqual({ most: 1, working: 0 })
+    expect(types).toHaveLength(53)
+    expect(types.at(-1)).toBe("turn/ended")
+  })
+
+  it("is over when a listener's promise fails, and leaves no ask waiting", async () => {
+    const onEntry = (entry: { readonly type: string }) =>
+      entry.type === "turn/ended" ? Promise.reject(new Error("the listener broke")) : undefined
+    const failed = await failureOf(client.ask({ session: "a", prompt: "stream 2" }, { onEntry }))
+    expect(failed.tag).toBe("ConnectionLost")
+    expect(failed.message).toContain("the listener broke")
+  })
+
+  it("does not send a message that a runtime would skip, and goes on", async () => {
+    const prompt = "x".repeat(16 * 1024 * 1024)
+    const refused = await failureOf(client.ask({ session: "a", prompt }))
+    expect(refused).toMatchObject({ tag: "MessageTooLarge", data: { limitBytes: 16 * 1024 * 1024 } })
+    // In bytes, not in characters.
+    expect((await failureOf(client.ask({ session: "a", prompt: "ä".repeat(9_000_000) }))).tag).toBe("MessageTooLarge")
+    expect((await client.ask({ session: "a", prompt: "hi" })).text).toBe("echo hi")
+  })
+
+  it("fails what waits when the runtime refuses a message without knowing whose it was", async () => {
+    const strict = path.join(directory, "strict")
+    await Effect.runPromise(
+      UnixSocket.serve({ path: strict, closeMs: 50, maxMessageBytes: 1000 }).pipe(
+        Scope.provide(scope),
+        Effect.provide(stub.layer),
+      ),
+    )
+    const other = await connect({ socket: strict })
+    const refused = await failureOf(other.ask({ session: "a", prompt: "x".repeat(2000) }))
+    expect(refused).toMatchObject({ tag: "MessageTooLarge", data: { limitBytes: 1000 } })
+    expect((await other.ask({ session: "a", prompt: "hi" })).text).toBe("echo hi")
+    await other.close()
+  })
+
+  it("ends a subscription that the runtime ended, and says why", async () => {
+    const ending = path.join(directory, "ending")
+    const server = net.createServer((stream) => {
+      stream.on("data", () => {
+        const event = { jsonrpc: "2.0", method: "session/event", params: { subscription: "s1", ended: true } }
+        stream.write(
+          `${JSON.stringify({ jsonrpc: "2.0", id: 1, result: { subscription: "s1" } })}\n${JSON.stringify(event)}\n`,
+        )
+      })
+    })
+    await new Promise<void>((resolve) => server.listen(ending, resolve))
+    const other = await connect({ socket: ending })
+    const subscription = await other.subscribe({ session: "a" })
+    for await (const _ of subscription) expect.fail("an event")
+    expect(subscription.ending()).toBe("removed")
+    await other.close()
+    server.close()
+  })
+
   it("cancels a request whose signal aborts, before or after it was sent", async () => {
     const controller = new AbortController()
     const asked = client.ask({ session: "a", prompt: "hang" }, { signal: controller.signal })
@@ -140,6 +213,29 @@ describe("the client", () => {
     expect((await failureOf(connect({ socket: path.join(directory, "file") }))).tag).toBe("NoRuntime")
   })
 
+  it("finds the socket as the CLI does, where none is named", async () => {
+    const before = process.env["CRECHE_SOCKET"]
+    process.env["CRECHE_SOCKET"] = socket()
+    try {
+      for (const found of [await connect(), await connect({ socket: undefined })]) {
+        expect((await found.ask({ session: "a", prompt: "hi" })).text).toBe("echo hi")
+        await found.close()
+      }
+    } finally {
+      if (before === undefined) delete process.env["CRECHE_SOCKET"]
+      else process.env["CRECHE_SOCKET"] = before
+    }
+  })
+
+  it.each([
+    ["/a/path", "a string"],
+    [null, "null"],
+    [{ socket: 7 }, "socket"],
+    [{ path: "/s" }, "path"],
+  ])("says what is wrong with %j as what to connect to", async (wrong, named) => {
+    await expect(connect(wrong as never)).rejects.toThrow(named)
+  })
+
   it("is lost, not broken, where the other side speaks something else", async () => {
     const other = path.join(directory, "other")
     const server = net.createServer((socket) => void socket.end("HTTP/1.1 400 Bad Request\r\n\r\n"))
@@ -163,6 +259,6 @@ describe("the client", () => {
       .filter((url) => url.startsWith("file:"))
     expect(loaded).toContain(index.href)
     expect(loaded.filter((url) => url.includes("node_modules"))).toEqual([])
-    expect(loaded.length).toBeLessThan(8)
+    expect(loaded.length).toBeLessThan(10)
   })
 })

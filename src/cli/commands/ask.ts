@@ -11,7 +11,7 @@ export const run: Run<"ask"> = async (call, io) => {
   const { json } = call.shared
   const request = await turnRequest(call, io)
   const shown = shows(io)
-  const onEntry = (entry: WireEntry) => void (json ? io.stdout(`${JSON.stringify(entry)}\n`) : shown.entry(entry))
+  const onEntry = (entry: WireEntry) => (json ? io.stdout(`${JSON.stringify(entry)}\n`) : shown.entry(entry))
   const turn = await withRuntime(call, io, (client) => client.ask(request, call.flags.stream ? { onEntry } : {}))
   if (json) await io.stdout(`${JSON.stringify(turn)}\n`)
   else await shown.end(turn)

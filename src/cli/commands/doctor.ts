@@ -6,7 +6,7 @@ import type { Run } from "../Run.ts"
 import { CommandFailure } from "../Failure.ts"
 import { agentClis, compiler, type Finding, nodeVersion, socketPath, writable } from "../Findings.ts"
 import type { Io } from "../Io.ts"
-import { resolvePaths } from "../Paths.ts"
+import { resolvePaths } from "../../client/Paths.ts"
 import { version } from "../../version.ts"
 
 export const run: Run<"doctor"> = async (call, io) => {

@@ -20,16 +20,14 @@ export const run: Run<"logs"> = async (call, io) => {
     let after = flags.after ?? 0
     if (flags.follow) {
       const events = await client.subscribe({ session, after, ...types })
-      let interrupted = false
-      io.onInterrupt(() => {
-        interrupted = true
-        void events.close()
-      })
+      io.onInterrupt(() => void events.close())
       for await (const event of events) {
         if ("missed" in event) missed(event.missed.through)
         else if (flags.turn === undefined || event.entry.turn === flags.turn) await io.stdout(line(event.entry))
       }
-      if (interrupted) return 0
+      const ending = events.ending()
+      if (ending === "removed") io.stderr(`the session ${session} was removed\n`)
+      if (ending !== "lost") return 0
       throw new CommandFailure("the runtime closed the connection", { tag: "ConnectionLost" })
     }
     for (let first = true; ; first = false) {

@@ -4,7 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import { stdio } from "../../main.ts"
-import { resolvePaths } from "../Paths.ts"
+import { resolvePaths } from "../../client/Paths.ts"
 import type { Run } from "../Run.ts"
 
 export const run: Run<"stdio"> = async (call, io) => {

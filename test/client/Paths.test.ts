@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { resolvePaths } from "../../src/cli/Paths.ts"
+import { resolvePaths } from "../../src/client/Paths.ts"
 
 const paths = (flags: { data?: string; socket?: string }, env: Record<string, string> = {}) =>
   resolvePaths({ data: flags.data, socket: flags.socket }, { HOME: "/h", ...env }, "/here")
