@@ -1,8 +1,9 @@
 /**
  * Every command of `creche` with its arguments and flags, as data and declared once. The fast parser
  * (`FastParse`), the effect/cli tree with its help and completions (`CommandTree`), and docs/cli.md are made
- * from it. Holds no behaviour and imports nothing, so that reading it costs nothing.
+ * from it. Holds no behaviour and imports nothing but the list of statuses, so that reading it costs nothing.
  */
+import { sessionStatuses } from "../domain/Session.ts"
 
 export interface FlagSpec {
   /** `boolean` takes no value; `integer` a whole number; `choice` one of `choices`. */
@@ -123,7 +124,7 @@ export const commands = {
         type: "string",
         metavar: "NAME|JSON",
         summary:
-          'how to talk to it: lines (default), ndjson, text, …, or an object such as {"type":"text","endOfTurn":{"prompt":">>> $"}}',
+          'how to talk to it: lines (default), ndjson, text, …, or an object such as {"type":"text","endOfTurn":{"quietMs":300}}',
       },
       restart: {
         type: "choice",
@@ -174,8 +175,8 @@ export const commands = {
       { command: "creche start echo -- cat", summary: "one line answers one line" },
       { command: "creche start py --template python", summary: "from a template" },
       {
-        command: `creche start py --protocol '{"type":"text","endOfTurn":{"prompt":">>> $"}}' -- python3 -i -u`,
-        summary: "a REPL",
+        command: `creche start repl --protocol '{"type":"text","endOfTurn":{"sentinel":{"send":"print(\\"§{id}\\")","expect":"§{id}"}}}' -- python3 -i`,
+        summary: "the same in full: a line of its own marks the end of an answer, since a REPL's prompts go to stderr",
       },
     ],
   },
@@ -194,7 +195,7 @@ export const commands = {
     detail: "Prints the turn's id once the turn is durable. creche logs shows how it ended.",
     arguments: [session, prompt],
     flags: turnFlags,
-    examples: [{ command: "creche tell demo slow 5000", summary: "" }],
+    examples: [{ command: "creche tell demo '/slow 5000 done'", summary: "" }],
   },
   ps: {
     summary: "list sessions",
@@ -203,17 +204,7 @@ export const commands = {
       status: {
         type: "choice",
         many: true,
-        choices: [
-          "starting",
-          "authenticating",
-          "ready",
-          "busy",
-          "backoff",
-          "suspended",
-          "stopping",
-          "stopped",
-          "failed",
-        ],
+        choices: sessionStatuses,
         summary: "only these",
       },
       tag: { type: "string", many: true, metavar: "K=V", summary: "only those with this tag" },

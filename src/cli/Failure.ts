@@ -58,6 +58,15 @@ const fromRefusal = (error: unknown): unknown => {
   )
 }
 
+/** Whether a line that no parser accepts would have its failure as JSON. */
+export const asksForJson = (argv: ReadonlyArray<string>): boolean => {
+  const end = argv.indexOf("--")
+  return (end < 0 ? argv : argv.slice(0, end)).includes("--json")
+}
+
+export const failureLine = (failure: CommandFailure): string =>
+  `${JSON.stringify({ error: { ...failure.details, message: failure.message } })}\n`
+
 /** Prints a failure on stderr, as one JSON object with `--json`. A bug keeps its stack. */
 export const report = (thrown: unknown, call: Call, io: Pick<Io, "stderr">): ExitCode => {
   const error = fromRefusal(thrown)
@@ -70,10 +79,6 @@ export const report = (thrown: unknown, call: Call, io: Pick<Io, "stderr">): Exi
     )
     return 1
   }
-  io.stderr(
-    call.shared.json
-      ? `${JSON.stringify({ error: { ...error.details, message: error.message } })}\n`
-      : `creche ${call.name}: ${error.message}\n`,
-  )
+  io.stderr(call.shared.json ? failureLine(error) : `creche ${call.name}: ${error.message}\n`)
   return error.code
 }

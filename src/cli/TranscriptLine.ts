@@ -1,19 +1,10 @@
 /** One transcript entry as one readable line: seq, time, what happened. Pure; exhaustive over the entry types. */
+import { describeExit, type ExitReason } from "../domain/ExitReason.ts"
 import type { WireEntry, WireExit } from "../transport/Wire.ts"
 import { clip, faint, visibleLine } from "./Text.ts"
 
-const describeExit = (exit: WireExit): string => {
-  switch (exit.kind) {
-    case "exited":
-      return `exit code ${exit.code}`
-    case "signaled":
-      return `signal ${exit.signal}`
-    case "spawnFailed":
-      return `spawn failed: ${exit.detail}`
-    case "killedByRuntime":
-      return `ended by the runtime: ${exit.detail}`
-  }
-}
+/** On the wire the time alone is another, and the phrase has none. */
+const exitText = (exit: WireExit): string => describeExit({ ...exit, at: Date.parse(exit.at) } as ExitReason)
 
 const json = (value: unknown): string => (value === undefined ? "" : clip(JSON.stringify(value), 200))
 
@@ -25,8 +16,8 @@ const what = (entry: WireEntry): string => {
       return `pid ${entry.pid}, containment ${entry.containment}, incarnation ${entry.incarnation}`
     case "process/exited":
       return entry.survivors === undefined || entry.survivors.length === 0
-        ? describeExit(entry.exit)
-        : `${describeExit(entry.exit)}; could not be killed: ${entry.survivors.join(", ")}`
+        ? exitText(entry.exit)
+        : `${exitText(entry.exit)}; could not be killed: ${entry.survivors.join(", ")}`
     case "restart/scheduled":
       return `attempt ${entry.attempt} in ${entry.delayMs} ms`
     case "turn/queued":

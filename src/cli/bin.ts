@@ -47,9 +47,12 @@ const parse = async (argv: ReadonlyArray<string>, io: Io): Promise<Invocation | 
     case "Help":
       await io.stdout(`${parsed.text}\n`)
       return 0
-    case "Mistake":
-      io.stderr(`${parsed.text}\n`)
+    case "Mistake": {
+      const { asksForJson, failureLine, wrongUsage } = await import("./Failure.ts")
+      if (asksForJson(argv)) io.stderr(failureLine(wrongUsage(parsed.text)))
+      else io.stderr(`${parsed.text}\n`)
       return 2
+    }
   }
 }
 

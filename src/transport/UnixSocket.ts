@@ -17,7 +17,7 @@ import { type HandlerOptions, makeMethods } from "./Handlers.ts"
 
 export class SocketInUse extends Data.TaggedError("SocketInUse")<{ readonly path: string }> {
   override get message() {
-    return `another runtime is listening on ${this.path}; stop it (creche stop), or give another path with --socket`
+    return `another runtime is listening on ${this.path}; end it with SIGTERM to its pid (in runtime.pid of its data directory; creche doctor names it), or give another path with --socket`
   }
 }
 

@@ -258,6 +258,22 @@ describe("failures", () => {
     expect(outcome.stderr).toContain(named)
   })
 
+  it.each([
+    [["bogus", "--json"], "bogus"],
+    [["--json", "ps", "--bogus"], "--bogus"],
+    [["ask", "--json"], "session"],
+    [["--json"], "USAGE"],
+    [["start", "--json", "x"], "command"],
+    [["ask", "demo", "x", "--json", "--timeout-ms", "0"], "--timeout-ms"],
+  ])("%j is wrong usage as one JSON object on stderr that names %j", async (args, named) => {
+    const outcome = await home.run(args)
+    expect(outcome).toMatchObject({ code: 2, stdout: "" })
+    expect(outcome.stderr.trimEnd().split("\n")).toHaveLength(1)
+    const { error } = JSON.parse(outcome.stderr) as { error: { tag: string; message: string } }
+    expect(error.tag).toBe("WrongUsage")
+    expect(error.message).toContain(named)
+  })
+
   it("says how to start a runtime where none listens", async () => {
     const socket = join(home.directory, "none.sock")
     for (const args of [["ps"], ["ask", "demo", "hi"], ["logs", "-f", "demo"]]) {
