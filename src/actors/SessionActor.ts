@@ -28,6 +28,7 @@ import {
   type TurnReply,
 } from "./SessionState.ts"
 import { transition } from "./SessionTransition.ts"
+import { StdinBacklog } from "./StdinBacklog.ts"
 import { SubprocessLink } from "./SubprocessLink.ts"
 import { TurnWaiters } from "./TurnWaiters.ts"
 
@@ -70,7 +71,7 @@ export class SessionActor implements ActorOptions<SessionEvent> {
   readonly #ending = new TurnWaiters()
   /** Not looked up yet. */
   #keyed: Map<TurnId, Handed> | undefined
-  #drainWaiters: Array<SessionReply> | undefined
+  #stdin: StdinBacklog | undefined
   #listeners: Set<() => void> | undefined
 
   constructor(host: SessionHost, id: SessionId, spec: SessionSpec, protocol: Protocol) {
@@ -106,7 +107,7 @@ export class SessionActor implements ActorOptions<SessionEvent> {
   onDown(): void {
     this.#disarm()
     this.#abandon()
-    this.#drained()
+    this.#closeStdin()
   }
 
   /** Ends the actor, not the session's process: for a session that was stopped. */
@@ -305,7 +306,7 @@ export class SessionActor implements ActorOptions<SessionEvent> {
         continue
       }
       if (input !== "") {
-        this.#link?.write(input)
+        this.#stdin?.offer(input, null)
         input = ""
       }
       if (action.type === "gone") verdict = "stop"
@@ -316,7 +317,7 @@ export class SessionActor implements ActorOptions<SessionEvent> {
         this.#host.run(Effect.logError("session action failed", action.type, defect))
       }
     }
-    if (input !== "") this.#link?.write(input)
+    if (input !== "") this.#stdin?.offer(input, null)
     if (committed) {
       this.#host.committed(this)
       this.#listeners?.forEach((listener) => listener())
@@ -347,13 +348,12 @@ export class SessionActor implements ActorOptions<SessionEvent> {
       case "spawn":
         return this.#spawn()
       case "terminate":
+        // What it has not read by now it will not be given: its end closes the pipe, which must not pass for reading.
+        this.#closeStdin()
         return this.#link?.terminate(action.shutdown)
       case "write": {
-        const flushed = this.#link?.write(action.data) ?? true
-        if (action.reply === null) return
-        if (flushed) action.reply(Exit.succeed(this.snapshot()))
-        else (this.#drainWaiters ??= []).push(action.reply)
-        return
+        if (this.#stdin !== undefined) return this.#stdin.offer(action.data, action.reply)
+        return action.reply?.(Exit.fail(this.#notRunning()))
       }
       case "signal":
         return this.#link?.signal(action.signal)
@@ -371,7 +371,7 @@ export class SessionActor implements ActorOptions<SessionEvent> {
     const host = this.#host
     const { protocol, spec } = this.#state
     host.spawning(this)
-    this.#drained()
+    this.#closeStdin()
     const link: SubprocessLink = new SubprocessLink({
       spawner: host.spawner,
       command: host.command(this),
@@ -382,22 +382,25 @@ export class SessionActor implements ActorOptions<SessionEvent> {
         if (this.#link !== link) return
         if (event.type === "closed" || event.type === "spawnFailed") {
           this.#link = undefined
-          this.#drained()
+          this.#closeStdin()
         }
         this.post(event)
       },
-      onDrain: () => this.#drained(),
+      onDrain: () => this.#stdin?.drained(),
       run: (effect) => host.run(effect),
     })
     this.#link = link
+    this.#stdin = new StdinBacklog(
+      (data) => link.write(data),
+      () => this.snapshot(),
+    )
     link.start()
   }
 
-  #drained(): void {
-    const waiters = this.#drainWaiters
-    if (waiters === undefined) return
-    this.#drainWaiters = undefined
-    for (const reply of waiters) reply(Exit.succeed(this.snapshot()))
+  #closeStdin(): void {
+    const stdin = this.#stdin
+    this.#stdin = undefined
+    stdin?.close(() => this.#notRunning())
   }
 
   #disarm(): void {

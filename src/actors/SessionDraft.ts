@@ -68,7 +68,7 @@ export class Step {
   /** Takes a turn in: from here on it ends exactly once. */
   accept(pending: PendingTurn): PendingTurn {
     const seq = this.append({ type: "turn/queued", prompt: pending.turn.prompt }, pending.turn.id)
-    const turn: Turn = { ...pending.turn, firstSeq: seq, lastSeq: seq }
+    const turn: Turn = { ...pending.turn, queuedAt: this.at, firstSeq: seq, lastSeq: seq }
     this.draft.lastActiveAt = this.at
     this.actions.push({ type: "save", turn }, { type: "accepted", turn })
     const { dueAt } = pending

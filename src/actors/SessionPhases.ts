@@ -48,7 +48,6 @@ interface Ending {
   readonly aim: Aim
   readonly detail?: string
   readonly shutdown?: ShutdownSpec
-  readonly wake?: boolean
   readonly stopReplies?: ReadonlyArray<SessionReply>
   readonly startReplies?: ReadonlyArray<SessionReply>
 }
@@ -57,7 +56,7 @@ interface Ending {
 export const beginEnding = (step: Step, ending: Ending): void => {
   const { draft, now } = step
   const { phase } = draft
-  const { aim, detail, wake = false, stopReplies = [], startReplies = [] } = ending
+  const { aim, detail, stopReplies = [], startReplies = [] } = ending
   switch (phase._tag) {
     case "Starting": {
       const error =
@@ -69,7 +68,6 @@ export const beginEnding = (step: Step, ending: Ending): void => {
         process: phase.process,
         cause: phase.cause,
         readyMs: 0,
-        wake,
         error,
         stopReplies,
         startReplies: [...phase.replies, ...startReplies],
@@ -85,7 +83,6 @@ export const beginEnding = (step: Step, ending: Ending): void => {
         process,
         cause: "supervision",
         readyMs: now - since,
-        wake,
         error: null,
         stopReplies,
         startReplies,

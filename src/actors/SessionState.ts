@@ -84,8 +84,6 @@ export type Phase =
       readonly cause: StartCause
       /** How long the process had been ready; 0 when it never was. */
       readonly readyMs: number
-      /** Under `suspend`: a turn wants it awake again. */
-      readonly wake: boolean
       readonly error: RuntimeError | null
       /** Answered when the tree is gone. */
       readonly stopReplies: ReadonlyArray<SessionReply>

@@ -249,7 +249,7 @@ const treeGone = (step: Step, survivors: ReadonlyArray<number>, stderrTail = "")
   const { draft } = step
   const { phase } = draft
   if (phase._tag !== "Ending") return
-  const { aim, stopReplies, startReplies, cause, error, wake, readyMs } = phase
+  const { aim, stopReplies, startReplies, cause, error, readyMs } = phase
   const refuseStarts = () => startReplies.forEach((to) => refuse(step, to))
   if (survivors.length > 0) {
     unkillable(step, survivors)
@@ -274,8 +274,7 @@ const treeGone = (step: Step, survivors: ReadonlyArray<number>, stderrTail = "")
       if (cause === "initial") startReplies.forEach((to) => answer(step, to))
       else refuseStarts()
       stopReplies.forEach((to) => answer(step, to))
-      if (wake) beginStart(step, "supervision", [])
-      return
+      return wakeForTurns(step)
     case "restart":
       stopReplies.forEach((to) => answer(step, to))
       return beginStart(step, cause === "initial" ? "initial" : "client", startReplies)
@@ -296,6 +295,11 @@ const treeGone = (step: Step, survivors: ReadonlyArray<number>, stderrTail = "")
   }
 }
 
+/** A turn that was taken in is answered: nobody sleeps over one that waits. */
+const wakeForTurns = (step: Step): void => {
+  if (!Mailbox.isEmpty(step.draft.queue)) beginStart(step, "supervision", [])
+}
+
 // Clients' wishes
 
 const suspend = (step: Step, reply: SessionReply): void => {
@@ -310,11 +314,12 @@ const suspend = (step: Step, reply: SessionReply): void => {
       return beginEnding(step, { aim: "suspend", stopReplies: [reply] })
     case "Ending":
       if (phase.aim === "stop" || phase.aim === "remove") return refuse(step, reply)
-      return step.enter({ ...phase, aim: "suspend", wake: false, stopReplies: [...phase.stopReplies, reply] })
+      return step.enter({ ...phase, aim: "suspend", stopReplies: [...phase.stopReplies, reply] })
     case "Deciding":
     case "Backoff":
       step.enter({ _tag: "Suspended" })
-      return answer(step, reply)
+      answer(step, reply)
+      return wakeForTurns(step)
     case "Suspended":
       return answer(step, reply)
     case "Stopped":
@@ -463,7 +468,7 @@ const tick = (step: Step): void => {
       break
     case "Ready":
       if (draft.phase.idleAt !== null && draft.phase.idleAt <= now) {
-        beginEnding(step, { aim: "suspend", wake: !Mailbox.isEmpty(draft.queue) })
+        beginEnding(step, { aim: "suspend" })
       }
       break
     case "Backoff":

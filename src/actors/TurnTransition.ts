@@ -76,7 +76,6 @@ export const submit = (step: Step, pending: PendingTurn): void => {
   }
   // Also where there was no room: in a session that sleeps there would never be any.
   if (phase._tag === "Suspended") beginStart(step, "supervision", [])
-  else if (phase._tag === "Ending" && phase.aim === "suspend") draft.phase = { ...phase, wake: true }
   else advance(step)
 }
 

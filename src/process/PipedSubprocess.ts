@@ -205,6 +205,7 @@ export abstract class PipedSubprocess implements Subprocess, StreamOwner {
     if (name === "stdin") {
       this.drain()
     } else {
+      if (name === "stdout") this.deliver(() => this.handlers.onStdoutEnd?.(), "the handler of the end of stdout")
       this.closeWhenDone()
     }
   }

@@ -119,7 +119,7 @@ export class Runtime extends Context.Service<
     readonly stats: Effect.Effect<RuntimeStats>
     readonly tree: Effect.Effect<TreeNode>
     readonly health: Effect.Effect<RuntimeHealth>
-    /** Refuses new work, waits up to `drainMs` (default 0) for running turns, stops every session; later calls join. */
+    /** Refuses new work, waits up to `drainMs` (default 0) for running turns, stops every session; later calls join, and one with no drain ends the drain of those before. */
     readonly shutdown: (drainMs?: number) => Effect.Effect<{ readonly survivors: ReadonlyArray<number> }>
     /** Resolves once a shutdown is complete. */
     readonly closed: Effect.Effect<void>

@@ -9,6 +9,8 @@ export interface RuntimeOptions {
   readonly marker: string
   /** Absolute; exists. Sessions without a `cwd` get a directory below it. */
   readonly dataDirectory: string
+  /** Whether the store outlives the runtime. */
+  readonly durable: boolean
   /** Where clients reach it; null for a runtime that only its embedding program talks to. */
   readonly socket: string | null
   readonly restarts: SpawnBucketSpec
@@ -19,6 +21,7 @@ export interface RuntimeOptions {
 }
 
 export const defaultOptions = {
+  durable: false,
   socket: null,
   restarts: defaultSpawnBucket,
   templates: { builtIn: {}, file: {} },

@@ -25,6 +25,7 @@ import {
 } from "./Runtime.ts"
 import { RuntimeConfig } from "./RuntimeConfig.ts"
 import { SessionSupervisor, type Slot } from "./SessionSupervisor.ts"
+import * as SessionDirectories from "./SessionDirectories.ts"
 import * as Subscriptions from "./Subscriptions.ts"
 import { makeTemplates } from "./Templates.ts"
 
@@ -206,11 +207,16 @@ const make = Effect.gen(function* () {
 
   const closed = yield* Deferred.make<void>()
   const shuttingDown = yield* Deferred.make<{ readonly survivors: ReadonlyArray<number> }>()
+  const hurry = yield* Deferred.make<void>()
   const shutdown = (drainMs = 0) =>
     Effect.suspend(() => {
-      if (supervisor.draining) return Deferred.await(shuttingDown)
+      if (supervisor.draining) {
+        // Whoever asks again and wants no drain is in a hurry.
+        if (drainMs === 0) Deferred.doneUnsafe(hurry, Effect.void)
+        return Deferred.await(shuttingDown)
+      }
       supervisor.draining = true
-      return supervisor.drained(drainMs).pipe(
+      return Effect.raceFirst(supervisor.drained(drainMs), Deferred.await(hurry)).pipe(
         Effect.andThen(supervisor.stopAll()),
         Effect.map((survivors) => ({ survivors })),
         Effect.tap((outcome) => Deferred.succeed(shuttingDown, outcome)),
@@ -219,7 +225,19 @@ const make = Effect.gen(function* () {
         Effect.uninterruptible,
       )
     })
-  yield* Effect.addFinalizer(() => Effect.andThen(shutdown(), supervisor.close()))
+  const sweepDirectories = store.sessions.pipe(
+    Effect.map((sessions) => new Set<string>(sessions.map(({ id }) => id))),
+    Effect.flatMap((known) => SessionDirectories.sweep(config.dataDirectory, known)),
+    Effect.ignore,
+  )
+  yield* sweepDirectories
+  yield* Effect.addFinalizer(() =>
+    shutdown().pipe(
+      Effect.andThen(supervisor.close()),
+      // A store that forgets takes its sessions' directories with it.
+      Effect.andThen(config.durable ? Effect.void : SessionDirectories.sweep(config.dataDirectory, new Set())),
+    ),
+  )
 
   return Runtime.of({
     info,

@@ -3,9 +3,6 @@
  * history, names) and starts, finds and stops actors; what a session does is the actor's business. Starting or stopping
  * one never waits for another.
  */
-import { mkdirSync } from "node:fs"
-import { rm } from "node:fs/promises"
-import { join } from "node:path"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
@@ -26,6 +23,7 @@ import type { Spawner } from "../process/Subprocess.ts"
 import { decide, noHistory, type RestartHistory } from "./RestartPolicy.ts"
 import type { RuntimeOptions } from "./RuntimeConfig.ts"
 import { fullBucket, takeToken, type SpawnBucket } from "./SpawnBucket.ts"
+import * as SessionDirectories from "./SessionDirectories.ts"
 import { admit, type Admitted } from "./SpecAdmission.ts"
 
 /** How long the last stop goes strictly one after the other, before the rest are told all at once (ms). */
@@ -163,7 +161,8 @@ export class SessionSupervisor implements SessionHost {
           return false
       }
     }
-    const byName = this.#names.whereIs(spec.name)
+    // A name that is another session's id would hide the one or the other.
+    const byName = this.#slots.whereIs(spec.name as SessionId) ?? this.#names.whereIs(spec.name)
     if (!over(byName)) {
       return { slot: byName!, error: new SessionAlreadyExists({ session: spec.name, field: "name" }) }
     }
@@ -234,17 +233,13 @@ export class SessionSupervisor implements SessionHost {
     })
   }
 
-  directoryOf(id: SessionId): string {
-    return join(this.#options.config.dataDirectory, "sessions", id)
-  }
-
   command({ state: { id, spec } }: HostedSession): Effect.Effect<Command, SpawnFailed> {
     const { config } = this.#options
     return Effect.suspend(() => {
-      const cwd = spec.cwd ?? this.directoryOf(id)
+      const cwd = spec.cwd ?? SessionDirectories.directoryOf(config.dataDirectory, id)
       if (spec.cwd === null) {
         try {
-          mkdirSync(cwd, { recursive: true, mode: 0o700 })
+          SessionDirectories.make(config.dataDirectory, id)
         } catch (error) {
           const { code = "EIO", message } = error as NodeJS.ErrnoException
           const detail = `the session's own directory cannot be made: ${message}`
@@ -315,10 +310,13 @@ export class SessionSupervisor implements SessionHost {
     if (slot === undefined) return
     this.#slots.unregister(id, slot)
     this.#names.unregister(spec.name, slot)
+    // An older session that had lent its name, being over with, is found by it again.
+    const lender = this.slots().findLast(({ actor }) => actor.name === spec.name)
+    if (lender !== undefined) this.#names.register(spec.name, lender)
     if (spec.task !== null) this.#tasks.unregister(spec.task, slot)
     this.#listeners.forEach((listener) => listener(id, true))
     const directory = () =>
-      spec.cwd === null ? rm(this.directoryOf(id), { recursive: true, force: true }) : Promise.resolve()
+      spec.cwd === null ? SessionDirectories.remove(this.#options.config.dataDirectory, id) : Promise.resolve()
     slot.removed = new Promise((resolve) => {
       run(
         // A caller that gave up its start hears last, and from the actor itself.

@@ -106,12 +106,12 @@ describe("a turn that is handed in", () => {
     })
   }
 
-  it("in a suspended session wakes it even where the mailbox is full and refuses", () => {
+  it("keeps a session from sleeping: what is queued when it is suspended wakes it, and is answered", () => {
     const model = inPhase("Busy", { mailbox: { capacity: 1, overflow: "fail" } })
     const queued = model.submit("queued")
     model.wish("suspend")
     model.die("SIGTERM")
-    expect(model.tag).toBe("Suspended")
+    expect(model.tag).toBe("Starting")
     expect(model.submitted.get(model.submit("refused"))!.refused).toBe(1)
     model.rest()
     expect(model.submitted.get(queued)!.ended[0]?.status).toBe("completed")

@@ -304,6 +304,20 @@ describe("a shutdown", () => {
     )
   })
 
+  it.effect("is hurried by a later one that wants no drain", () =>
+    inWorld(silent, ({ runtime }) =>
+      Effect.gen(function* () {
+        yield* runtime.start({ ...plain, name: "a" }, "fail")
+        const endless = yield* forked(runtime.ask({ session: "a", prompt: "x" }))
+        const patient = yield* forked(runtime.shutdown(3_600_000))
+        expect(endless.pollUnsafe()).toBe(undefined)
+        expect(yield* runtime.shutdown()).toEqual({ survivors: [] })
+        expect(yield* Fiber.join(patient)).toEqual({ survivors: [] })
+        expect((yield* Fiber.join(endless)).status).toBe("cancelled")
+      }),
+    ),
+  )
+
   it.effect("refuses new work at once, lets running turns end within drainMs, and not longer", () =>
     inWorld(silent, ({ runtime, spawner }) =>
       Effect.gen(function* () {
@@ -311,7 +325,7 @@ describe("a shutdown", () => {
         const quick = yield* forked(runtime.ask({ session: "a", prompt: "x" }))
         const endless = yield* forked(runtime.ask({ session: "b", prompt: "x" }))
         const down = yield* forked(runtime.shutdown(2_000))
-        const joined = yield* forked(runtime.shutdown())
+        const joined = yield* forked(runtime.shutdown(2_000))
         for (const refused of [
           runtime.ask({ session: "a", prompt: "y" }),
           runtime.tell({ session: "a", prompt: "y" }),

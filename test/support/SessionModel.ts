@@ -2,6 +2,7 @@
  * A world around the pure transition: it answers actions as a process, a supervisor and the clock would, and checks
  * after every event what must always hold. No fibers, no time, no process.
  */
+import * as Mailbox from "../../src/actors/Mailbox.ts"
 import * as Exit from "effect/Exit"
 import { expect } from "vitest"
 import type { Decision, SessionAction, SessionEvent } from "../../src/actors/SessionEvent.ts"
@@ -347,6 +348,7 @@ export class SessionModel {
     const { phase } = this.state
     if (phase._tag === "Busy") expect([...this.running]).toEqual([phase.running.turn.id])
     else expect(this.running.size).toBe(0)
+    if (this.tag === "Suspended") expect(Mailbox.everything(this.state.queue), "nobody sleeps over a turn").toEqual([])
     if (["Suspended", "Stopped", "Failed", "Gone", "Backoff"].includes(this.tag)) {
       expect(this.life, `${this.tag} has no process`).toBe("none")
     }
