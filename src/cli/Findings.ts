@@ -50,7 +50,10 @@ export const writable = (what: string, directory: string): Finding => {
     return {
       what,
       status: "bad",
-      detail: `${nearest} cannot be written by you`,
+      detail:
+        nearest === directory
+          ? `${directory} cannot be written by you`
+          : `${directory} cannot be made: ${nearest} cannot be written by you`,
       remedy: "choose another with --data DIR or CRECHE_DATA",
     }
   }

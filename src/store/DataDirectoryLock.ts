@@ -1,9 +1,10 @@
 /**
- * One runtime per data directory. The lock is an exclusively held SQLite file, since that is a lock of the operating
+ * One runtime per data directory, which is private to its user. A directory that holds files of somebody else's is never
+ * changed, it is refused. The lock is an exclusively held SQLite file, since that is a lock of the operating
  * system's that every platform gives back when its holder dies, however it dies; nothing stale is ever left.
  */
-import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
-import { join } from "node:path"
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
+import { dirname, join } from "node:path"
 import { DatabaseSync } from "./Sqlite.ts"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -16,7 +17,7 @@ export class DataDirectoryInUse extends Data.TaggedError("DataDirectoryInUse")<{
 }> {
   override get message() {
     const who = this.holder === null ? "another runtime" : `another runtime (pid ${this.holder})`
-    return `${who} uses the data directory ${this.directory}; stop it, or give another with --data or CRECHE_DATA`
+    return `${who} uses the data directory ${this.directory}; end it with SIGTERM, or give another with --data or CRECHE_DATA`
   }
 }
 
@@ -41,13 +42,49 @@ const readHolder = (directory: string): string | null => {
   }
 }
 
+/** Not `recursive: true`: where a file system makes no directories and says ENOENT, as /proc, Node tries for ever. */
+const make = (directory: string): void => {
+  try {
+    mkdirSync(directory, { mode: 0o700 })
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (existsSync(directory)) return
+    const parent = dirname(directory)
+    if (code !== "ENOENT" || existsSync(parent)) throw error
+    make(parent)
+    mkdirSync(directory, { mode: 0o700 })
+  }
+}
+
+const quoted = (path: string): string => (/^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`)
+
+/** Closes the directory to others where nobody but creche can miss it; throws where it is not ours to change. */
+const makePrivate = (directory: string): void => {
+  const { mode, uid } = statSync(directory)
+  const self = process.getuid?.()
+  // No such thing as modes here.
+  if (self === undefined) return
+  const command = `chmod 700 ${quoted(directory)}`
+  if (uid !== self)
+    throw new Error(
+      `it belongs to another user (uid ${uid}); if it shall be yours: \`sudo chown ${self} ${quoted(directory)} && ${command}\``,
+    )
+  if ((mode & 0o077) === 0) return
+  const isCreches = existsSync(join(directory, lockFile))
+  if (!isCreches && readdirSync(directory).length > 0)
+    throw new Error(
+      `it holds files that are not creche's, and other users may enter it (mode ${(mode & 0o777).toString(8)}); if it shall be private: \`${command}\``,
+    )
+  chmodSync(directory, 0o700)
+}
+
 /** Makes the directory (private to the user) and holds it until the scope closes. */
 export const hold = (directory: string): Effect.Effect<void, DataDirectoryInUse | DataDirectoryUnusable, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.try({
       try: () => {
-        mkdirSync(directory, { recursive: true, mode: 0o700 })
-        chmodSync(directory, 0o700)
+        make(directory)
+        makePrivate(directory)
         const lock = new DatabaseSync(join(directory, lockFile))
         try {
           lock.exec("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT")

@@ -37,6 +37,14 @@ describe("what doctor finds", () => {
     expect(writable("data", join(directory, "file/x"))).toMatchObject({ status: "bad", remedy: expect.any(String) })
   })
 
+  it("names the data directory, not only what stands above it, where it cannot be made", () => {
+    writeFileSync(join(directory, "home"), "")
+    const data = join(directory, "home/.local/state/creche")
+    expect(writable("data", data).detail).toBe(
+      `${data} cannot be made: ${join(directory, "home")} cannot be written by you`,
+    )
+  })
+
   it("refuses a socket path that the kernel would", () => {
     expect(socketPath("/tmp/creche.sock").status).toBe("ok")
     expect(socketPath(`/tmp/${"ü".repeat(60)}`).status).toBe("bad")

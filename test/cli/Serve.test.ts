@@ -1,4 +1,4 @@
-import { existsSync, statSync } from "node:fs"
+import { chmodSync, existsSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { Home, processesWith, until } from "./Cli.ts"
@@ -67,6 +67,15 @@ describe("serve", () => {
     const asked = await asking.ended
     expect(asked).toMatchObject({ code: 1, stdout: "" })
     expect(asked.stderr).toMatch(/^creche ask: the turn /)
+  })
+
+  it("refuses a data directory that holds somebody's files and is open to others, and leaves it as it is", async () => {
+    chmodSync(home.directory, 0o755)
+    writeFileSync(join(home.directory, "thesis.txt"), "")
+    const refused = await home.run(["serve", "--data", "."])
+    expect(refused).toMatchObject({ code: 1, stdout: "" })
+    expect(refused.stderr).toContain(`chmod 700 ${home.directory}`)
+    expect(statSync(home.directory).mode & 0o777).toBe(0o755)
   })
 
   it("says what is wrong with a data directory that is a file, and with a socket path that is too long", async () => {
