@@ -3,14 +3,10 @@
  * tree: data directory, spawner, store, supervisor of sessions, transports.
  */
 import { randomBytes } from "node:crypto"
-import { mkdtempSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
-import type * as Scope from "effect/Scope"
 import { version } from "./version.ts"
 import type { Configuration } from "./config/Configuration.ts"
 import { configuredOptions, noConfiguration, startConfigured } from "./config/ConfiguredRuntime.ts"
@@ -19,9 +15,11 @@ import * as TemplateStore from "./domain/TemplateStore.ts"
 import { layerSpawner } from "./process/SpawnerLayer.ts"
 import * as DataDirectoryLock from "./store/DataDirectoryLock.ts"
 import * as MemorySessionStore from "./store/MemorySessionStore.ts"
+import { temporaryDirectory } from "./store/TemporaryDirectory.ts"
 import { Runtime } from "./supervisor/Runtime.ts"
 import { defaultOptions, RuntimeConfig, type RuntimeOptions } from "./supervisor/RuntimeConfig.ts"
 import * as RuntimeLive from "./supervisor/RuntimeLive.ts"
+import { signalled } from "./transport/EndSignals.ts"
 import * as Stdio from "./transport/Stdio.ts"
 import * as UnixSocket from "./transport/UnixSocket.ts"
 
@@ -45,15 +43,10 @@ export const runtimeLayer = (options: Partial<RuntimeOptions> & { readonly dataD
   )
 }
 
+export { temporaryDirectory }
+
 /** Logs go to stderr: stdout carries results, or protocol. */
 const logging = Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)])
-
-const signalled = Effect.callback<string>((resume) => {
-  const signals = ["SIGTERM", "SIGINT", "SIGHUP"] as const
-  const handlers = signals.map((signal) => [signal, () => resume(Effect.succeed(signal))] as const)
-  for (const [signal, handler] of handlers) process.once(signal, handler)
-  return Effect.sync(() => handlers.forEach(([signal, handler]) => process.off(signal, handler)))
-})
 
 export interface ServeOptions {
   readonly dataDirectory: string
@@ -99,8 +92,3 @@ export const stdio = ({ dataDirectory }: { readonly dataDirectory: string | null
       yield* runtime.shutdown()
     }).pipe(Effect.provide(runtimeLayer({ dataDirectory: directory })))
   }).pipe(Effect.scoped, Effect.provide(logging))
-
-export const temporaryDirectory: Effect.Effect<string, never, Scope.Scope> = Effect.acquireRelease(
-  Effect.sync(() => mkdtempSync(join(tmpdir(), "creche-"))),
-  (directory) => Effect.sync(() => rmSync(directory, { recursive: true, force: true })),
-)
