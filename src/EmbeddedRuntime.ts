@@ -55,7 +55,7 @@ export interface EmbeddedRuntime extends AsyncDisposable {
   readonly stop: (session: string, mode?: "graceful" | "kill") => Promise<Session>
   readonly remove: (session: string) => Promise<void>
   readonly transcript: (session: string, query?: TranscriptQuery) => Promise<TranscriptPage>
-  /** Entries as they come; leaving the loop ends the subscription. */
+  /** Entries as they come; leaving the loop ends the subscription, the removal of the session ends the loop. */
   readonly subscribe: (request?: SubscribeRequest) => AsyncIterable<TranscriptEntry>
   /** Sessions are started from one with `start({ template: NAME, … })`. */
   readonly templates: {
@@ -108,7 +108,11 @@ export const openRuntime = async (options: OpenOptions = {}): Promise<EmbeddedRu
     const own = Scope.makeUnsafe()
     try {
       const subscription = await run(Scope.provide(runtime.subscribe(request), own))
-      while (true) yield* (await run(subscription.pull())).entries
+      while (true) {
+        const { entries, ended } = await run(subscription.pull())
+        yield* entries
+        if (ended === true) return
+      }
     } finally {
       await run(Scope.close(own, Exit.void))
     }

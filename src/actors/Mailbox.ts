@@ -4,6 +4,9 @@
  */
 import type { MailboxSpec } from "../domain/SessionSpec.ts"
 
+/** Under `suspend` so many may wait for room; the next one is refused as under `fail`. */
+export const mostWaiting = 10_000
+
 interface Cell<A> {
   readonly head: A
   readonly tail: Cell<A> | null
@@ -25,7 +28,7 @@ export interface Mailbox<A> {
 
 export type Offer<A> =
   | { readonly _tag: "Accepted"; readonly mailbox: Mailbox<A> }
-  /** `fail`: nothing was taken. */
+  /** `fail`, or too many wait already: nothing was taken. */
   | { readonly _tag: "Refused" }
   /** `suspend`: taken once there is room. */
   | { readonly _tag: "Waits"; readonly mailbox: Mailbox<A> }
@@ -85,6 +88,7 @@ export const offer = <A>(mailbox: Mailbox<A>, item: A): Offer<A> => {
     case "fail":
       return { _tag: "Refused" }
     case "suspend":
+      if (mailbox.waiting.size >= mostWaiting) return { _tag: "Refused" }
       return { _tag: "Waits", mailbox: { ...mailbox, waiting: push(mailbox.waiting, item) } }
     case "sliding":
       return {

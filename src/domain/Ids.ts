@@ -41,3 +41,7 @@ export const sessionOfTurn = (turn: TurnId): SessionId | undefined => {
   const at = turn.indexOf("T")
   return at < 0 ? undefined : (`ses_${turn.slice("turn_".length, at)}` as SessionId)
 }
+
+/** Whether the turn's id leads to this session; much cheaper than to ask for it. */
+export const leadsTo = (turn: TurnId, session: SessionId): boolean =>
+  turn.charCodeAt(session.length + 1) === 0x54 && turn.slice("turn_".length, session.length + 1) === session.slice(4)

@@ -2,7 +2,7 @@
  * Old entries of a transcript, with the turns that ended among them, as one text. Objects that live long are what a
  * garbage collector works hardest for; a text is one thing to it. What is frozen is thawed as it was.
  */
-import { sessionOfTurn, type SessionId, type TurnId } from "../domain/Ids.ts"
+import { leadsTo, type SessionId, type TurnId } from "../domain/Ids.ts"
 import type { TranscriptBody, TranscriptEntry } from "../domain/Transcript.ts"
 import { isTerminal, type Turn } from "../domain/Turn.ts"
 
@@ -79,14 +79,11 @@ export const freeze = (
   const turns: Array<FlatTurn> = []
   const long: Array<string> = []
   const remembered: Array<TurnId> = []
-  const places = new Map<TurnId, number>()
-  const queuedHere = new Map<TurnId, number>()
+  /** By the turn's place: the entry that tells its prompt. */
+  const begins: Array<number | undefined> = []
   const placeOf = (id: TurnId): number => {
-    if (ids.at(-1) === id) return ids.length - 1
-    const known = places.get(id)
-    if (known !== undefined) return known
-    places.set(id, ids.length)
-    return ids.push(id) - 1
+    const known = ids.lastIndexOf(id)
+    return known >= 0 ? known : ids.push(id) - 1
   }
   const textOf = (text: string): string | number => (text.length > longText ? long.push(text) - 1 : text)
 
@@ -94,11 +91,12 @@ export const freeze = (
     const entry = entries[i]!
     const { turn: id } = entry
     const kind = kindOf(entry)
-    flat.push(kind, entry.at - since, entry.incarnation, id === undefined ? -1 : placeOf(id))
+    const place = id === undefined ? -1 : placeOf(id)
+    flat.push(kind, entry.at - since, entry.incarnation, place)
     switch (kind) {
       case queued:
         flat.push(textOf((entry as { prompt: string }).prompt))
-        queuedHere.set(id!, i)
+        if (place >= 0) begins[place] = i
         break
       case started:
         flat.push((entry as { attempt: number }).attempt)
@@ -124,10 +122,9 @@ export const freeze = (
     if (entry.type !== "turn/ended" || id === undefined) continue
     const turn = turnOf(id)
     if (turn === undefined || !isTerminal(turn)) continue
-    const reachable = sessionOfTurn(id) === session
+    const reachable = leadsTo(id, session)
     if (!reachable || turn.idempotencyKey !== null) remembered.push(id)
-    if (reachable)
-      turns.push(flatTurn(turn, entry, i, placeOf(id), since, entries[queuedHere.get(id) ?? -1], queuedHere))
+    if (reachable) turns.push(flatTurn(turn, place, entries, begins[place], i, since))
   }
   return {
     first,
@@ -142,27 +139,27 @@ export const freeze = (
 
 const flatTurn = (
   turn: Turn,
-  end: Extract<TranscriptEntry, { type: "turn/ended" }>,
-  endEntry: number,
   place: number,
+  entries: ReadonlyArray<TranscriptEntry>,
+  begin: number | undefined,
+  end: number,
   since: number,
-  begin: TranscriptEntry | undefined,
-  queuedHere: ReadonlyMap<TurnId, number>,
 ): FlatTurn => {
   const { status, text, stopReason, usage, error, endedAt } = turn
-  const told = status === end.status && text === end.text && stopReason === end.stopReason
-  if (!told || usage !== null || error !== null || endedAt === null || turn.session !== end.session) return turn
-  const same = begin?.type === "turn/queued" && begin.prompt === turn.prompt
+  const told = entries[end] as Extract<TranscriptEntry, { type: "turn/ended" }>
+  if (status !== told.status || text !== told.text || stopReason !== told.stopReason) return turn
+  if (usage !== null || error !== null || endedAt === null || turn.session !== told.session) return turn
+  const first = begin === undefined ? undefined : entries[begin]
   return [
     place,
-    same ? queuedHere.get(turn.id)! : turn.prompt,
+    begin !== undefined && first?.type === "turn/queued" && first.prompt === turn.prompt ? begin : turn.prompt,
     turn.idempotencyKey,
     turn.queuedAt - since,
     turn.startedAt === null ? null : turn.startedAt - since,
     endedAt - since,
     turn.firstSeq,
     turn.lastSeq,
-    endEntry,
+    end,
   ]
 }
 

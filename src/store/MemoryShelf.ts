@@ -2,7 +2,7 @@
  * What the memory store keeps of one session: the newest entries as objects, older ones as frozen pages, open turns and
  * those that ended among the newest. Bounded by the session's limits; what is over them goes in strides.
  */
-import { sessionOfTurn, type SessionId, type TurnId } from "../domain/Ids.ts"
+import { leadsTo, type SessionId, type TurnId } from "../domain/Ids.ts"
 import type { Session } from "../domain/Session.ts"
 import type { LimitsSpec } from "../domain/SessionSpec.ts"
 import type { Commit, TranscriptPage, TranscriptQuery } from "../domain/SessionStore.ts"
@@ -79,7 +79,7 @@ export class MemoryShelf {
       const bytes = old.reduce((sum, entry) => sum + weigh(entry), 0)
       ;(this.#pages ??= []).push(freeze(this.id, old, bytes, (id) => this.#turns?.get(id)))
       for (const { type, turn } of old) {
-        if (type === "turn/ended" && turn !== undefined && sessionOfTurn(turn) === this.id) frozen.add(turn)
+        if (type === "turn/ended" && turn !== undefined && leadsTo(turn, this.id)) frozen.add(turn)
       }
     }
     // A map that is emptied and filled for ever makes old tables that hold on to new ones: better a new map each time.

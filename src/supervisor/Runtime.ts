@@ -50,6 +50,8 @@ export interface SubscribeRequest {
 export interface SubscriptionBatch {
   readonly entries: ReadonlyArray<TranscriptEntry>
   readonly missed: ReadonlyArray<{ readonly session: SessionId; readonly after: number; readonly through: number }>
+  /** The session was removed and this was all; every further pull says so again. */
+  readonly ended?: true
 }
 
 /** A cursor, not a buffer: what was not pulled yet stays in the transcript. */

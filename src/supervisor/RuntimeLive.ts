@@ -33,6 +33,17 @@ import { makeTemplates } from "./Templates.ts"
 export const protocolVersion = 1
 const defaultListLimit = 100
 
+const sourceOf = (slot: Slot): Subscriptions.Source => ({
+  id: slot.actor.id,
+  seq: () => slot.actor.state.seq,
+  listen: (listener) => slot.actor.listen(listener),
+  beforeRemoval: (farewell) => {
+    const farewells = (slot.farewells ??= new Set())
+    farewells.add(farewell)
+    return () => farewells.delete(farewell)
+  },
+})
+
 const make = Effect.gen(function* () {
   const config = yield* RuntimeConfig
   const store = yield* SessionStore
@@ -284,9 +295,8 @@ const make = Effect.gen(function* () {
       Effect.gen(function* () {
         const filter = { types, turn: turn as TurnId | undefined }
         if (session !== undefined) {
-          const { actor } = yield* supervisor.find(session)
-          const from = after ?? actor.state.seq
-          return yield* Subscriptions.ofSession(store, actor.id, (listener) => actor.listen(listener), from, filter)
+          const slot = yield* supervisor.find(session)
+          return yield* Subscriptions.ofSession(store, sourceOf(slot), after ?? slot.actor.state.seq, filter)
         }
         const misplaced = after !== undefined ? "after" : turn !== undefined ? "turn" : undefined
         if (misplaced !== undefined) {

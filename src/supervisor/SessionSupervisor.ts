@@ -36,6 +36,8 @@ export interface Slot {
   history: RestartHistory
   /** Clients that are bringing it back just now. */
   returning: number
+  /** Waited for when it is removed, while its transcript is still there. */
+  farewells: Set<Effect.Effect<void>> | undefined
   /** Settles when nothing of a removed session is left. */
   removed: Promise<void> | undefined
 }
@@ -186,7 +188,14 @@ export class SessionSupervisor implements SessionHost {
         return yield* restore(standing(prior))
       }
       const actor = new SessionActor(this, this.#options.ids.session(), admitted.spec, admitted.protocol)
-      const slot: Slot = { actor, place: ++this.#made, history: noHistory, returning: 0, removed: undefined }
+      const slot: Slot = {
+        actor,
+        place: ++this.#made,
+        history: noHistory,
+        returning: 0,
+        farewells: undefined,
+        removed: undefined,
+      }
       this.#slots.register(actor.id, slot)
       this.#bear(slot)
       return yield* restore(actor.request((reply) => ({ type: "start", reply }))).pipe(
@@ -321,6 +330,7 @@ export class SessionSupervisor implements SessionHost {
       run(
         // A caller that gave up its start hears last, and from the actor itself.
         Effect.yieldNow.pipe(
+          Effect.andThen(Effect.suspend(() => Effect.all(slot.farewells ?? [], { discard: true }))),
           Effect.andThen(Effect.ignore(store.remove(id))),
           Effect.andThen(Effect.ignore(Effect.tryPromise(directory))),
           Effect.andThen(slot.actor.close()),

@@ -49,28 +49,72 @@ const whatFits = (filter: Filter, after: number, limit: number) => ({
   ...(filter.turn === undefined ? undefined : { turn: filter.turn }),
 })
 
-/** One session's entries with `seq` > `after`, stored ones first, then as they come. */
+/** What a subscription to one session follows. */
+export interface Source {
+  readonly id: SessionId
+  /** The newest `seq`. */
+  seq(): number
+  /** Calls back whenever entries were stored. */
+  listen(listener: () => void): () => void
+  /** Waited for when the session is removed, before its transcript is. */
+  beforeRemoval(farewell: Effect.Effect<void>): () => void
+}
+
+/** One session's entries with `seq` > `after`, stored ones first, then as they come, until the session is removed. */
 export const ofSession = Effect.fnUntraced(function* (
   store: SessionStore["Service"],
-  session: SessionId,
-  listen: (listener: () => void) => () => void,
+  source: Source,
   after: number,
   filter: Filter,
 ): Effect.fn.Return<Subscription, never, Scope.Scope> {
+  const { id: session } = source
   const signal = new Signal()
   signal.raise()
-  const unlisten = listen(() => signal.raise())
-  yield* Effect.addFinalizer(() => Effect.sync(unlisten))
   let cursor = after
+  /** What was not pulled yet when the session was removed: at most a batch, and word of the rest. */
+  let rest: SubscriptionBatch | undefined
+  const farewell = Effect.exit(
+    Effect.suspend(() => store.transcript(session, whatFits(filter, cursor, defaultBatch))),
+  ).pipe(
+    Effect.map((read) => {
+      const seq = source.seq()
+      const page = Exit.isSuccess(read) ? read.value : { entries: [], nextAfter: cursor, trimmed: 0 }
+      const missed = page.trimmed > cursor ? [{ session, after: cursor, through: page.trimmed }] : []
+      const left = page.entries.length >= defaultBatch || Exit.isFailure(read)
+      if (left && page.nextAfter < seq) missed.push({ session, after: page.nextAfter, through: seq })
+      rest = { entries: page.entries, missed }
+      signal.raise()
+    }),
+  )
+  const unlisten = source.listen(() => signal.raise())
+  const stay = source.beforeRemoval(farewell)
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      unlisten()
+      stay()
+    }),
+  )
+  const leave = (left: SubscriptionBatch, limit: number): SubscriptionBatch => {
+    const unread = left.entries.filter(({ seq }) => seq > cursor)
+    const entries = unread.slice(0, limit)
+    cursor = Math.max(cursor, entries.at(-1)?.seq ?? 0)
+    if (entries.length > 0) return { entries, missed: [] }
+    rest = { entries: [], missed: [] }
+    return { entries, missed: left.missed, ended: true }
+  }
   const pull = Effect.fnUntraced(function* (
     limit: number = defaultBatch,
   ): Effect.fn.Return<SubscriptionBatch, StoreUnavailable> {
     while (true) {
+      if (rest !== undefined) return leave(rest, limit)
       yield* signal.wait
+      if (rest !== undefined) continue
       // Unread is unread: also when the store fails, or the one that pulls is interrupted.
       const page = yield* Effect.onError(store.transcript(session, whatFits(filter, cursor, limit)), () =>
         Effect.sync(() => signal.raise()),
       )
+      // Removed during the read: what was there is in the rest.
+      if (rest !== undefined) continue
       const missed = page.trimmed > cursor ? [{ session, after: cursor, through: page.trimmed }] : []
       cursor = Math.max(cursor, page.nextAfter)
       // A full page may have more behind it.

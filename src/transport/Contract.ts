@@ -258,7 +258,8 @@ export const contract = {
   }),
   "session/subscribe": method<{ readonly subscription: string }>()({
     params: Schema.Struct({ session: optional(name), after: optional(seq), types: optional(types) }),
-    result: "{subscription}; then session/event {subscription, entry}",
+    result:
+      "{subscription}; then session/event {subscription, entry}; {subscription, ended: true} once the session is removed",
     doc: "First what is stored after `after`, then live, no gap and no duplicate; without session, every session's entries from now on.",
     errors: [...unknownSession, "LimitReached", "Draining"],
   }),

@@ -42,9 +42,7 @@ export const subscribe = Effect.fnUntraced(function* (
     if (!subscriptions.has(id)) return
     const pump = Effect.runForkWith(services)(forward(subscription, call.peer, id))
     Effect.runSync(Scope.addFinalizer(scope, Fiber.interrupt(pump)))
-    pump.addObserver((exit) => {
-      if (Exit.isFailure(exit)) end()
-    })
+    pump.addObserver(() => end())
   })
   return { subscription: id }
 })
@@ -61,11 +59,12 @@ const forward = Effect.fnUntraced(function* (
   subscription: Subscription,
   peer: Peer,
   id: string,
-): Effect.fn.Return<never, StoreUnavailable> {
+): Effect.fn.Return<void, StoreUnavailable> {
   while (true) {
-    const { entries, missed } = yield* subscription.pull(batchEntries)
+    const { entries, missed, ended } = yield* subscription.pull(batchEntries)
     for (const range of missed) peer.notify({ subscription: id, missed: range })
     for (const entry of entries) peer.notify({ subscription: id, entry: wireEntry(entry) })
+    if (ended === true) return peer.notify({ subscription: id, ended })
     yield* peer.room
     // A client that keeps up would else have the thread until the transcript is through.
     if (entries.length >= batchEntries) yield* Effect.yieldNow
@@ -99,7 +98,8 @@ export const streamTurn = (runtime: Runtime["Service"], told: Turn, call: Call):
           if (entry.type === "turn/ended") ended = true
         }
         yield* peer.room
-        if (ended || (batch.missed.length > 0 && (yield* isPast(runtime, turn, batch.missed)))) break
+        if (ended || batch.ended === true || (batch.missed.length > 0 && (yield* isPast(runtime, turn, batch.missed))))
+          break
       }
       return yield* runtime.wait(turn)
     }),

@@ -50,6 +50,8 @@ export type WireEntry = Rewired<TranscriptEntry>
 export type SessionEvent =
   | { readonly subscription: string; readonly entry: WireEntry }
   | { readonly subscription: string; readonly missed: MissedRange }
+  /** The session was removed; nothing more comes, and the subscription is over. */
+  | { readonly subscription: string; readonly ended: true }
   /** An entry of a turn asked with `stream`; `request` is the id of that ask. */
   | { readonly request: string | number | null; readonly turn: string; readonly entry: WireEntry }
   | { readonly request: string | number | null; readonly turn: string; readonly missed: MissedRange }

@@ -27,6 +27,14 @@ describe("a full mailbox", () => {
     expect(Mailbox.toArray(taken.mailbox)).toEqual([2, 3])
   })
 
+  it("under `suspend` lets only so many wait, and refuses the rest", () => {
+    const everybody = Array.from({ length: Mailbox.mostWaiting + 3 }, (_, i) => i)
+    const mailbox = filled("suspend", 1, everybody)
+    expect(Mailbox.everything(mailbox)).toEqual(everybody.slice(0, -2))
+    expect(Mailbox.offer(mailbox, 0)._tag).toBe("Refused")
+    expect(Mailbox.offer(Mailbox.take(mailbox)!.mailbox, 0)._tag).toBe("Waits")
+  })
+
   it("under `sliding` takes what comes and gives up the oldest", () => {
     const offered = Mailbox.offer(filled("sliding", 2, [1, 2]), 3)
     expect(offered).toMatchObject({ _tag: "Displaced", victim: 1, accepted: true })

@@ -188,6 +188,16 @@ describe("looking at a runtime", () => {
     expect(seqs).toEqual(seqs.map((_, at) => at + 1))
   })
 
+  it("follows a transcript until its session is removed, and exits 0", async () => {
+    await creche("start", "short-lived", "--", "cat")
+    const following = home.spawn(["logs", "-f", "--json", "short-lived"])
+    await until("it follows", () => following.stdout().includes('"ready"'))
+    await creche("rm", "short-lived")
+    const followed = await following.ended
+    expect(followed).toMatchObject({ code: 0, signal: null, stderr: "the session short-lived was removed\n" })
+    expect((values(followed) as Array<WireEntry>).at(-1)).toMatchObject({ type: "status", status: "stopped" })
+  })
+
   it("shows the control characters of a child and does not send them on", async () => {
     await creche("ask", "demo", "/echo \u001b[31mred\u0007")
     const { stdout } = await creche("logs", "demo")

@@ -175,6 +175,17 @@ describe("the client", () => {
     await deadline("the runtime forgot it", () => stub.liveSubscriptions.count === 0)
   })
 
+  it("ends the loop of a subscription whose session is removed, and tells it from a lost connection", async () => {
+    await client.start({ name: "gone", command: "cat" })
+    const subscription = await client.subscribe({ session: "gone", after: 0 })
+    await client.ask({ session: "gone", prompt: "x" })
+    await client.request("session/remove", { session: "gone" })
+    const seen: Array<string> = []
+    for await (const event of subscription) if ("entry" in event) seen.push(event.entry.type)
+    expect([seen.at(-1), subscription.ending()]).toEqual(["turn/ended", "removed"])
+    await deadline("the runtime forgot it", () => stub.liveSubscriptions.count === 0)
+  })
+
   it("holds few events for a slow loop, and still answers requests made inside it", async () => {
     let seen = 0
     for await (const event of await client.subscribe({ session: "flood", after: 0 })) {

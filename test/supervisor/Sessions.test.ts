@@ -5,6 +5,7 @@ import * as TestClock from "effect/testing/TestClock"
 import { existsSync, mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import type { SubscriptionBatch } from "../../src/supervisor/Runtime.ts"
 import { during, inWorld, plain, settle, until } from "../support/FakeRuntime.ts"
 
 const forked = <A, E>(effect: Effect.Effect<A, E>) => Effect.forkChild(effect, { startImmediately: true })
@@ -178,6 +179,55 @@ describe("a subscription", () => {
         const { entries, missed } = yield* behind.pull()
         expect(missed).toEqual([{ session: id, after: 2, through: trimmed }])
         expect(entries[0]!.seq).toBe(trimmed + 1)
+      }).pipe(Effect.scoped),
+    ),
+  )
+
+  it.effect("ends after the last entry when its session is removed, also where it waits, and says so again", () =>
+    inWorld(any, ({ runtime }) =>
+      Effect.gen(function* () {
+        yield* runtime.start({ ...plain, name: "a" }, "fail")
+        const live = yield* runtime.subscribe({ session: "a" })
+        const late = yield* runtime.subscribe({ session: "a", after: 0 })
+        const pulled: Array<SubscriptionBatch> = []
+        const pulling = yield* forked(
+          Effect.gen(function* () {
+            do pulled.push(yield* live.pull())
+            while (pulled.at(-1)!.ended !== true)
+          }),
+        )
+        yield* runtime.ask({ session: "a", prompt: "x" })
+        yield* during(runtime.remove("a"))
+        yield* Fiber.join(pulling)
+        const words = (batches: ReadonlyArray<SubscriptionBatch>) => batches.flatMap(({ entries }) => entries)
+        expect(words(pulled).at(-1)).toMatchObject({ type: "status", status: "stopped" })
+        expect(pulled.at(-1)).toEqual({ entries: [], missed: [], ended: true })
+        const all: Array<SubscriptionBatch> = []
+        do all.push(yield* late.pull(2))
+        while (all.at(-1)!.ended !== true)
+        expect(words(all).map(({ seq }) => seq)).toEqual(words(all).map((_, i) => i + 1))
+        expect(words(all).at(-1)).toEqual(words(pulled).at(-1))
+        expect(all.flatMap(({ missed }) => missed)).toEqual([])
+        expect((yield* late.pull()).ended).toBe(true)
+        expect((yield* Effect.flip(Effect.scoped(runtime.subscribe({ session: "a" }))))._tag).toBe("SessionNotFound")
+      }).pipe(Effect.scoped),
+    ),
+  )
+
+  it.effect("that is far behind when its session is removed gets a batch and word of the rest", () =>
+    inWorld(any, ({ runtime }) =>
+      Effect.gen(function* () {
+        const { id } = yield* runtime.start({ ...plain, name: "a" }, "fail")
+        const behind = yield* runtime.subscribe({ session: "a", after: 0 })
+        for (let n = 0; n < 200; n++) yield* runtime.ask({ session: "a", prompt: "x" })
+        const { seq } = yield* runtime.get("a")
+        yield* during(runtime.remove("a"))
+        expect((yield* behind.pull(200)).entries.at(-1)!.seq).toBe(200)
+        const { entries } = yield* behind.pull()
+        const last = yield* behind.pull()
+        expect([entries.at(-1)!.seq, last.entries, last.ended]).toEqual([256, [], true])
+        expect(last.missed).toEqual([{ session: id, after: 256, through: expect.any(Number) }])
+        expect(last.missed[0]!.through).toBeGreaterThanOrEqual(seq)
       }).pipe(Effect.scoped),
     ),
   )

@@ -238,6 +238,20 @@ describe("events", () => {
     })
   })
 
+  it("end with the removal of their session, after its last entry", async () => {
+    const { client, stub } = await withSession()
+    client.send(subscribe(1, { session: "a", after: 0 }))
+    const { subscription } = (await client.answer(1)).result
+    await client.request("session/ask", { session: "a", prompt: "x" })
+    await client.request("session/remove", { session: "a" })
+    await client.until((message) => message.params?.ended === true)
+    const events = client.messages.filter(({ method }) => method === "session/event").map(({ params }) => params)
+    expect(events.at(-2).entry.type).toBe("turn/ended")
+    expect(events.at(-1)).toEqual({ subscription, ended: true })
+    await deadline("its scope is closed", () => stub.liveSubscriptions.count === 0)
+    expect((await client.request("session/unsubscribe", { subscription })).error.data.tag).toBe("SubscriptionNotFound")
+  })
+
   it("are refused for sessions that are not there, and `after` without a session", async () => {
     const { client, stub } = await withSession()
     expect((await client.request("session/subscribe", { session: "b" })).error.data.tag).toBe("SessionNotFound")

@@ -20,6 +20,7 @@ interface Stubbed {
   session: Session
   readonly entries: Array<TranscriptEntry>
   readonly wake: Set<() => void>
+  removed: boolean
 }
 
 export interface Stub {
@@ -95,7 +96,7 @@ export const makeStub = (flood: { readonly total: number; readonly text: string 
       usage: null,
       seq: 0,
     }
-    sessions.set(name, { session, entries: [], wake: new Set() })
+    sessions.set(name, { session, entries: [], wake: new Set(), removed: false })
     return session
   }
   const end = (id: string, status: TurnStatus = "completed"): void => {
@@ -203,9 +204,9 @@ export const makeStub = (flood: { readonly total: number; readonly text: string 
         Effect.callback((resume) => {
           const attempt = () => {
             const entries = take(limit)
-            if (entries.length === 0) return false
+            if (entries.length === 0 && !stubbed.removed) return false
             stubbed.wake.delete(attempt)
-            resume(Effect.succeed({ entries, missed: [] }))
+            resume(Effect.succeed({ entries, missed: [], ...(entries.length === 0 ? { ended: true } : undefined) }))
             return true
           }
           if (attempt()) return
@@ -302,7 +303,12 @@ export const makeStub = (flood: { readonly total: number; readonly text: string 
     resume: control,
     restart: control,
     stop: control,
-    remove: (session) => Effect.asVoid(need(session, (found) => sessions.delete(found.session.name))),
+    remove: (session) =>
+      need(session, (found) => {
+        sessions.delete(found.session.name)
+        found.removed = true
+        for (const wake of found.wake) wake()
+      }),
     transcript: (session, { after = 0, limit = 1000 }) =>
       need(session, ({ entries }) => ({
         entries: entries.slice(after, after + limit),
