@@ -36,6 +36,8 @@ type AskOptions = RequestOptions & {
    * that this one gave. Meanwhile nothing more is read, unless another request waits for its answer.
    */
   readonly onEntry?: (entry: WireEntry) => unknown
+  /** Called at once where entries were dropped before they could be read; those that came before may still wait for `onEntry`. */
+  readonly onMissed?: (missed: MissedRange) => void
 }
 
 export interface Client {
@@ -54,6 +56,7 @@ interface Waiting {
   readonly resolve: (result: any) => void
   readonly reject: (error: CrecheError) => void
   readonly entries: TurnEntries | undefined
+  readonly onMissed: AskOptions["onMissed"]
 }
 
 interface Subscribed {
@@ -101,8 +104,10 @@ export const open = (stream: Duplex): Client => {
       if ("ended" in rest) finishSubscription(subscription, "removed")
       else subscriptions.get(subscription)?.events.push(rest)
       flow()
-    } else if ("entry" in event) {
-      waiting.get(event.request as number)?.entries?.push(event.entry)
+    } else {
+      const call = waiting.get(event.request as number)
+      if ("missed" in event) call?.onMissed?.(event.missed)
+      else call?.entries?.push(event.entry)
       flow()
     }
   }
@@ -164,7 +169,7 @@ export const open = (stream: Duplex): Client => {
   const call = <A>(
     method: Method,
     params: unknown,
-    { signal, onEntry }: AskOptions,
+    { signal, onEntry, onMissed }: AskOptions,
     then: (result: any) => A,
   ): Promise<A> =>
     new Promise<A>((resolve, reject) => {
@@ -185,6 +190,7 @@ export const open = (stream: Duplex): Client => {
         resolve: settle((result) => resolve(then(result))),
         reject: settle(reject),
         entries: onEntry && new TurnEntries(onEntry, flow, (error) => end(String(error))),
+        onMissed,
       })
       send(text)
       flow()

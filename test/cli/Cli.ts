@@ -9,7 +9,7 @@ import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
 
-const bin = fileURLToPath(new URL("../../src/cli/bin.ts", import.meta.url))
+export const bin = fileURLToPath(new URL("../../src/cli/bin.ts", import.meta.url))
 
 export interface Outcome {
   readonly code: number | null
@@ -74,7 +74,16 @@ export class Home {
   }
 
   spawn(args: ReadonlyArray<string>, env: NodeJS.ProcessEnv = {}): Background {
-    const child = spawn(process.execPath, [bin, ...args], {
+    return this.#watched(process.execPath, [bin, ...args], env)
+  }
+
+  /** A line of the documentation, as a shell runs it; `creche` is found where the caller put it on PATH. */
+  shell(shell: string, line: string, env: NodeJS.ProcessEnv = {}): Background {
+    return this.#watched(shell, ["-c", line], env)
+  }
+
+  #watched(program: string, args: ReadonlyArray<string>, env: NodeJS.ProcessEnv): Background {
+    const child = spawn(program, args, {
       cwd: this.directory,
       env: { ...this.#env, ...env },
       stdio: ["pipe", "pipe", "pipe"],

@@ -44,6 +44,12 @@ describe("ask", () => {
     expect((await creche("ask", "demo", "/stream 5 abc")).stdout).toBe(streamed.stdout)
   })
 
+  it("refuses a prompt that is too large for a message, at once", async () => {
+    const refused = await home.run(["ask", "--json", "demo", "-"], { input: "x".repeat(20_000_000) })
+    expect(refused).toMatchObject({ code: 1, stdout: "" })
+    expect(JSON.parse(refused.stderr)).toMatchObject({ error: { tag: "MessageTooLarge" } })
+  })
+
   it("exits 1 and says why when the turn did not complete", async () => {
     const failed = await creche("ask", "demo", "/fail it is Monday")
     expect(failed).toMatchObject({ code: 1, stdout: "" })
@@ -65,6 +71,35 @@ describe("ask", () => {
   it("gives the first turn again for the same key", async () => {
     const ask = async () => values(await creche("ask", "--json", "--key", "once", "demo", "/echo 1"))[0] as WireTurn
     expect((await ask()).id).toBe((await ask()).id)
+  })
+})
+
+describe("ask --stream of a long answer", () => {
+  beforeAll(() => creche("start", "streamer", "--template", "demo"))
+  afterAll(async () => {
+    await creche("stop", "--kill", "streamer")
+    await creche("rm", "streamer")
+  })
+
+  it("streams as fast as its reader reads, all of it, without a warning", async () => {
+    const streaming = home.spawn(["ask", "--stream", "streamer", "/stream 20000 wait"])
+    await until("it streams", () => streaming.stdout() !== "")
+    streaming.child.stdout!.pause()
+    await until("the turn is over or the reader holds it up", async () => {
+      const before = streaming.child.stdout!.readableLength
+      await creche("ps")
+      return streaming.child.stdout!.readableLength === before
+    })
+    streaming.child.stdout!.resume()
+    const streamed = await streaming.ended
+    expect(streamed).toMatchObject({ code: 0, stderr: "" })
+    expect(streamed.stdout.match(/wait/g)).toHaveLength(20_000)
+  })
+
+  it("ends quietly when its reader has seen enough of a stream", async () => {
+    const streaming = home.spawn(["ask", "--stream", "streamer", "/stream 20000 x"])
+    streaming.child.stdout!.once("data", () => streaming.child.stdout!.destroy())
+    expect(await streaming.ended).toMatchObject({ code: 0, stderr: "" })
   })
 })
 
