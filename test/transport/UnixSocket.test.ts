@@ -6,7 +6,7 @@ import * as fs from "node:fs"
 import * as net from "node:net"
 import * as os from "node:os"
 import * as path from "node:path"
-import { afterEach, beforeEach, describe, expect, it } from "vitest"
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest"
 import * as UnixSocket from "../../src/transport/UnixSocket.ts"
 import { connect, deadline } from "./Client.ts"
 import { makeStub, type Stub } from "./StubRuntime.ts"
@@ -240,10 +240,14 @@ describe("clients of the socket", () => {
     stub.session({ name: "a" })
     const { path: served, connections } = await serve(stub, { path: at("s") })
     const client = await connect(served)
+    const write = vi.spyOn(net.Socket.prototype, "write")
     client.stream.end('{"jsonrpc":"2.0","id":1,"method":"session/subscribe","params":{"session":"a"}}\n')
     await client.answer(1)
     const other = await connect(served)
-    await new Promise((resolve) => setTimeout(resolve, 600))
+    // The first look at whether the peer is still there comes at once, the second when its timer ran out.
+    const looks = () => write.mock.calls.filter(([data]) => data === "").length
+    await deadline("it was looked after twice", () => looks() >= 2)
+    write.mockRestore()
     await other.request("session/ask", { session: "a", prompt: "x" })
     await client.until((message) => message.params?.entry?.type === "turn/ended")
     client.stream.destroy()
