@@ -84,7 +84,8 @@ const make = Effect.gen(function* () {
       usage: null,
       error: null,
       idempotencyKey: request.idempotencyKey ?? null,
-      queuedAt: supervisor.wall(),
+      // Known when it is taken in.
+      queuedAt: 0,
       startedAt: null,
       endedAt: null,
       firstSeq: 0,
