@@ -126,7 +126,7 @@ export const open = (stream: Duplex): Client => {
       else call.reject(CrecheError.fromWire(message.error))
     }
     if (call.entries === undefined) answer()
-    else call.entries.then(answer)
+    else call.entries.whenDone(answer)
     flow()
   }
 

@@ -11,7 +11,7 @@ export class TurnEntries {
   #entries: Array<WireEntry> = []
   #next = 0
   #unsettled = false
-  #then: (() => void) | undefined = undefined
+  #done: (() => void) | undefined = undefined
 
   constructor(listener: (entry: WireEntry) => unknown, onSettled: () => void, onThrown: (error: unknown) => void) {
     this.#listener = listener
@@ -30,8 +30,8 @@ export class TurnEntries {
   }
 
   /** Called once, after the last entry that was pushed. */
-  then(act: () => void): void {
-    if (this.#unsettled) this.#then = act
+  whenDone(act: () => void): void {
+    if (this.#unsettled) this.#done = act
     else act()
   }
 
@@ -60,7 +60,7 @@ export class TurnEntries {
       return this.#onThrown(error)
     }
     if (this.#unsettled) return
-    this.#then?.()
+    this.#done?.()
     this.#onSettled()
   }
 }
