@@ -5,6 +5,7 @@
 import { NotReady, SessionNotRunning, type RuntimeError } from "../domain/Errors.ts"
 import type { ExitReason } from "../domain/ExitReason.ts"
 import type { ShutdownSpec } from "../domain/SessionSpec.ts"
+import * as Mailbox from "./Mailbox.ts"
 import type { Step } from "./SessionDraft.ts"
 import { processOf, statusOf, type Aim, type SessionReply, type StartCause } from "./SessionState.ts"
 
@@ -97,3 +98,8 @@ export const beginEnding = (step: Step, ending: Ending): void => {
 
 export const notReady = ({ draft }: Step, detail: string, exit: ExitReason | null, stderrTail: string) =>
   new NotReady({ session: draft.spec.name, detail, exit, stderrTail })
+
+/** A turn that was taken in is answered: nobody sleeps over one that waits. */
+export const wakeForTurns = (step: Step): void => {
+  if (!Mailbox.isEmpty(step.draft.queue)) beginStart(step, "supervision", [])
+}

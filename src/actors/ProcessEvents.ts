@@ -1,0 +1,174 @@
+/**
+ * The part of the transition that follows the process: spawned, exited, gone with all of its tree. What comes then was
+ * decided when the ending began; where nobody had asked for it, the supervisor is asked.
+ */
+import { SessionNotRunning, type RuntimeError } from "../domain/Errors.ts"
+import { describeExit, isNormal, type ExitReason } from "../domain/ExitReason.ts"
+import type { Step } from "./SessionDraft.ts"
+import type { SessionEvent } from "./SessionEvent.ts"
+import { answer, beginStart, goAway, notReady, refuse, wakeForTurns } from "./SessionPhases.ts"
+import { deathHistory, processOf, statusOf, type SessionReply, type StartCause } from "./SessionState.ts"
+import * as Events from "./ProtocolEvents.ts"
+import * as Endings from "./TurnEndings.ts"
+import * as Turns from "./TurnTransition.ts"
+
+// Starting
+
+export const spawned = (step: Step, event: Extract<SessionEvent, { readonly type: "spawned" }>): void => {
+  const { draft, now } = step
+  const { phase } = draft
+  const { pid, containment } = event
+  step.append({ type: "process/spawned", pid, containment })
+  const first = draft.protocol.start({ conversation: draft.conversation, now })
+  const process = { pid, containment, protocol: first.state, protocolDeadline: null, eofAt: null, exit: null }
+  // A stop may have come while the spawn was under way; its terminate ends this process too.
+  if (phase._tag === "Ending") draft.phase = { ...phase, process }
+  if (phase._tag !== "Starting") return
+  draft.phase = { ...phase, process }
+  Events.follow(step, first)
+  Turns.advance(step)
+}
+
+/** No process came up, or none that got ready; whatever there was is gone. */
+export const startFailed = (step: Step, error: RuntimeError, exit: ExitReason | null): void => {
+  const { draft } = step
+  const { phase } = draft
+  if (exit !== null) draft.exit = exit
+  if (phase._tag === "Ending") return treeGone(step, [])
+  if (phase._tag !== "Starting") return
+  settleFailedStart(step, phase.cause, phase.replies, error)
+}
+
+const settleFailedStart = (
+  step: Step,
+  cause: StartCause,
+  replies: ReadonlyArray<SessionReply>,
+  error: RuntimeError,
+): void => {
+  const { draft } = step
+  if (cause === "supervision") {
+    draft.phase = { _tag: "Deciding", status: statusOf(draft.phase) }
+    step.append({ type: "note", text: error.message })
+    replies.forEach((to) => answer(step, to, error))
+    return supervise(step, false, 0)
+  }
+  fail(step, error)
+  if (cause === "initial") goAway(step, "startFailed")
+  replies.forEach((to) => answer(step, to, error))
+}
+
+const supervise = (step: Step, normal: boolean, readyMs: number): void =>
+  step.act({ type: "supervise", report: { normal, readyMs, elapsedMs: step.now - step.draft.begunAt } })
+
+export const fail = (step: Step, error: RuntimeError): void => {
+  step.enter({ _tag: "Failed", error }, error.message)
+  Endings.endQueue(step, () => ({ status: "failed", text: "", stopReason: null, error: Endings.turnError(error) }))
+}
+
+// Ending
+
+export const exited = (step: Step, exit: ExitReason): void => {
+  const { draft } = step
+  const { phase } = draft
+  if (!("process" in phase) || phase.process === null) return
+  // Within an ending a signal's death is the runtime's doing; the child's own exit code stays its own.
+  const cause: ExitReason =
+    phase._tag === "Ending" && exit.kind === "signaled"
+      ? { kind: "killedByRuntime", signal: exit.signal, detail: phase.aim, at: exit.at }
+      : exit
+  draft.exit = cause
+  draft.phase = { ...phase, process: { ...phase.process, exit: cause } } as typeof phase
+}
+
+export const closed = (step: Step, survivors: ReadonlyArray<number>, stderrTail: string): void => {
+  const { draft } = step
+  const { phase } = draft
+  const process = processOf(phase)
+  if (process !== null) {
+    const exit = process.exit ?? { kind: "killedByRuntime", detail: "no exit was reported", at: step.at }
+    draft.exit = exit
+    step.append(survivors.length === 0 ? { type: "process/exited", exit } : { type: "process/exited", exit, survivors })
+    const death = { incarnation: draft.incarnation, exit, stderrTail }
+    draft.deaths = [...draft.deaths.slice(1 - deathHistory), death]
+  }
+  switch (phase._tag) {
+    case "Starting": {
+      const { exit } = draft
+      const detail = exit === null ? "it ended" : `it ended before it was ready: ${describeExit(exit)}`
+      return settleFailedStart(step, phase.cause, phase.replies, notReady(step, detail, exit, stderrTail))
+    }
+    case "Ready":
+    case "Busy": {
+      Endings.cutShort(step, Endings.processExited(step))
+      if (survivors.length > 0) return unkillable(step, survivors)
+      draft.phase = { _tag: "Deciding", status: statusOf(draft.phase) }
+      const normal = draft.exit !== null && isNormal(draft.exit)
+      return supervise(step, normal, step.now - phase.since)
+    }
+    case "Ending":
+      return treeGone(step, survivors, stderrTail)
+    default:
+      return
+  }
+}
+
+/** Never two: over a process that cannot be killed nothing is started. */
+const unkillable = (step: Step, survivors: ReadonlyArray<number>): void => {
+  const { draft } = step
+  draft.survivors = survivors
+  step.append({
+    type: "note",
+    text: `processes that could not be killed: ${survivors.join(", ")}; not restarting over them`,
+  })
+  fail(step, new SessionNotRunning({ session: draft.spec.name, status: "failed", exit: draft.exit }))
+}
+
+const treeGone = (step: Step, survivors: ReadonlyArray<number>, stderrTail = ""): void => {
+  const { draft } = step
+  const { phase } = draft
+  if (phase._tag !== "Ending") return
+  const { aim, stopReplies, startReplies, cause, error, readyMs } = phase
+  const refuseStarts = () => startReplies.forEach((to) => refuse(step, to))
+  if (survivors.length > 0) {
+    unkillable(step, survivors)
+    refuseStarts()
+    // A session with processes that live on is not forgotten.
+    stopReplies.forEach((to) => (aim === "remove" ? refuse(step, to) : answer(step, to)))
+    return
+  }
+  switch (aim) {
+    case "stop":
+    case "remove":
+      step.enter({ _tag: "Stopped" })
+      if (aim === "remove") goAway(step, "removed")
+      // A first start that was stopped halfway leaves no session behind either.
+      else if (cause === "initial") goAway(step, "startFailed")
+      refuseStarts()
+      stopReplies.forEach((to) => answer(step, to))
+      return
+    case "suspend":
+      step.enter({ _tag: "Suspended" })
+      // A first start that a client's suspend overtook has not failed: the session is there.
+      if (cause === "initial") startReplies.forEach((to) => answer(step, to))
+      else refuseStarts()
+      stopReplies.forEach((to) => answer(step, to))
+      return wakeForTurns(step)
+    case "restart":
+      stopReplies.forEach((to) => answer(step, to))
+      return beginStart(step, cause === "initial" ? "initial" : "client", startReplies)
+    case "replace":
+      stopReplies.forEach((to) => answer(step, to))
+      return beginStart(step, "supervision", startReplies)
+    case "crash": {
+      stopReplies.forEach((to) => answer(step, to))
+      if (error !== null) {
+        const told = error._tag === "NotReady" ? notReady(step, error.detail, draft.exit, stderrTail) : error
+        return settleFailedStart(step, cause, startReplies, told)
+      }
+      const failed = notReady(step, "its process failed and is being replaced", draft.exit, stderrTail)
+      startReplies.forEach((to) => answer(step, to, failed))
+      draft.phase = { _tag: "Deciding", status: statusOf(phase) }
+      return supervise(step, false, readyMs)
+    }
+  }
+}

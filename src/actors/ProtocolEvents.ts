@@ -1,0 +1,140 @@
+/** The part of the transition that takes over what a protocol's step says, and what the child says that is no frame. */
+import { LimitReached } from "../domain/Errors.ts"
+import type { ProtocolEvent, Step as ProtocolStep } from "../protocols/Protocol.ts"
+import type { Step } from "./SessionDraft.ts"
+import { becomeReady, beginEnding } from "./SessionPhases.ts"
+import type { RunningTurn } from "./SessionState.ts"
+import { cutShort, endRunning, replaceUnder, turnError } from "./TurnEndings.ts"
+
+/** An answer longer than this (UTF-16 units) ends its turn with `LimitReached`: memory stays bounded. */
+export const maxAnswerLength = 64 * 1024 * 1024
+
+/** Takes over what a protocol's step says. */
+export const follow = (step: Step, next: ProtocolStep<unknown>): void => {
+  const { draft } = step
+  const { phase } = draft
+  if (!("process" in phase) || phase.process === null) return
+  if (next.state !== phase.process.protocol) {
+    draft.phase = { ...phase, process: { ...phase.process, protocol: next.state } } as typeof phase
+  }
+  for (const event of next.events) protocolEvent(step, event)
+}
+
+/** Changes the running turn, if one runs. */
+export const running = (step: Step, change: (turn: RunningTurn) => RunningTurn): RunningTurn | undefined => {
+  const { draft } = step
+  if (draft.phase._tag !== "Busy") return undefined
+  const next = change(draft.phase.running)
+  draft.phase = { ...draft.phase, running: next }
+  return next
+}
+
+/** Takes note that the child is not silent; answers the running turn. */
+export const heard = (step: Step): RunningTurn | undefined =>
+  running(step, (it) => ({ ...it, lastOutputAt: step.now, stalled: false }))
+
+const protocolEvent = (step: Step, event: ProtocolEvent): void => {
+  const { draft, now } = step
+  const turn = draft.phase._tag === "Busy" ? draft.phase.running.turn.id : undefined
+  switch (event.type) {
+    case "ready":
+      return becomeReady(step)
+    case "write":
+      return step.act({ type: "write", data: event.data, reply: null })
+    case "delta": {
+      // The rest of an answer that nobody waits for any more.
+      if (turn === undefined) return void step.append({ type: "output", stream: "stdout", data: event.text })
+      step.append({ type: "turn/delta", text: event.text }, turn)
+      const changed = running(step, (it) => ({ ...it, text: it.text + event.text, lastOutputAt: now, stalled: false }))
+      if (changed !== undefined && changed.text.length > maxAnswerLength) {
+        const error = new LimitReached({ limit: "answerBytes", value: maxAnswerLength })
+        replaceUnder(step, { status: "failed", text: changed.text, stopReason: "limit", error: turnError(error) })
+      }
+      return
+    }
+    case "thought":
+      heard(step)
+      step.append({ type: "turn/thought", text: event.text }, turn)
+      return
+    case "tool": {
+      heard(step)
+      const { type: _, ...tool } = event
+      step.append({ type: "turn/tool", ...tool }, turn)
+      return
+    }
+    case "native":
+      heard(step)
+      step.append({ type: "native", message: event.message }, turn)
+      return
+    case "output":
+      heard(step)
+      step.append({ type: "output", stream: "stdout", data: event.data }, turn)
+      return
+    case "ended":
+      return finishTurn(step, event)
+    case "deadline": {
+      const { phase } = draft
+      if ("process" in phase && phase.process !== null) {
+        draft.phase = { ...phase, process: { ...phase.process, protocolDeadline: event.at } } as typeof phase
+      }
+      return
+    }
+    case "conversation":
+      draft.conversation = event.id
+      return
+    case "permission":
+      running(step, (it) => ({ ...it, requests: [...it.requests, event.request] }))
+      step.append(
+        {
+          type: "permission/requested",
+          request: event.request,
+          tool: event.tool,
+          input: event.input,
+          options: event.options,
+        },
+        turn,
+      )
+      return
+    case "authenticate":
+      if (draft.phase._tag === "Starting") step.enter({ ...draft.phase, authenticating: true })
+      return
+    case "broken":
+      // One that is being ended owes nobody a protocol.
+      return draft.phase._tag === "Ending" ? undefined : broken(step, event.detail)
+  }
+}
+
+/** The child cannot go on: its turn fails, and supervision hears of it as of a crash. */
+export const broken = (step: Step, detail: string): void => {
+  const { draft } = step
+  step.append({ type: "note", text: detail })
+  if (draft.phase._tag === "Busy") {
+    cutShort(step, { tag: "ProtocolBroken", message: detail, detail })
+  }
+  beginEnding(step, { aim: "crash", detail })
+}
+
+/** The running turn came to its end in the protocol's words. */
+const finishTurn = (step: Step, event: Extract<ProtocolEvent, { readonly type: "ended" }>): void => {
+  const { draft } = step
+  if (draft.phase._tag !== "Busy") return
+  const { cancelling } = draft.phase.running
+  const status = event.status === "cancelled" && cancelling !== null ? cancelling.status : event.status
+  endRunning(step, { ...event, status })
+}
+
+/** A line over the limit was skipped: it may have been the answer, so the turn cannot be trusted any more. */
+export const oversize = (step: Step, bytes: number): void => {
+  const { draft } = step
+  const { lineBytes } = draft.spec.limits
+  step.append({ type: "note", text: `a line of ${bytes} bytes was skipped; limits.lineBytes is ${lineBytes}` })
+  if (draft.phase._tag === "Busy") {
+    const error = new LimitReached({ limit: "lineBytes", value: lineBytes })
+    replaceUnder(step, {
+      status: "failed",
+      text: draft.phase.running.text,
+      stopReason: "limit",
+      error: turnError(error),
+    })
+  }
+}
