@@ -5,15 +5,16 @@
 import type { DatabaseSync as Database } from "node:sqlite"
 
 const load = (): typeof import("node:sqlite") => {
-  const { emitWarning } = process
+  const original = Object.getOwnPropertyDescriptor(process, "emitWarning")!
+  const emitWarning = process.emitWarning.bind(process)
   // A static import would be linked, and would have warned, before any line of ours runs.
   process.emitWarning = ((warning: string | Error, ...rest: Array<never>) => {
-    if (!String(warning).startsWith("SQLite is an experimental feature")) emitWarning.call(process, warning, ...rest)
+    if (!String(warning).startsWith("SQLite is an experimental feature")) emitWarning(warning, ...rest)
   }) as typeof process.emitWarning
   try {
     return process.getBuiltinModule("node:sqlite")
   } finally {
-    process.emitWarning = emitWarning
+    Object.defineProperty(process, "emitWarning", original)
   }
 }
 
