@@ -13,8 +13,9 @@ import {
   type Retention,
   type TranscriptPage,
 } from "../domain/SessionStore.ts"
-import { isTerminal, type Turn } from "../domain/Turn.ts"
+import type { Turn } from "../domain/Turn.ts"
 import { listOf, recoverableOf, searchIn } from "./MemoryQueries.ts"
+import { retained } from "./MemoryRetention.ts"
 import { MemoryShelf } from "./MemoryShelf.ts"
 
 export const make = (): SessionStore["Service"] => {
@@ -34,7 +35,7 @@ export const make = (): SessionStore["Service"] => {
     const shelf = shelves.get(sessionOfTurn(id) ?? ("" as SessionId))
     if (shelf !== undefined) return shelf.turn(id)
     for (const each of shelves.values()) {
-      const found = each.unled(id)
+      const found = each.stray(id)
       if (found !== undefined) return found
     }
     return undefined
@@ -47,33 +48,13 @@ export const make = (): SessionStore["Service"] => {
   const retain = ({ maxAgeMs = Infinity, maxBytes = Infinity, session, now }: Retention): Retained => {
     const chosen = [...shelves.values()].filter((shelf) => session === undefined || shelf.id === session)
     const oldest = now - maxAgeMs
-    let bytes = chosen.reduce((sum, shelf) => sum + shelf.bytes, 0)
+    const bytes = chosen.reduce((sum, shelf) => sum + shelf.bytes, 0)
     const touched = bytes > maxBytes ? chosen : chosen.filter((shelf) => shelf.since < oldest)
-    const ended: Array<{ readonly shelf: MemoryShelf; readonly turn: Turn }> = []
-    for (const shelf of touched) {
-      shelf.thaw()
-      const own = [...shelf.turns()].filter(isTerminal).toSorted((a, b) => a.firstSeq - b.firstSeq)
-      // The newest one stays.
-      for (const each of own.slice(0, -1)) ended.push({ shelf, turn: each })
-    }
-    ended.sort((a, b) => a.turn.endedAt! - b.turn.endedAt!)
-    let removedTurns = 0
-    let removedEntries = 0
-    const drop = (shelf: MemoryShelf, goes: Parameters<MemoryShelf["dropWhile"]>[0]) => {
-      const before = shelf.bytes
-      removedEntries += shelf.dropWhile(goes)
-      bytes += shelf.bytes - before
-    }
-    for (const { shelf, turn: old } of ended) {
-      if (bytes <= maxBytes && old.endedAt! >= oldest) break
-      shelf.forget(old)
-      removedTurns++
-      drop(shelf, () => true)
-    }
-    for (const shelf of touched) {
-      drop(shelf, (entry) => entry.at < oldest)
-      shelf.refreeze()
-    }
+    const { kept, removedTurns, removedEntries } = retained(
+      touched.map((shelf) => shelf.loose()),
+      { oldest, excess: bytes - maxBytes },
+    )
+    touched.forEach((shelf, i) => shelf.replace(kept[i]!))
     return { removedTurns, removedEntries }
   }
 

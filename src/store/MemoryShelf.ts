@@ -1,6 +1,6 @@
 /**
- * What the memory store keeps of one session: the newest entries as objects, older ones as frozen pages, open turns and
- * those that ended among the newest. Bounded by the session's limits; what is over them goes in strides.
+ * What the memory store keeps of one session: its entries in pages, its open turns, and the way to those that ended.
+ * Bounded by the session's limits; what is over them goes a page at a time.
  */
 import { leadsTo, type SessionId, type TurnId } from "../domain/Ids.ts"
 import type { Session } from "../domain/Session.ts"
@@ -8,15 +8,25 @@ import type { LimitsSpec } from "../domain/SessionSpec.ts"
 import type { Commit, TranscriptPage, TranscriptQuery } from "../domain/SessionStore.ts"
 import type { TranscriptEntry } from "../domain/Transcript.ts"
 import { isTerminal, type Turn } from "../domain/Turn.ts"
+import { EntryPage } from "./EntryPage.ts"
 import { weigh } from "./EntryWeight.ts"
-import { freeze, thaw, turnIn, type FrozenPage } from "./FrozenPage.ts"
 
 /** Where a spec names no `transcriptBytes`: memory must have some bound. */
 export const defaultTranscriptBytes = 16 * 1024 * 1024
 const defaultLimit = 1000
 
-/** So many entries become one page, once there are twice as many. */
+/** So many entries make a page, or so many bytes; one session's share of its bytes is divided among several. */
 export const pageEntries = 64
+const pageBytes = 64 * 1024
+const pagesAtLeast = 8
+
+type TurnEnd = Extract<TranscriptEntry, { readonly type: "turn/ended" }>
+
+/** Everything of a session, taken apart for a retention. */
+export interface Loose {
+  readonly entries: ReadonlyArray<TranscriptEntry>
+  readonly turns: ReadonlyArray<Turn>
+}
 
 export class MemoryShelf {
   readonly ordinal: number
@@ -25,10 +35,10 @@ export class MemoryShelf {
   bytes = 0
   #latest: Commit
   #limits: LimitsSpec
-  #pages: Array<FrozenPage> | undefined
-  /** In order and without gaps; the oldest may be over the limit already. */
-  #entries: Array<TranscriptEntry> = []
-  /** Open ones, those that ended among `#entries`, and those that no id leads to. */
+  /** In order and without gaps; the newest one is not sealed, the oldest may be over the limit in part. */
+  #pages: Array<EntryPage> = []
+  /** The newest open one, which in most sessions is the only one; and all others, and those that no id leads to. */
+  #turn: Turn | undefined
   #turns: Map<TurnId, Turn> | undefined
   #keys: Map<string, TurnId> | undefined
 
@@ -48,94 +58,92 @@ export class MemoryShelf {
   add(commit: Commit): void {
     this.#latest = commit
     if (commit.history !== undefined) this.history = commit.history
+    const last = this.#pages.at(-1)?.last ?? 0
     for (const turn of commit.turns) {
-      ;(this.#turns ??= new Map()).set(turn.id, turn)
       if (turn.idempotencyKey !== null) (this.#keys ??= new Map()).set(turn.idempotencyKey, turn.id)
+      // Made a second time, a commit changes nothing.
+      if (turn.lastSeq > last || !isTerminal(turn) || this.#lookUp(turn.id) === undefined) this.#hold(turn)
     }
-    const last = this.#lastSeq()
-    for (const entry of commit.entries) {
-      if (entry.seq <= last) continue
-      this.#entries.push(entry)
-      this.bytes += weigh(entry)
-    }
-    const { transcriptEntries, transcriptBytes = defaultTranscriptBytes } = this.#limits
-    if (this.#entries.length < 2 * pageEntries && this.bytes <= transcriptBytes) return
-    this.#limits = this.session.spec.limits
-    this.#trim()
-    // Where so few are wanted, freezing them is not worth it.
-    if (transcriptEntries > 2 * pageEntries) this.#freeze()
+    for (const entry of commit.entries) if (entry.seq > last) this.#append(entry)
+    const { transcriptBytes = defaultTranscriptBytes } = this.#limits
+    if (this.bytes > transcriptBytes) this.#trim()
   }
 
-  #lastSeq(): number {
-    return this.#entries.at(-1)?.seq ?? endOf(this.#pages?.at(-1))
-  }
-
-  #freeze(): void {
-    if (this.#entries.length < 2 * pageEntries) return
-    const frozen = new Set<TurnId>()
-    while (this.#entries.length >= 2 * pageEntries) {
-      // In place: a copy of what stays, and its growth, would be most of what a turn allocates.
-      const old = this.#entries.splice(0, pageEntries)
-      const bytes = old.reduce((sum, entry) => sum + weigh(entry), 0)
-      ;(this.#pages ??= []).push(freeze(this.id, old, bytes, (id) => this.#turns?.get(id)))
-      for (const { type, turn } of old) {
-        if (type === "turn/ended" && turn !== undefined && leadsTo(turn, this.id)) frozen.add(turn)
-      }
+  #append(entry: TranscriptEntry): void {
+    const weight = weigh(entry)
+    let page = this.#pages.at(-1)
+    if (page === undefined || page.count >= pageEntries || page.bytes + weight > this.#pageBytes()) {
+      page?.seal()
+      if (page !== undefined) this.#trim()
+      this.#pages.push((page = new EntryPage(this.id, entry)))
     }
-    // A map that is emptied and filled for ever makes old tables that hold on to new ones: better a new map each time.
-    const kept = new Map<TurnId, Turn>()
-    for (const turn of this.#turns?.values() ?? []) {
-      if (!frozen.has(turn.id) || !isTerminal(turn)) kept.set(turn.id, turn)
-    }
-    this.#turns = kept
+    page.add(entry, weight)
+    this.bytes += weight
+    if (entry.type !== "turn/ended" || entry.turn === undefined) return
+    const turn = this.#held(entry.turn)
+    if (turn !== undefined && isTerminal(turn)) this.#file(page, turn, entry)
   }
 
-  /** How many entries at the front are over the limit of entries. */
-  #surplus(): number {
-    return Math.max(0, this.#count() - this.#limits.transcriptEntries)
+  #pageBytes(): number {
+    return Math.min(pageBytes, (this.#limits.transcriptBytes ?? defaultTranscriptBytes) / pagesAtLeast)
   }
 
-  #count(): number {
-    const { length } = this.#entries
-    return this.#pages === undefined || this.#pages.length === 0 ? length : this.#lastSeq() - this.#firstSeq() + 1
+  /** A turn that ended rests with its last entry. */
+  #file(page: EntryPage, turn: Turn, end: TurnEnd): void {
+    const reachable = leadsTo(turn.id, this.id)
+    if (!reachable || turn.idempotencyKey !== null) (page.remembered ??= []).push(turn.id)
+    if (!reachable) return
+    page.addTurn(turn, end)
+    this.#drop(turn.id)
+  }
+
+  #held(id: TurnId): Turn | undefined {
+    return this.#turn?.id === id ? this.#turn : this.#turns?.get(id)
+  }
+
+  #hold(turn: Turn): void {
+    if (this.#turn?.id === turn.id || (this.#turn === undefined && this.#turns?.has(turn.id) !== true))
+      this.#turn = turn
+    else (this.#turns ??= new Map()).set(turn.id, turn)
+  }
+
+  #drop(id: TurnId): void {
+    if (this.#turn?.id === id) this.#turn = undefined
+    else if (this.#turns?.delete(id) === true && this.#turns.size === 0) this.#turns = undefined
   }
 
   /** The `seq` of the oldest entry, or of the next one while there is none. */
   #firstSeq(): number {
-    return this.#pages?.[0]?.first ?? this.#entries[0]?.seq ?? this.session.seq + 1
+    return this.#pages[0]?.first ?? this.session.seq + 1
   }
 
+  /** How many entries at the front are over the limit of entries. */
+  #surplus(): number {
+    const [first] = this.#pages
+    if (first === undefined) return 0
+    return Math.max(0, this.#pages.at(-1)!.last - first.first + 1 - this.#limits.transcriptEntries)
+  }
+
+  /** Drops pages of which all is over a limit; the newest stays. */
   #trim(): void {
+    this.#limits = this.session.spec.limits
     const { transcriptBytes = defaultTranscriptBytes } = this.#limits
     let surplus = this.#surplus()
-    const pages = this.#pages ?? []
     let gone = 0
-    for (const page of pages) {
-      // A page that is over in part stays whole: a reader is not shown it.
-      if (surplus < page.count && this.bytes <= transcriptBytes) break
+    for (const page of this.#pages) {
+      if (gone === this.#pages.length - 1 || (surplus < page.count && this.bytes <= transcriptBytes)) break
       gone++
       surplus -= page.count
       this.bytes -= page.bytes
-      for (const id of page.remembered) this.#forgetTurn(id, () => turnIn(this.id, page, id))
+      for (const id of page.remembered ?? []) this.#forget(id, this.#held(id) ?? page.turn(id))
     }
-    pages.splice(0, gone)
-    if (pages.length > 0) return
-    let dropped = Math.max(0, Math.min(surplus, this.#entries.length))
-    for (let i = 0; i < dropped; i++) this.bytes -= weigh(this.#entries[i]!)
-    while (this.bytes > transcriptBytes && dropped < this.#entries.length - 1) {
-      this.bytes -= weigh(this.#entries[dropped++]!)
-    }
-    for (let i = 0; i < dropped; i++) {
-      const { type, turn } = this.#entries[i]!
-      if (type === "turn/ended" && turn !== undefined) this.#forgetTurn(turn)
-    }
-    this.#entries.splice(0, dropped)
+    if (gone > 0) this.#pages.splice(0, gone)
   }
 
-  #forgetTurn(id: TurnId, find = () => this.#turns?.get(id)): void {
-    const key = (this.#turns?.get(id) ?? find())?.idempotencyKey
-    this.#turns?.delete(id)
+  #forget(id: TurnId, turn: Turn | undefined): void {
+    const key = turn?.idempotencyKey
     if (key != null && this.#keys?.get(key) === id) this.#keys.delete(key)
+    this.#drop(id)
   }
 
   // Reading
@@ -146,37 +154,39 @@ export class MemoryShelf {
     const found: Array<TranscriptEntry> = []
     let nextAfter = Math.max(after, trimmed)
     const from = nextAfter
-    const read = (entries: ReadonlyArray<TranscriptEntry>) => {
-      const first = entries[0]?.seq ?? Infinity
-      for (let i = Math.max(0, from + 1 - first); i < entries.length && found.length < limit; i++) {
-        const entry = entries[i]!
+    // From the end: a reader that keeps up wants the last page alone.
+    let index = this.#pages.length
+    while (index > 0 && this.#pages[index - 1]!.last > from) index--
+    for (; index < this.#pages.length && found.length < limit; index++) {
+      const page = this.#pages[index]!
+      for (const entry of page.entries(from + 1 - page.first)) {
+        if (found.length >= limit) break
         nextAfter = entry.seq
         if (types !== undefined && !types.includes(entry.type)) continue
         if (turn !== undefined && entry.turn !== turn) continue
         found.push(entry)
       }
     }
-    for (const page of this.#pages ?? []) {
-      if (found.length >= limit) break
-      if (endOf(page) > from) read(thaw(this.id, page).entries)
-    }
-    read(this.#entries)
     return { entries: found, nextAfter, trimmed }
   }
 
   turn(id: TurnId): Turn | undefined {
-    const known = this.#turns?.get(id)
-    if (known !== undefined || this.#pages === undefined) return known
+    return this.#held(id) ?? this.#lookUp(id)
+  }
+
+  /** Among the turns that ended. */
+  #lookUp(id: TurnId): Turn | undefined {
+    if (!leadsTo(id, this.id)) return undefined
     for (let i = this.#pages.length - 1; i >= 0; i--) {
-      const turn = turnIn(this.id, this.#pages[i]!, id)
+      const turn = this.#pages[i]!.turn(id)
       if (turn !== undefined) return turn
     }
     return undefined
   }
 
-  /** A turn whose id does not lead here; such a one is never frozen. */
-  unled(id: TurnId): Turn | undefined {
-    return this.#turns?.get(id)
+  /** A turn whose id does not lead here. */
+  stray(id: TurnId): Turn | undefined {
+    return this.#held(id)
   }
 
   turnByKey(key: string): Turn | undefined {
@@ -184,63 +194,43 @@ export class MemoryShelf {
     return id === undefined ? undefined : this.turn(id)
   }
 
+  #allHeld(): ReadonlyArray<Turn> {
+    const others = [...(this.#turns?.values() ?? [])]
+    return this.#turn === undefined ? others : [this.#turn, ...others]
+  }
+
   openTurns(): ReadonlyArray<Turn> {
-    return [...(this.#turns?.values() ?? [])].filter((turn) => !isTerminal(turn))
+    return this.#allHeld().filter((turn) => !isTerminal(turn))
   }
 
   /** Open and ended, page by page. */
   *turns(): Generator<Turn> {
-    for (const page of this.#pages ?? []) yield* thaw(this.id, page).turns
-    if (this.#turns !== undefined) yield* this.#turns.values()
+    for (const page of this.#pages) yield* page.turns()
+    yield* this.#allHeld()
   }
 
   // Retention
 
-  /** Nothing is older. */
+  /** When the oldest entry was made. */
   get since(): number {
-    return this.#pages?.[0]?.since ?? this.#entries[0]?.at ?? Infinity
+    return this.#pages[0]?.since ?? Infinity
   }
 
-  /** Everything as objects again, to be taken apart one by one; the next commits freeze it anew. */
-  thaw(): void {
-    const pages = this.#pages
-    if (pages === undefined) return
-    this.#pages = undefined
-    const recent = this.#entries
-    const turns = this.#turns
-    this.#entries = []
-    this.#turns = new Map()
-    for (const page of pages) {
-      const thawed = thaw(this.id, page)
-      for (const entry of thawed.entries) this.#entries.push(entry)
-      for (const turn of thawed.turns) this.#turns.set(turn.id, turn)
+  loose(): Loose {
+    return { entries: this.#pages.flatMap((page) => page.entries()), turns: [...this.turns()] }
+  }
+
+  /** Keeps these in place of what was there; both in order. */
+  replace({ entries, turns }: Loose): void {
+    this.bytes = 0
+    this.#pages = []
+    this.#turn = undefined
+    this.#turns = undefined
+    this.#keys = undefined
+    for (const turn of turns) {
+      this.#hold(turn)
+      if (turn.idempotencyKey !== null) (this.#keys ??= new Map()).set(turn.idempotencyKey, turn.id)
     }
-    for (const entry of recent) this.#entries.push(entry)
-    for (const turn of turns?.values() ?? []) this.#turns.set(turn.id, turn)
-  }
-
-  forget(turn: Turn): void {
-    this.#forgetTurn(turn.id)
-  }
-
-  /** Drops entries from the front for as long as they may go and no turn that is kept began with them. Thawed only. */
-  dropWhile(goes: (entry: TranscriptEntry) => boolean): number {
-    let needed = Infinity
-    for (const turn of this.#turns?.values() ?? []) needed = Math.min(needed, turn.firstSeq)
-    let dropped = 0
-    for (const entry of this.#entries) {
-      if (entry.seq >= needed || !goes(entry)) break
-      this.bytes -= weigh(entry)
-      dropped++
-    }
-    this.#entries.splice(0, dropped)
-    return dropped
-  }
-
-  /** After a retention: what is old is a text again. */
-  refreeze(): void {
-    this.#freeze()
+    for (const entry of entries) this.#append(entry)
   }
 }
-
-const endOf = (page: FrozenPage | undefined): number => (page === undefined ? 0 : page.first + page.count - 1)

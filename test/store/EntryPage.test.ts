@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest"
 import type { SessionId, TurnId } from "../../src/domain/Ids.ts"
 import type { TranscriptBody, TranscriptEntry } from "../../src/domain/Transcript.ts"
 import type { Turn } from "../../src/domain/Turn.ts"
-import { freeze, thaw, turnIn } from "../../src/store/FrozenPage.ts"
+import { EntryPage } from "../../src/store/EntryPage.ts"
 import { checked } from "../support/Property.ts"
 
 const session = "ses_a1" as SessionId
@@ -90,36 +90,26 @@ const turnsOf = (given: ReadonlyArray<TranscriptEntry>, change: number): Map<Tur
   return turns
 }
 
-describe("a frozen page", () => {
-  it("thaws into the entries and turns that were frozen, whatever they hold", () => {
+describe("a page of entries", () => {
+  it("gives back the entries and turns that were put into it, whatever they hold, open and sealed", () => {
     checked(entries, fc.nat({ max: 4 }), (given, change) => {
       const turns = turnsOf(given, change)
-      const page = freeze(session, given, 7, (id) => turns.get(id))
-      const thawed = thaw(session, page)
-      expect(thawed.entries).toEqual(given)
-      expect(new Map(thawed.turns.map((turn) => [turn.id, turn]))).toEqual(turns)
-      for (const [id, turn] of turns) expect(turnIn(session, page, id)).toEqual(turn)
-      expect(turnIn(session, page, "turn_a1T9" as TurnId)).toBe(undefined)
-      expect(page.remembered.length > 0).toBe(change === 3 && turns.size > 0)
+      const page = new EntryPage(session, given[0]!)
+      for (const entry of given) {
+        page.add(entry, 7)
+        if (entry.type !== "turn/ended" || entry.turn === undefined) continue
+        const turn = turns.get(entry.turn)!
+        if (turn.lastSeq === entry.seq) page.addTurn(turn, entry)
+      }
+      for (const sealed of [false, true]) {
+        if (sealed) page.seal()
+        expect(page.entries()).toEqual(given)
+        expect(page.entries(given.length - 1)).toEqual(given.slice(-1))
+        expect(new Map(page.turns().map((turn) => [turn.id, turn]))).toEqual(turns)
+        for (const [id, turn] of turns) expect(page.turn(id)).toEqual(turn)
+        expect(page.turn("turn_a1T9" as TurnId)).toBe(undefined)
+        expect([page.count, page.bytes, page.last]).toEqual([given.length, 7 * given.length, given.at(-1)!.seq])
+      }
     })
-  })
-
-  it("leaves a turn whose id leads elsewhere to its owner, and says so", () => {
-    const id = "turn_other" as TurnId
-    const end: TranscriptEntry = {
-      session,
-      seq: 1,
-      at: 1,
-      incarnation: 1,
-      turn: id,
-      type: "turn/ended",
-      status: "completed",
-      text: "t",
-      stopReason: null,
-      durationMs: 1,
-    }
-    const turn = { ...turnsOf([end], 0).get(id)! }
-    const page = freeze(session, [end], 1, () => turn)
-    expect([thaw(session, page).turns, page.remembered]).toEqual([[], [id]])
   })
 })
