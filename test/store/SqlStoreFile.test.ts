@@ -219,8 +219,8 @@ describe("opening a store", () => {
     expect(await openFailure(join(directory, "plain", "creche.db"))).toMatch(/plain.*cannot be opened.*--data/)
   })
 
-  // Whoever may write everywhere becomes a user who may not.
-  const nobody = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {}
+  // Whoever may write everywhere becomes a user who may not; once everything is loaded, for that user may not read here.
+  const becomeNobody = process.getuid?.() === 0 ? "process.setgid(65534); process.setuid(65534)" : ""
 
   it.each(["a directory that is not writable", "a file that is not writable"])(
     "says that %s is the trouble",
@@ -238,9 +238,10 @@ describe("opening a store", () => {
       const program = `
       const { make } = await import(${JSON.stringify(url)})
       const Effect = await import(${JSON.stringify(effect)})
+      ${becomeNobody}
       const exit = await Effect.runPromiseExit(Effect.scoped(make({ file: ${JSON.stringify(at)} })))
       console.log(exit.cause?.reasons[0]?.error?.detail ?? "opened")`
-      const child = spawn(process.execPath, ["--input-type=module", "-e", program], { ...nobody, cwd: "/" })
+      const child = spawn(process.execPath, ["--input-type=module", "-e", program], { cwd: "/" })
       let said = ""
       child.stdout.on("data", (chunk) => (said += String(chunk)))
       child.stderr.on("data", (chunk) => (said += String(chunk)))
