@@ -2,18 +2,16 @@
  * The actor of one session: takes in events in batches, lets the pure transition decide, makes the outcome
  * durable, and only then acts on it. It lives as long as the session; processes come and go under it.
  */
-import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
-import { Draining, SessionNotRunning, type RuntimeError, type StoreUnavailable } from "../domain/Errors.ts"
+import { Draining, SessionNotRunning, type RuntimeError } from "../domain/Errors.ts"
 import type { SessionId, TurnId } from "../domain/Ids.ts"
 import type { Session } from "../domain/Session.ts"
 import type { MailboxSpec, SessionSpec } from "../domain/SessionSpec.ts"
-import type { Commit } from "../domain/SessionStore.ts"
 import type { TranscriptEntry } from "../domain/Transcript.ts"
-import { isTerminal, type Turn } from "../domain/Turn.ts"
+import type { Turn } from "../domain/Turn.ts"
 import type { Protocol } from "../protocols/Protocol.ts"
+import { Alarm } from "./Alarm.ts"
 import { Actor, type ActorOptions, type Receive, type Verdict } from "./Actor.ts"
 import * as Mailbox from "./Mailbox.ts"
 import type { SessionAction, SessionEvent } from "./SessionEvent.ts"
@@ -28,35 +26,14 @@ import {
   type TurnReply,
 } from "./SessionState.ts"
 import { transition } from "./SessionTransition.ts"
+import { StepCommit } from "./StepCommit.ts"
 import { StdinBacklog } from "./StdinBacklog.ts"
 import { SubprocessLink } from "./SubprocessLink.ts"
-import { TurnWaiters } from "./TurnWaiters.ts"
+import { TurnDesk, type Handed, type Until } from "./TurnDesk.ts"
+import { untilAnswered } from "./StoreRetry.ts"
 
 /** Turns are bounded by the session's own mailbox; what else comes is bounded by the process and by clients. */
 const unbounded: MailboxSpec = { capacity: Infinity, overflow: "fail" }
-
-/** A turn that was handed in under a key: it may turn out to be an earlier one again. */
-interface Handed {
-  turn: TurnId
-}
-
-/** One step's commit. What the session looks like is only worked out for a store that wants to know. */
-class StepCommit implements Commit {
-  readonly entries: ReadonlyArray<TranscriptEntry>
-  readonly turns: ReadonlyArray<Turn>
-  readonly #state: SessionState
-  #session: Session | undefined
-
-  constructor(state: SessionState, entries: ReadonlyArray<TranscriptEntry>, turns: ReadonlyArray<Turn>) {
-    this.#state = state
-    this.entries = entries
-    this.turns = turns
-  }
-
-  get session(): Session {
-    return (this.#session ??= toSession(this.#state))
-  }
-}
 
 /** Events whose cause is not the session's own process go through here; answers come by the reply in the event. */
 export class SessionActor implements ActorOptions<SessionEvent> {
@@ -64,13 +41,8 @@ export class SessionActor implements ActorOptions<SessionEvent> {
   readonly #actor: Actor<SessionEvent>
   #state: SessionState
   #link: SubprocessLink | undefined
-  #timer: Fiber.Fiber<unknown> | undefined
-  #timerAt = Infinity
-  /** Who waits for a turn to be taken in, and who for its end. */
-  readonly #accepting = new TurnWaiters()
-  readonly #ending = new TurnWaiters()
-  /** Not looked up yet. */
-  #keyed: Map<TurnId, Handed> | undefined
+  readonly #alarm: Alarm
+  readonly #turns = new TurnDesk()
   #stdin: StdinBacklog | undefined
   #listeners: Set<() => void> | undefined
 
@@ -78,6 +50,7 @@ export class SessionActor implements ActorOptions<SessionEvent> {
     this.#host = host
     const now = host.now()
     this.#state = initialState(id, spec, protocol, now, host.wall() - now)
+    this.#alarm = new Alarm(host, () => this.post({ type: "tick" }))
     this.#actor = new Actor<SessionEvent>(this, (effect) => host.run(effect))
   }
 
@@ -105,8 +78,8 @@ export class SessionActor implements ActorOptions<SessionEvent> {
 
   /** The actor is down for good: nobody waits for it in vain. */
   onDown(): void {
-    this.#disarm()
-    this.#abandon()
+    this.#alarm.clear()
+    this.#turns.abandon(() => this.#notRunning())
     this.#closeStdin()
   }
 
@@ -147,33 +120,21 @@ export class SessionActor implements ActorOptions<SessionEvent> {
     return new SessionNotRunning({ session: this.name, status: "stopped", exit: this.#state.exit })
   }
 
-  #abandon(): void {
-    const outcome = () => Exit.fail(this.#notRunning())
-    this.#accepting.settleAll(outcome)
-    this.#ending.settleAll(outcome)
-  }
-
   /** Hands a turn in; answers when it is durable (`accepted`) or when it ended (`ended`). */
-  submit(pending: PendingTurn, until: "accepted" | "ended"): Effect.Effect<Turn, RuntimeError> {
+  submit(pending: PendingTurn, until: Until): Effect.Effect<Turn, RuntimeError> {
     return Effect.callback<Turn, RuntimeError>((resume) => {
       const handed = this.hand(pending, until, resume)
       return Effect.sync(() => {
-        this.#keyed?.delete(pending.turn.id)
-        const { turn } = handed ?? { turn: pending.turn.id }
-        const [mine, other] = until === "accepted" ? [this.#accepting, this.#ending] : [this.#ending, this.#accepting]
-        if (mine.remove(turn, resume) && !other.has(turn)) this.post({ type: "withdraw", turn })
+        const unwanted = this.#turns.remove(pending.turn.id, handed, until, resume)
+        if (unwanted !== undefined) this.post({ type: "withdraw", turn: unwanted })
       })
     })
   }
 
   /** The same from outside of Effect, for a caller that does not go away. */
-  hand(pending: PendingTurn, until: "accepted" | "ended", reply: TurnReply): Handed | undefined {
-    const { id, idempotencyKey } = pending.turn
-    let handed: Handed | undefined
-    if (idempotencyKey !== null) (this.#keyed ??= new Map()).set(id, (handed = { turn: id }))
-    if (until === "accepted") this.#accepting.add(id, reply)
-    else this.#ending.add(id, reply)
-    if (this.#actor.tellUnsafe({ type: "submit", pending }) !== undefined) this.#abandon()
+  hand(pending: PendingTurn, until: Until, reply: TurnReply): Handed | undefined {
+    const handed = this.#turns.add(pending.turn, until, reply)
+    if (this.#actor.tellUnsafe({ type: "submit", pending }) !== undefined) this.#turns.abandon(() => this.#notRunning())
     return handed
   }
 
@@ -188,7 +149,7 @@ export class SessionActor implements ActorOptions<SessionEvent> {
         })
         .pipe(
           // Who asks with a timeout again and again must not pile up.
-          Effect.onInterrupt(() => Effect.sync(() => waiting !== undefined && this.#ending.remove(turn, waiting))),
+          Effect.onInterrupt(() => Effect.sync(() => waiting !== undefined && this.#turns.stopAwaiting(turn, waiting))),
           Effect.catch((error) => this.#gone(error)),
         )
     })
@@ -220,19 +181,10 @@ export class SessionActor implements ActorOptions<SessionEvent> {
     const { id, idempotencyKey } = event.pending.turn
     return untilAnswered(this.#host.store.turnByKey(this.id, idempotencyKey!)).pipe(
       Effect.map((stored) => {
-        const handed = this.#keyed?.get(id)
-        this.#keyed?.delete(id)
         const unaccepted = Mailbox.everything(this.#state.queue).find(
           ({ turn }) => turn.firstSeq === 0 && turn.idempotencyKey === idempotencyKey,
         )
-        const first = stored ?? unaccepted?.turn
-        if (first === undefined) return [event]
-        if (stored !== undefined) this.#accepting.settle(id, Exit.succeed(stored))
-        else this.#accepting.move(id, first.id)
-        if (isTerminal(first)) this.#ending.settle(id, Exit.succeed(first))
-        else this.#ending.move(id, first.id)
-        if (handed !== undefined) handed.turn = first.id
-        return []
+        return this.#turns.lookedUp(id, stored, unaccepted?.turn) === "new" ? [event] : []
       }),
     )
   }
@@ -287,10 +239,7 @@ export class SessionActor implements ActorOptions<SessionEvent> {
     } catch (defect) {
       this.#host.run(Effect.logError("session step failed", defect))
       if ("reply" in event) event.reply(Exit.die(defect))
-      if (event.type === "submit") {
-        this.#accepting.settle(event.pending.turn.id, Exit.die(defect))
-        this.#ending.settle(event.pending.turn.id, Exit.die(defect))
-      }
+      if (event.type === "submit") this.#turns.refused(event.pending.turn.id, Exit.die(defect))
       return transition(this.#state, { type: "defect", detail: String(defect) }, now)
     }
   }
@@ -323,22 +272,21 @@ export class SessionActor implements ActorOptions<SessionEvent> {
       this.#listeners?.forEach((listener) => listener())
     }
     this.#link?.taken()
-    this.#arm()
+    this.#alarm.set(nextDeadline(this.#state))
     return verdict
   }
 
   #act(action: SessionAction): void {
     switch (action.type) {
       case "accepted":
-        return this.#accepting.settle(action.turn.id, Exit.succeed(action.turn))
+        return this.#turns.accepted(action.turn)
       case "refused":
-        this.#accepting.settle(action.turn, Exit.fail(action.error))
-        return this.#ending.settle(action.turn, Exit.fail(action.error))
+        return this.#turns.refused(action.turn, Exit.fail(action.error))
       case "ended":
         this.#host.turnEnded(this, action.turn)
-        return this.#ending.settle(action.turn.id, Exit.succeed(action.turn))
+        return this.#turns.ended(action.turn)
       case "await":
-        return this.#ending.add(action.turn, action.reply)
+        return this.#turns.awaitEnd(action.turn, action.reply)
       case "reply":
         return action.to(action.error === null ? Exit.succeed(this.snapshot()) : Exit.fail(action.error))
       case "replyTurn":
@@ -402,55 +350,10 @@ export class SessionActor implements ActorOptions<SessionEvent> {
     this.#stdin = undefined
     stdin?.close(() => this.#notRunning())
   }
-
-  #disarm(): void {
-    this.#timer?.interruptUnsafe()
-    this.#timer = undefined
-    this.#timerAt = Infinity
-  }
-
-  /**
-   * Keeps one timer at or before the next deadline. Deadlines mostly move later, so a timer is only replaced
-   * by an earlier one; a tick that comes too early finds nothing due and arms the next.
-   */
-  #arm(): void {
-    const due = nextDeadline(this.#state)
-    if (due === null) return this.#disarm()
-    if (due >= this.#timerAt) return
-    this.#disarm()
-    this.#timerAt = due
-    const delay = Math.min(Math.max(0, due - this.#host.now()), longestTimerMs)
-    this.#timer = this.#host.run(
-      Effect.andThen(
-        Effect.sleep(delay),
-        Effect.sync(() => {
-          this.#timer = undefined
-          this.#timerAt = Infinity
-          this.post({ type: "tick" })
-        }),
-      ),
-    )
-  }
 }
-
-/** setTimeout holds 31 bits; a longer one would fire at once. */
-const longestTimerMs = 2 ** 31 - 1
 
 /** A wall clock that was set differently; smaller differences are the clocks' own. */
 const noticedSkewMs = 100
 
 const asEffect = (verdict: Verdict | Effect.Effect<Verdict>): Effect.Effect<Verdict> =>
   typeof verdict === "string" ? Effect.succeed(verdict) : verdict
-
-const storeRetryMs = 200
-
-/** Asks a store until it answers, also where it dies instead of failing. */
-const untilAnswered = <A>(effect: Effect.Effect<A, StoreUnavailable>): Effect.Effect<A> =>
-  Effect.catchCause(effect, (cause) =>
-    Cause.hasInterrupts(cause)
-      ? Effect.interrupt
-      : Effect.andThen(
-          Effect.andThen(Effect.logError("the store does not answer; asking again", cause), Effect.sleep(storeRetryMs)),
-          Effect.suspend(() => untilAnswered(effect)),
-        ),
-  )

@@ -24,7 +24,8 @@ import {
   type TurnRequest,
 } from "./Runtime.ts"
 import { RuntimeConfig } from "./RuntimeConfig.ts"
-import { SessionSupervisor, type Slot } from "./SessionSupervisor.ts"
+import { SessionSupervisor } from "./SessionSupervisor.ts"
+import type { Slot } from "./Slot.ts"
 import * as SessionDirectories from "./SessionDirectories.ts"
 import * as Subscriptions from "./Subscriptions.ts"
 import { makeTemplates } from "./Templates.ts"

@@ -11,7 +11,7 @@ import { SessionActor } from "../actors/SessionActor.ts"
 import type { Decision, ExitReport } from "../actors/SessionEvent.ts"
 import type { HostedSession, SessionHost } from "../actors/SessionHost.ts"
 import { statusOf } from "../actors/SessionState.ts"
-import { Draining, SessionAlreadyExists, SessionNotFound, SpawnFailed, type RuntimeError } from "../domain/Errors.ts"
+import { Draining, SessionNotFound, SpawnFailed, type RuntimeError } from "../domain/Errors.ts"
 import type { Ids, SessionId } from "../domain/Ids.ts"
 import type { Session } from "../domain/Session.ts"
 import type { SessionSpecInput } from "../domain/SessionSpec.ts"
@@ -20,27 +20,16 @@ import type { TerminalTurnStatus, Turn } from "../domain/Turn.ts"
 import type { Command } from "../process/Command.ts"
 import { childEnvironment } from "../process/Environment.ts"
 import type { Spawner } from "../process/Subprocess.ts"
-import { decide, noHistory, type RestartHistory } from "./RestartPolicy.ts"
+import { decide, noHistory } from "./RestartPolicy.ts"
 import type { RuntimeOptions } from "./RuntimeConfig.ts"
+import { SessionNames } from "./SessionNames.ts"
+import type { Slot } from "./Slot.ts"
 import { fullBucket, takeToken, type SpawnBucket } from "./SpawnBucket.ts"
 import * as SessionDirectories from "./SessionDirectories.ts"
 import { admit, type Admitted } from "./SpecAdmission.ts"
 
 /** How long the last stop goes strictly one after the other, before the rest are told all at once (ms). */
 const orderedStopMs = 5_000
-
-export interface Slot {
-  readonly actor: SessionActor
-  /** 1, 2, 3 … in order of start. */
-  readonly place: number
-  history: RestartHistory
-  /** Clients that are bringing it back just now. */
-  returning: number
-  /** Waited for when it is removed, while its transcript is still there. */
-  farewells: Set<Effect.Effect<void>> | undefined
-  /** Settles when nothing of a removed session is left. */
-  removed: Promise<void> | undefined
-}
 
 export interface Counters {
   restarts: number
@@ -83,13 +72,11 @@ export class SessionSupervisor implements SessionHost {
   readonly spawner: Spawner["Service"]
   readonly #options: SupervisorOptions
   readonly #slots = new Registry<SessionId, Slot>()
-  readonly #names = new Registry<string, Slot>()
-  readonly #tasks = new Registry<string, Slot>()
+  readonly #names = new SessionNames()
   readonly #listeners = new Set<Listener>()
   /** Brings the steady clock near the wall clock, so that its times mean something to a reader. */
   readonly #origin: number
   #bucket: SpawnBucket
-  #named = 0
   #made = 0
 
   constructor(options: SupervisorOptions) {
@@ -133,46 +120,10 @@ export class SessionSupervisor implements SessionHost {
 
   start(input: SessionSpecInput, ifExists: "fail" | "return"): Effect.Effect<Session, RuntimeError> {
     return Effect.gen({ self: this }, function* () {
-      const admitted = yield* admit(input, () => this.#generateName())
+      const admitted = yield* admit(input, () => this.#names.generate())
       // A caller that goes away between the taking of the name and the reply must not leave a session behind.
       return yield* Effect.uninterruptibleMask((restore) => this.#begin(admitted, ifExists, restore))
     })
-  }
-
-  #generateName(): string {
-    let name: string
-    do name = `session-${++this.#named}`
-    while (this.#names.whereIs(name) !== undefined)
-    return name
-  }
-
-  /** Whoever bears the name or the task now, unless it is over with. */
-  #taken({ spec }: Admitted, but?: Slot): { readonly slot: Slot; readonly error: SessionAlreadyExists } | undefined {
-    const over = (slot: Slot | undefined) => {
-      if (slot === undefined || slot === but) return true
-      const { phase, incarnation } = slot.actor.state
-      switch (phase._tag) {
-        case "Gone":
-          return true
-        case "Stopped":
-          // Before its first start it only looks as if it were over.
-          return incarnation > 0 && slot.returning === 0
-        case "Failed":
-          return slot.returning === 0
-        default:
-          return false
-      }
-    }
-    // A name that is another session's id would hide the one or the other.
-    const byName = this.#slots.whereIs(spec.name as SessionId) ?? this.#names.whereIs(spec.name)
-    if (!over(byName)) {
-      return { slot: byName!, error: new SessionAlreadyExists({ session: spec.name, field: "name" }) }
-    }
-    if (spec.task === null) return undefined
-    const byTask = this.#tasks.whereIs(spec.task)
-    return over(byTask)
-      ? undefined
-      : { slot: byTask!, error: new SessionAlreadyExists({ session: spec.task, field: "task" }) }
   }
 
   #begin(
@@ -197,7 +148,7 @@ export class SessionSupervisor implements SessionHost {
         removed: undefined,
       }
       this.#slots.register(actor.id, slot)
-      this.#bear(slot)
+      this.#names.give(slot)
       return yield* restore(actor.request((reply) => ({ type: "start", reply }))).pipe(
         // A caller that goes away must not leave a session behind that it never learnt of.
         Effect.onInterrupt(() => Effect.ignore(actor.request((reply) => ({ type: "remove", reply })))),
@@ -209,31 +160,18 @@ export class SessionSupervisor implements SessionHost {
   /** The session that is there already and was asked for; undefined: the way is free. */
   #admission(admitted: Admitted, ifExists: "fail" | "return"): Slot | RuntimeError | undefined {
     if (this.draining) return new Draining({ detail: "the runtime is shutting down; it starts nothing more" })
-    const taken = this.#taken(admitted)
+    const taken = this.#names.taken(admitted.spec, this.#slots)
     if (taken === undefined) return undefined
     return ifExists === "fail" ? taken.error : taken.slot
-  }
-
-  /** Takes the name and the task, also from a session that is over with. */
-  #bear(slot: Slot): void {
-    const { name, task } = slot.actor.state.spec
-    const take = (registry: Registry<string, Slot>, key: string) => {
-      const before = registry.whereIs(key)
-      if (before !== undefined) registry.unregister(key, before)
-      registry.register(key, slot)
-    }
-    take(this.#names, name)
-    if (task !== null) take(this.#tasks, task)
   }
 
   /** Brings a session back, also one that was over with: its name may be another's by now. */
   bringBack(slot: Slot, wish: "resume" | "restart"): Effect.Effect<Session, RuntimeError> {
     return Effect.suspend((): Effect.Effect<Session, RuntimeError> => {
       if (this.draining) return Effect.fail(new Draining({ detail: "the runtime is shutting down" }))
-      const { spec, protocol } = slot.actor.state
-      const taken = this.#taken({ spec, protocol }, slot)
+      const taken = this.#names.taken(slot.actor.state.spec, this.#slots, slot)
       if (taken !== undefined) return Effect.fail(taken.error)
-      this.#bear(slot)
+      this.#names.give(slot)
       slot.returning++
       return Effect.ensuring(
         slot.actor.request((reply) => ({ type: wish, reply })),
@@ -318,11 +256,7 @@ export class SessionSupervisor implements SessionHost {
     const slot = this.#slots.whereIs(id)
     if (slot === undefined) return
     this.#slots.unregister(id, slot)
-    this.#names.unregister(spec.name, slot)
-    // An older session that had lent its name, being over with, is found by it again.
-    const lender = this.slots().findLast(({ actor }) => actor.name === spec.name)
-    if (lender !== undefined) this.#names.register(spec.name, lender)
-    if (spec.task !== null) this.#tasks.unregister(spec.task, slot)
+    this.#names.takeBack(slot, this.#slots)
     this.#listeners.forEach((listener) => listener(id, true))
     const directory = () =>
       spec.cwd === null ? SessionDirectories.remove(this.#options.config.dataDirectory, id) : Promise.resolve()

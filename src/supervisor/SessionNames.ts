@@ -1,0 +1,83 @@
+/**
+ * Who bears which name and which task. A session that is over with lends its name to a new one. Owned by the supervisor of
+ * sessions; knows nothing of starting or stopping.
+ */
+import { Registry } from "../actors/Registry.ts"
+import { SessionAlreadyExists } from "../domain/Errors.ts"
+import type { SessionId } from "../domain/Ids.ts"
+import type { SessionSpec } from "../domain/SessionSpec.ts"
+import type { Slot } from "./Slot.ts"
+
+export interface Taken {
+  readonly slot: Slot
+  readonly error: SessionAlreadyExists
+}
+
+export class SessionNames {
+  readonly #names = new Registry<string, Slot>()
+  readonly #tasks = new Registry<string, Slot>()
+  #generated = 0
+
+  whereIs(name: string): Slot | undefined {
+    return this.#names.whereIs(name)
+  }
+
+  generate(): string {
+    let name: string
+    do name = `session-${++this.#generated}`
+    while (this.#names.whereIs(name) !== undefined)
+    return name
+  }
+
+  /** Whoever bears the name or the task now, unless it is over with. */
+  taken({ name, task }: SessionSpec, slots: Registry<SessionId, Slot>, but?: Slot): Taken | undefined {
+    // A name that is another session's id would hide the one or the other.
+    const byName = slots.whereIs(name as SessionId) ?? this.#names.whereIs(name)
+    if (!isOver(byName, but)) {
+      return { slot: byName!, error: new SessionAlreadyExists({ session: name, field: "name" }) }
+    }
+    if (task === null) return undefined
+    const byTask = this.#tasks.whereIs(task)
+    return isOver(byTask, but)
+      ? undefined
+      : { slot: byTask!, error: new SessionAlreadyExists({ session: task, field: "task" }) }
+  }
+
+  /** Takes the name and the task, also from a session that is over with. */
+  give(slot: Slot): void {
+    const { name, task } = slot.actor.state.spec
+    const take = (registry: Registry<string, Slot>, key: string) => {
+      const before = registry.whereIs(key)
+      if (before !== undefined) registry.unregister(key, before)
+      registry.register(key, slot)
+    }
+    take(this.#names, name)
+    if (task !== null) take(this.#tasks, task)
+  }
+
+  /** The session is gone. */
+  takeBack(slot: Slot, slots: Registry<SessionId, Slot>): void {
+    const { name, task } = slot.actor.state.spec
+    this.#names.unregister(name, slot)
+    if (task !== null) this.#tasks.unregister(task, slot)
+    // An older session that had lent its name, being over with, is found by it again.
+    const lender = [...slots.values()].findLast(({ actor }) => actor.name === name)
+    if (lender !== undefined) this.#names.register(name, lender)
+  }
+}
+
+const isOver = (slot: Slot | undefined, but: Slot | undefined): boolean => {
+  if (slot === undefined || slot === but) return true
+  const { phase, incarnation } = slot.actor.state
+  switch (phase._tag) {
+    case "Gone":
+      return true
+    case "Stopped":
+      // Before its first start it only looks as if it were over.
+      return incarnation > 0 && slot.returning === 0
+    case "Failed":
+      return slot.returning === 0
+    default:
+      return false
+  }
+}

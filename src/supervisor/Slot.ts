@@ -1,0 +1,17 @@
+/** What the supervisor keeps of a session besides its actor: it outlives every incarnation. */
+import type * as Effect from "effect/Effect"
+import type { SessionActor } from "../actors/SessionActor.ts"
+import type { RestartHistory } from "./RestartPolicy.ts"
+
+export interface Slot {
+  readonly actor: SessionActor
+  /** 1, 2, 3 … in order of start. */
+  readonly place: number
+  history: RestartHistory
+  /** Clients that are bringing it back just now. */
+  returning: number
+  /** Waited for when it is removed, while its transcript is still there. */
+  farewells: Set<Effect.Effect<void>> | undefined
+  /** Settles when nothing of a removed session is left. */
+  removed: Promise<void> | undefined
+}
