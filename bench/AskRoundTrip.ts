@@ -1,5 +1,6 @@
 /** A prompt to `cat` and its echo back, one after the other, in one process: a session against a bare pipe. */
-import type { Measurement } from "./Measurement.ts"
+import { spawnSync } from "node:child_process"
+import type { Comparison, Measurement } from "./Measurement.ts"
 import { RawChild } from "./RawChild.ts"
 
 const prompt = (i: number): string => `what is the answer to question ${i}?`
@@ -14,27 +15,38 @@ const timed = async (count: number, ask: (prompt: string) => Promise<string>): P
   return ((performance.now() - begun) * 1000) / count
 }
 
+const subject: Comparison["subject"] = async () => {
+  const { openRuntime } = await import("../src/EmbeddedRuntime.ts")
+  const runtime = await openRuntime()
+  await runtime.start({ name: "echo", command: "cat", protocol: { type: "lines" } })
+  return {
+    round: (count) => timed(count, async (text) => (await runtime.ask("echo", text)).text),
+    close: async () => void (await runtime.close()),
+  }
+}
+
+const baseline: Comparison["baseline"] = async () => {
+  const child = new RawChild("cat")
+  return { round: (count) => timed(count, (text) => child.ask(text)), close: () => child.kill() }
+}
+
+const common = {
+  kind: "comparison",
+  unit: "µs",
+  target: 1.5,
+  full: { rounds: 15, warmups: 5, count: 2000 },
+  quick: { rounds: 3, warmups: 2, count: 1000 },
+  subject,
+  baseline,
+} as const
+
 export const askRoundTrip: ReadonlyArray<Measurement> = [
+  { ...common, name: "ask", title: "ask round trip in process" },
   {
-    kind: "comparison",
-    name: "ask",
-    title: "ask round trip in process",
-    unit: "µs",
-    target: 1.5,
-    full: { rounds: 15, warmups: 5, count: 2000 },
-    quick: { rounds: 3, warmups: 2, count: 1000 },
-    subject: async () => {
-      const { openRuntime } = await import("../src/EmbeddedRuntime.ts")
-      const runtime = await openRuntime()
-      await runtime.start({ name: "echo", command: "cat", protocol: { type: "lines" } })
-      return {
-        round: (count) => timed(count, async (text) => (await runtime.ask("echo", text)).text),
-        close: async () => void (await runtime.close()),
-      }
-    },
-    baseline: async () => {
-      const child = new RawChild("cat")
-      return { round: (count) => timed(count, (text) => child.ask(text)), close: () => child.kill() }
-    },
+    ...common,
+    name: "ask/pinned",
+    title: "the same, both sides on one CPU",
+    pinned: true,
+    missing: () => (spawnSync("taskset", ["-V"]).status === 0 ? undefined : "taskset is not installed"),
   },
 ]

@@ -36,6 +36,8 @@ export interface Comparison extends Common {
   readonly target: number
   /** Live objects that both processes hold besides, in megabytes; default 0. */
   readonly ballastMb?: number
+  /** Both sides on one CPU: where the scheduler puts the two ends of a pipe then makes no difference. */
+  readonly pinned?: true
   /** Undefined: what it measures is not there; the sentence says what is missing. */
   readonly missing?: () => string | undefined
   readonly subject: () => Promise<Side>

@@ -55,7 +55,7 @@ const compare = async (comparison: Comparison, settings: Settings, home: string)
     const names = ["subject", "baseline"] as const
     const processes = new Map<(typeof names)[number], SideProcess>()
     for (const side of names) {
-      const started = await SideProcess.start(name, side, home)
+      const started = await SideProcess.start(name, side, home, comparison.pinned)
       open.push(started)
       processes.set(side, started)
     }

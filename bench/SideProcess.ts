@@ -29,23 +29,21 @@ export class SideProcess {
   readonly #exited: Promise<void>
   readonly #what: string
 
-  private constructor(measurement: string, side: SideName, home: string) {
+  private constructor(measurement: string, side: SideName, home: string, pinned: boolean) {
     this.#what = `${measurement} (${side})`
     const env: Record<string, string> = { HOME: home }
     for (const name of passedOn) if (process.env[name] !== undefined) env[name] = process.env[name]
-    this.#child = spawn(
-      process.execPath,
-      [...flags, ...(side === "limit" ? limitFlags : []), entry, measurement, side],
-      { cwd: home, env, stdio: ["ignore", "ignore", "inherit", "ipc"] },
-    )
+    const argv = [process.execPath, ...flags, ...(side === "limit" ? limitFlags : []), entry, measurement, side]
+    if (pinned) argv.unshift("taskset", "-c", "0")
+    this.#child = spawn(argv[0]!, argv.slice(1), { cwd: home, env, stdio: ["ignore", "ignore", "inherit", "ipc"] })
     this.#exited = new Promise((resolve) => {
       this.#child.once("exit", () => resolve())
       this.#child.once("error", () => resolve())
     })
   }
 
-  static async start(measurement: string, side: SideName, home: string): Promise<SideProcess> {
-    const started = new SideProcess(measurement, side, home)
+  static async start(measurement: string, side: SideName, home: string, pinned = false): Promise<SideProcess> {
+    const started = new SideProcess(measurement, side, home, pinned)
     await started.#reply()
     return started
   }
