@@ -22,6 +22,7 @@ import {
   type RuntimeInfo,
   type RuntimeStats,
   type SubscribeRequest,
+  type SubscriptionBatch,
   type TreeNode,
   type TurnRequest,
 } from "./supervisor/Runtime.ts"
@@ -55,8 +56,14 @@ export interface EmbeddedRuntime extends AsyncDisposable {
   readonly stop: (session: string, mode?: "graceful" | "kill") => Promise<Session>
   readonly remove: (session: string) => Promise<void>
   readonly transcript: (session: string, query?: TranscriptQuery) => Promise<TranscriptPage>
-  /** Entries as they come; leaving the loop ends the subscription, the removal of the session ends the loop. */
-  readonly subscribe: (request?: SubscribeRequest) => AsyncIterable<TranscriptEntry>
+  /**
+   * Entries as they come; leaving the loop ends the subscription, the removal of the session ends the loop. `onMissed`
+   * hears of a range that the session's limits dropped before this reader came to it.
+   */
+  readonly subscribe: (
+    request?: SubscribeRequest,
+    onMissed?: (missed: SubscriptionBatch["missed"][number]) => void,
+  ) => AsyncIterable<TranscriptEntry>
   /** Sessions are started from one with `start({ template: NAME, … })`. */
   readonly templates: {
     readonly list: () => Promise<ReadonlyArray<NamedTemplate>>
@@ -104,12 +111,13 @@ export const openRuntime = async (options: OpenOptions = {}): Promise<EmbeddedRu
       ),
     )
 
-  const subscribe = async function* (request: SubscribeRequest = {}): AsyncGenerator<TranscriptEntry> {
+  const subscribe: EmbeddedRuntime["subscribe"] = async function* (request = {}, onMissed = () => {}) {
     const own = Scope.makeUnsafe()
     try {
       const subscription = await run(Scope.provide(runtime.subscribe(request), own))
       while (true) {
-        const { entries, ended } = await run(subscription.pull())
+        const { entries, missed, ended } = await run(subscription.pull())
+        missed.forEach(onMissed)
         yield* entries
         if (ended === true) return
       }
