@@ -1,5 +1,14 @@
 /** What the acceptance tests ask of the operating system: is it gone, what descends from it, how many descriptors. */
 import { readdirSync, readFileSync } from "node:fs"
+import { findGuardBinary } from "../../src/process/GuardBinary.ts"
+
+/** Why the whole tree is out of reach here; undefined: it is in reach. */
+export const noGuard: string | undefined =
+  process.platform !== "linux"
+    ? "only Linux has subreapers; elsewhere containment is `group`"
+    : findGuardBinary().found
+      ? undefined
+      : "no guard was built here (no C compiler?), so containment is `group`"
 
 /** Waits for a condition; fails with its name once the deadline is over. */
 export const eventually = async (

@@ -2,6 +2,7 @@
  * `creche demo`: a short scene in a runtime of its own: start, ask, kill -9, restart, ask again, stop, nothing
  * left. Proves each step; exits 1 at the first that does not hold.
  */
+import { readFileSync } from "node:fs"
 import { setTimeout as sleep } from "node:timers/promises"
 import { demoSpec } from "../../demo/spec.ts"
 import type { Session } from "../../domain/Session.ts"
@@ -98,8 +99,17 @@ const restarted = async (runtime: EmbeddedRuntime, before: number): Promise<Sess
 const exists = (pid: number): boolean => {
   try {
     process.kill(pid, 0)
-    return true
+    // An orphan that ended is init's to reap, and some inits take their time.
+    return !isZombie(pid)
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "EPERM"
+  }
+}
+
+const isZombie = (pid: number): boolean => {
+  try {
+    return /\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"))
+  } catch {
+    return false
   }
 }
