@@ -16,6 +16,9 @@ import type { TranscriptPage, TranscriptQuery } from "../domain/SessionStore.ts"
 import type { Turn, TurnStatus } from "../domain/Turn.ts"
 import type { Templates } from "./Templates.ts"
 
+/** The version of the protocol that this runtime speaks. */
+export const protocolVersion = 1
+
 export interface TurnRequest {
   /** Name or id. */
   readonly session: string

@@ -16,6 +16,7 @@ import { isTerminal, type Turn } from "../domain/Turn.ts"
 import { statusOf, type PendingTurn } from "../actors/SessionState.ts"
 import { Spawner } from "../process/Subprocess.ts"
 import {
+  protocolVersion,
   Runtime,
   type ListQuery,
   type RuntimeInfo,
@@ -30,8 +31,6 @@ import * as SessionDirectories from "./SessionDirectories.ts"
 import * as Subscriptions from "./Subscriptions.ts"
 import { makeTemplates } from "./Templates.ts"
 
-/** The version of `protocol.md` that this runtime speaks. */
-export const protocolVersion = 1
 const defaultListLimit = 100
 
 const sourceOf = (slot: Slot): Subscriptions.Source => ({
@@ -68,10 +67,7 @@ const make = Effect.gen(function* () {
   const onSlot = <A>(
     ref: string,
     use: (slot: Slot) => Effect.Effect<A, RuntimeError>,
-  ): Effect.Effect<A, RuntimeError> => {
-    const slot = supervisor.whereIs(ref)
-    return slot === undefined ? supervisor.find(ref).pipe(Effect.flatMap(use)) : use(slot)
-  }
+  ): Effect.Effect<A, RuntimeError> => Effect.flatMap(supervisor.find(ref), use)
 
   const pendingTurn = (slot: Slot, request: TurnRequest): PendingTurn => {
     const { timeoutMs } = request

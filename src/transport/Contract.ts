@@ -13,8 +13,6 @@ import type { RuntimeHealth, RuntimeInfo, RuntimeStats, TreeNode } from "../supe
 import type { ErrorTag } from "./ErrorCodes.ts"
 import type { Time, WireEntry, WireSession, WireTemplate, WireTurn } from "./Wire.ts"
 
-export const protocolVersion = 1
-
 export interface MethodSpec<P extends Schema.Top, A> {
   readonly params: P
   /** What comes back, for the docs. */

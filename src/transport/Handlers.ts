@@ -7,7 +7,7 @@ import { InvalidParams, type RuntimeError, Unsupported } from "../domain/Errors.
 import { makeIds, type TurnId } from "../domain/Ids.ts"
 import type { Prompt } from "../domain/Prompt.ts"
 import { Runtime, type TurnRequest } from "../supervisor/Runtime.ts"
-import { contract, type Method, methods, notOffered, type Params, protocolVersion, type Result } from "./Contract.ts"
+import { contract, type Method, methods, notOffered, type Params, type Result } from "./Contract.ts"
 import { type Call, defaultMaxPending, type Method as MethodEntry, type Methods } from "./Dispatcher.ts"
 import { defaultLimitBytes } from "./MessageDecoder.ts"
 import { decoders } from "./Params.ts"
@@ -48,7 +48,7 @@ const makeHandlers = (runtime: Runtime["Service"], options: HandlerOptions): Han
   return {
     initialize: () =>
       Effect.map(runtime.info, (info) => ({
-        protocolVersion,
+        protocolVersion: info.protocolVersion,
         serverInfo: { name: info.name, version: info.version },
         capabilities: {
           methods,

@@ -1,6 +1,7 @@
 /** What the acceptance tests ask of the operating system: is it gone, what descends from it, how many descriptors. */
 import { readdirSync, readFileSync } from "node:fs"
 import { findGuardBinary } from "../../src/process/GuardBinary.ts"
+import { processStat, type ProcessStat } from "../../src/process/ProcessIdentity.ts"
 
 /** Why the whole tree is out of reach here; undefined: it is in reach. */
 export const noGuard: string | undefined =
@@ -33,39 +34,31 @@ export const isGone = (pid: number): boolean => {
   }
 }
 
-export interface ProcessStat {
+/** With `start`, its pid names a process for good. */
+export interface Process extends ProcessStat {
   readonly pid: number
-  readonly ppid: number
-  readonly state: string
-  /** Field 22: with the pid it names a process for good. */
-  readonly startTime: string
 }
 
 /** undefined: there is none (any more). */
-export const statOf = (pid: number): ProcessStat | undefined => {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8")
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
-    return { pid, state: fields[0]!, ppid: Number(fields[1]), startTime: fields[19]! }
-  } catch {
-    return undefined
-  }
+export const statOf = (pid: number): Process | undefined => {
+  const stat = processStat(pid)
+  return stat === undefined ? undefined : { pid, ...stat }
 }
 
-export const allProcesses = (): ReadonlyArray<ProcessStat> =>
+export const allProcesses = (): ReadonlyArray<Process> =>
   readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name))
     .flatMap((name) => statOf(Number(name)) ?? [])
 
 /** Everything below `root`, whatever group or session it put itself in, as long as its parents live. */
-export const descendantsOf = (root: number): ReadonlyArray<ProcessStat> => {
+export const descendantsOf = (root: number): ReadonlyArray<Process> => {
   const all = allProcesses()
-  const found: Array<ProcessStat> = []
+  const found: Array<Process> = []
   const known = new Set([root])
   for (let grew = true; grew;) {
     grew = false
     for (const process of all) {
-      if (known.has(process.pid) || !known.has(process.ppid)) continue
+      if (known.has(process.pid) || !known.has(process.parent)) continue
       known.add(process.pid)
       found.push(process)
       grew = true
@@ -101,8 +94,8 @@ export const pidsWithArgument = (text: string): ReadonlyArray<number> =>
     .map(({ pid }) => pid)
 
 /** Zombies whose parent is `pid`. */
-export const zombiesOf = (pid: number): ReadonlyArray<ProcessStat> =>
-  allProcesses().filter((process) => process.ppid === pid && process.state === "Z")
+export const zombiesOf = (pid: number): ReadonlyArray<Process> =>
+  allProcesses().filter((process) => process.parent === pid && process.state === "Z")
 
 /** A random source that can be played again: print its seed. */
 export const seeded = (seed: number): (() => number) => {

@@ -68,10 +68,10 @@ describe("kill -9 of the runtime", () => {
           () =>
             pidsWithArgument(token).length === 0 &&
             pidsWithEnvironment(`CRECHE_TEST=${token}`).length === 0 &&
-            descendants.every(({ pid, startTime }) => {
+            descendants.every(({ pid, start }) => {
               const now = statOf(pid)
               // What died after the runtime is init's to reap, and some inits take their time.
-              return now?.startTime !== startTime || (now.state === "Z" && now.ppid === 1)
+              return now?.start !== start || (now.state === "Z" && now.parent === 1)
             }),
           1000,
         )

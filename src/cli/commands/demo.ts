@@ -2,12 +2,12 @@
  * `creche demo`: a short scene in a runtime of its own: start, ask, kill -9, restart, ask again, stop, nothing
  * left. Proves each step; exits 1 at the first that does not hold.
  */
-import { readFileSync } from "node:fs"
 import { setTimeout as sleep } from "node:timers/promises"
 import { demoSpec } from "../../demo/spec.ts"
 import type { Session } from "../../domain/Session.ts"
 import type { Turn } from "../../domain/Turn.ts"
 import { type EmbeddedRuntime, openRuntime } from "../../EmbeddedRuntime.ts"
+import { processStat } from "../../process/ProcessIdentity.ts"
 import { CommandFailure } from "../Failure.ts"
 import type { Run } from "../Run.ts"
 
@@ -100,16 +100,8 @@ const exists = (pid: number): boolean => {
   try {
     process.kill(pid, 0)
     // An orphan that ended is init's to reap, and some inits take their time.
-    return !isZombie(pid)
+    return processStat(pid)?.state !== "Z"
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "EPERM"
-  }
-}
-
-const isZombie = (pid: number): boolean => {
-  try {
-    return /\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"))
-  } catch {
-    return false
   }
 }
