@@ -36,6 +36,9 @@ export interface Death {
   readonly stderrTail: string
 }
 
+/** Who ended the process of a suspended session: `runtime` when it ended itself, `room` to make room for another session. */
+export type SuspendedBy = "client" | "idle" | "room" | "runtime"
+
 export interface Session {
   readonly id: SessionId
   readonly name: string
@@ -51,6 +54,10 @@ export interface Session {
   readonly turns: TurnCounts
   readonly containment: Containment | null
   readonly agentSessionId: string | null
+  /** The agent's conversation that it was forked from, until its own has an id. */
+  readonly forkedFrom: string | null
+  /** null while it is not suspended. */
+  readonly suspendedBy: SuspendedBy | null
   readonly pendingRequests: ReadonlyArray<string>
   readonly createdAt: number
   readonly lastActiveAt: number

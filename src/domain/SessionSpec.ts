@@ -112,6 +112,11 @@ const Permissions = Schema.Struct({
     Schema.Array(Schema.Struct({ tool: nonEmpty, decision: Schema.Literals(["ask", "allow", "deny"]) })),
   ),
 })
+export const RetentionSpec = Schema.Struct({
+  maxAgeMs: Schema.optionalKey(positive),
+  maxBytes: Schema.optionalKey(positive),
+})
+export type RetentionSpec = typeof RetentionSpec.Type
 const Limits = Schema.Struct({
   lineBytes: Schema.optionalKey(positive),
   transcriptEntries: Schema.optionalKey(positive),
@@ -178,6 +183,10 @@ export const sessionSpecFields = {
   retryTurns: say(count, "how often a turn cut short by a crash is asked again"),
   permissions: say(Permissions, "how permission requests of an agent are answered"),
   limits: say(Limits, "lineBytes, transcriptEntries, transcriptBytes, memoryBytes, processes, costUsd"),
+  retention: say(
+    Schema.NullOr(RetentionSpec),
+    "{maxAgeMs, maxBytes}: older or more of its turns and entries are forgotten, oldest first; its newest turn stays",
+  ),
   containment: say(
     Schema.Literals(["auto", "group", "guard", "namespace", "cgroup"]),
     "the level asked for; never silently less",
@@ -228,6 +237,8 @@ export interface LimitsSpec {
 /** A SessionSpec with every default filled in. */
 export interface SessionSpec {
   readonly name: string
+  /** The template that it was started from; its fields are worked in already. */
+  readonly template: string | null
   readonly supervisor: string
   readonly command: string
   readonly args: ReadonlyArray<string>
@@ -250,6 +261,8 @@ export interface SessionSpec {
   readonly retryTurns: number
   readonly permissions: PermissionsSpec
   readonly limits: LimitsSpec
+  /** Besides the runtime's own. */
+  readonly retention: RetentionSpec | null
   readonly containment: "auto" | "group" | "guard" | "namespace" | "cgroup"
   readonly task: string | null
   readonly tags: Readonly<Record<string, string>>
@@ -257,6 +270,7 @@ export interface SessionSpec {
 }
 
 export const specDefaults = {
+  template: null,
   supervisor: "root",
   args: [],
   cwd: null,
@@ -277,6 +291,7 @@ export const specDefaults = {
   retryTurns: 0,
   permissions: { default: "ask", timeoutMs: 300_000, onTimeout: "deny", rules: [] },
   limits: { lineBytes: 16 * 1024 * 1024, transcriptEntries: 10_000 },
+  retention: null,
   containment: "auto",
   task: null,
   tags: {},
@@ -294,7 +309,7 @@ const over = <A extends object>(defaults: A, given: { readonly [K in keyof A]?: 
 export const resolveSpec = (
   input: SessionSpecInput & { readonly name: string; readonly command: string },
 ): SessionSpec => {
-  const { template: _, protocol, backoff, intensity, shutdown, mailbox, permissions, limits, ...plain } = input
+  const { protocol, backoff, intensity, shutdown, mailbox, permissions, limits, ...plain } = input
   return {
     ...specDefaults,
     ...plain,

@@ -88,12 +88,40 @@ export interface SearchHit {
   readonly snippet: string
 }
 
+export interface TurnsQuery {
+  /** Default 100. */
+  readonly limit?: number
+  /** A `nextBefore` of before: turns that were accepted earlier than this `firstSeq`. */
+  readonly before?: number
+}
+
+export interface TurnsPage {
+  /** Newest first, open ones among them. */
+  readonly turns: ReadonlyArray<Turn>
+  /** Pass as `before` to go on; null at the end. */
+  readonly nextBefore: number | null
+}
+
+/** What all records together come to. */
+export interface StoreCounts {
+  readonly sessions: Readonly<Record<SessionStatus, number>>
+  /** Sessions by the template that they were started from; those without one are not in it. */
+  readonly templates: Readonly<Record<string, number>>
+  /** Sessions whose time was over at `now` and that are still there. */
+  readonly expired: number
+  /** How many sessions were ever made here, the removed ones among them. */
+  readonly created: number
+}
+
 export interface Retention {
   /** Ended turns, and entries, older than this go (ms). */
   readonly maxAgeMs?: number
   /** While the store is larger than this, the oldest ended turns go, with the entries up to their end. */
   readonly maxBytes?: number
-  /** Only of this session; default: of all. `maxBytes` is then the session's share. */
+  /**
+   * Only of this session; `maxBytes` is then the session's share. Default: of all, and besides each session that has a
+   * `spec.retention` is held to its own.
+   */
   readonly session?: SessionId
   /** Epoch milliseconds. */
   readonly now: number
@@ -113,8 +141,16 @@ export class SessionStore extends Context.Service<
     /** The turn that the session accepted under this key before, if any. */
     readonly turnByKey: (session: SessionId, key: string) => Effect.Effect<Turn | undefined, StoreUnavailable>
     readonly session: (session: SessionId) => Effect.Effect<Session | undefined, StoreUnavailable>
-    /** Every session that was not removed, in order of creation. */
-    readonly sessions: Effect.Effect<ReadonlyArray<Session>, StoreUnavailable>
+    /** Of every session that was not removed. */
+    readonly ids: Effect.Effect<ReadonlyArray<SessionId>, StoreUnavailable>
+    /** The newest session of this name, or else the newest with this task. */
+    readonly find: (nameOrTask: string) => Effect.Effect<Session | undefined, StoreUnavailable>
+    /** A session's turns: the history of what it was asked. */
+    readonly turns: (session: SessionId, query: TurnsQuery) => Effect.Effect<TurnsPage, StoreUnavailable>
+    /** `now`: epoch milliseconds. */
+    readonly counts: (now: number) => Effect.Effect<StoreCounts, StoreUnavailable>
+    /** One session as a runtime that comes back finds it, whatever its status. */
+    readonly recover: (session: SessionId) => Effect.Effect<RecoverableSession | undefined, StoreUnavailable>
     /** Those that match, in order of creation, page by page. */
     readonly list: (query: SessionQuery) => Effect.Effect<SessionPage, StoreUnavailable>
     /** What a runtime that comes back has to take care of: every session that is neither stopped nor failed, or has open turns. */

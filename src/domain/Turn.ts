@@ -25,6 +25,8 @@ export interface Turn {
   readonly usage: Usage | null
   readonly error: TurnError | null
   readonly idempotencyKey: string | null
+  /** It ends as `timed_out` so long after it was accepted; left out where only the session's own limit counts. */
+  readonly timeoutMs?: number
   readonly queuedAt: number
   readonly startedAt: number | null
   readonly endedAt: number | null

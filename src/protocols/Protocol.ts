@@ -56,6 +56,12 @@ export type ProtocolEvent =
   /** The child broke the protocol so that it cannot go on; its incarnation is replaced. */
   | { readonly type: "broken"; readonly detail: string }
 
+/** An earlier conversation, by the agent's own id. With `fork` what is said from here on belongs to a new one. */
+export interface Resumption {
+  readonly conversation: string
+  readonly fork: boolean
+}
+
 export interface Step<S> {
   readonly state: S
   readonly events: ReadonlyArray<ProtocolEvent>
@@ -69,8 +75,12 @@ export interface Protocol<S = unknown> {
    * particular way.
    */
   readonly politeStop?: (state: S) => Step<S>
-  /** A new incarnation. `conversation` is the id that an earlier one reported. */
-  readonly start: (context: { readonly conversation: string | null; readonly now: number }) => Step<S>
+  /** Arguments that make the command go on with an earlier conversation, after those of the spec. Undefined: it cannot, or is told in `start`. */
+  readonly resumeArgs?: (from: Resumption) => ReadonlyArray<string>
+  /** Whether a conversation can be forked: gone on with under a new id, the old one left as it is. */
+  readonly canFork?: boolean
+  /** A new incarnation; `from`: the conversation that it goes on with, null for a new one. */
+  readonly start: (context: { readonly from: Resumption | null; readonly now: number }) => Step<S>
   /** Only called between turns and after `ready`. `token` is fresh, of letters and digits alone. */
   readonly prompt: (state: S, prompt: Prompt, token: string, now: number) => Step<S>
   /** Frames in order. A protocol may end its turn in the middle; what follows in the batch is handled with no turn running. */

@@ -17,6 +17,7 @@ export const standingOf = (status: SessionStatus): Standing => (isLive(status) ?
 /** The changing part of a record, as JSON. */
 export const encodeState = (session: Session): string => {
   const { pid, incarnation, restarts, turns, containment, agentSessionId, pendingRequests, exit, usage } = session
+  const { forkedFrom, suspendedBy } = session
   return JSON.stringify({
     pid,
     incarnation,
@@ -24,6 +25,8 @@ export const encodeState = (session: Session): string => {
     turns,
     containment,
     agentSessionId,
+    forkedFrom,
+    suspendedBy,
     pendingRequests,
     exit,
     usage,
@@ -58,6 +61,8 @@ export const decodeSession = (row: SessionRow): Session => ({
     | "turns"
     | "containment"
     | "agentSessionId"
+    | "forkedFrom"
+    | "suspendedBy"
     | "pendingRequests"
     | "exit"
     | "usage"

@@ -12,7 +12,13 @@ import type { Prompt } from "../domain/Prompt.ts"
 import type { Containment, Session, SessionStatus } from "../domain/Session.ts"
 import type { SessionSpecInput, Signal } from "../domain/SessionSpec.ts"
 import type { TranscriptEntry, TranscriptType } from "../domain/Transcript.ts"
-import type { TranscriptPage, TranscriptQuery } from "../domain/SessionStore.ts"
+import type {
+  SearchHit,
+  TranscriptPage,
+  TranscriptQuery,
+  TurnsPage,
+  TurnsQuery,
+} from "../domain/SessionStore.ts"
 import type { Turn, TurnStatus } from "../domain/Turn.ts"
 import type { Templates } from "./Templates.ts"
 
@@ -76,8 +82,24 @@ export interface RuntimeInfo {
   readonly socket: string | null
 }
 
+/** How long completed turns took from start to end, since the runtime started (ms); null before the first. */
+export interface TurnDurations {
+  readonly count: number
+  readonly meanMs: number | null
+  readonly p50Ms: number | null
+  readonly p90Ms: number | null
+  readonly p99Ms: number | null
+  readonly maxMs: number | null
+}
+
 export interface RuntimeStats {
   readonly sessions: Readonly<Record<SessionStatus, number>>
+  /** Sessions by the template that they were started from. */
+  readonly templates: Readonly<Record<string, number>>
+  /** Sessions whose `expiresAt` has passed and that are still being removed. */
+  readonly expiredPending: number
+  readonly durations: TurnDurations
+  readonly store: { readonly durable: boolean; readonly sizeBytes: number }
   readonly turns: Readonly<Record<TurnStatus, number>>
   readonly restarts: number
   readonly crashes: number
@@ -121,7 +143,7 @@ export class Runtime extends Context.Service<
   Runtime,
   {
     readonly info: Effect.Effect<RuntimeInfo>
-    readonly stats: Effect.Effect<RuntimeStats>
+    readonly stats: Effect.Effect<RuntimeStats, StoreUnavailable>
     readonly tree: Effect.Effect<TreeNode>
     readonly health: Effect.Effect<RuntimeHealth>
     /** Refuses new work, waits up to `drainMs` (default 0) for running turns, stops every session; later calls join, and one with no drain ends the drain of those before. */
@@ -153,6 +175,19 @@ export class Runtime extends Context.Service<
     readonly stop: (session: string, mode: "graceful" | "kill") => Answer<Session>
     readonly remove: (session: string) => Answer<void>
     readonly transcript: (session: string, query: TranscriptQuery) => Answer<TranscriptPage>
+    /** What the session was asked, newest first. */
+    readonly history: (session: string, query: TurnsQuery) => Answer<TurnsPage>
+    /** Turns whose prompt or answer holds the words; see `SearchQuery`. */
+    readonly search: (query: {
+      readonly query: string
+      /** Name, task or id; default: every session. */
+      readonly session?: string
+      readonly limit?: number
+    }) => Answer<ReadonlyArray<SearchHit>>
+    /** From now on it has so long until it is stopped and removed; null: for ever. */
+    readonly extend: (session: string, expiresInMs: number | null) => Answer<Session>
+    /** A new session, suspended until asked, that goes on from where this one's conversation stands; `Unsupported` where its protocol cannot. */
+    readonly fork: (session: string, name?: string) => Answer<Session>
     readonly templates: Omit<Templates, "expand">
     readonly subscribe: (request: SubscribeRequest) => Effect.Effect<Subscription, RuntimeError, Scope.Scope>
   }

@@ -1,7 +1,18 @@
 /** What the composition root tells the runtime about where it lives. */
 import * as Context from "effect/Context"
+import type { RetentionSpec } from "../domain/SessionSpec.ts"
 import type { FixedTemplates } from "./Templates.ts"
 import { defaultSpawnBucket, type SpawnBucketSpec } from "./SpawnBucket.ts"
+
+/** How many sessions may be at work at once. What is null is unlimited. */
+export interface AdmissionSpec {
+  /** Sessions that have a process, or are about to: beyond it the least recently used idle one is suspended to make room. */
+  readonly maxLiveSessions: number | null
+  /** Operating system processes of all sessions together, descendants counted. */
+  readonly maxLiveProcesses: number | null
+  /** What becomes of a start where none is idle: it waits its turn, or fails with `LimitReached`. */
+  readonly whenFull: "wait" | "refuse"
+}
 
 export interface RuntimeOptions {
   readonly version: string
@@ -14,6 +25,9 @@ export interface RuntimeOptions {
   /** Where clients reach it; null for a runtime that only its embedding program talks to. */
   readonly socket: string | null
   readonly restarts: SpawnBucketSpec
+  readonly admission: AdmissionSpec
+  /** What of turns and transcripts is forgotten, besides what each session's own `retention` says; null: nothing. */
+  readonly retention: RetentionSpec | null
   /** Those of clients come on top. */
   readonly templates: FixedTemplates
   /** The environment from which sessions inherit. */
@@ -24,6 +38,8 @@ export const defaultOptions = {
   durable: false,
   socket: null,
   restarts: defaultSpawnBucket,
+  admission: { maxLiveSessions: null, maxLiveProcesses: null, whenFull: "wait" },
+  retention: null,
   templates: { builtIn: {}, file: {} },
 } as const
 
