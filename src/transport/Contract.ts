@@ -6,7 +6,7 @@
 import * as Schema from "effect/Schema"
 import { ContentBlock, Prompt } from "../domain/Prompt.ts"
 import { sessionStatuses } from "../domain/Session.ts"
-import { sessionSpecFields, Signal } from "../domain/SessionSpec.ts"
+import { SessionName, sessionSpecFields, Signal } from "../domain/SessionSpec.ts"
 import { Template, TemplateName } from "../domain/Template.ts"
 import { transcriptTypes } from "../domain/Transcript.ts"
 import type { RuntimeHealth, RuntimeInfo, RuntimeStats, TreeNode } from "../supervisor/Runtime.ts"
@@ -41,6 +41,7 @@ const page = (maximum: number) => Schema.Int.check(Schema.isBetween({ minimum: 1
 const types = Schema.Array(Schema.Literals(transcriptTypes))
 const status = Schema.Literals(sessionStatuses)
 
+/** A name, a task or an id, wherever a method has a field of this name. */
 const session = Schema.Struct({ session: name })
 const turnRequest = {
   session: name,
@@ -67,8 +68,19 @@ export type WireInfo = Omit<RuntimeInfo, "startedAt"> & { readonly startedAt: Ti
 export interface WirePage {
   readonly entries: ReadonlyArray<WireEntry>
   readonly nextAfter: number
-  /** The greatest `seq` that the session's limits have dropped; 0 while the transcript is whole. */
+  /** The greatest `seq` that the session's limits (with `all`: retention) have dropped; 0 while the transcript is whole. */
   readonly trimmed: number
+}
+export interface WireHistory {
+  /** Newest first. */
+  readonly turns: ReadonlyArray<WireTurn>
+  /** Pass as `before` to go on; null at the end. */
+  readonly nextBefore: number | null
+}
+export interface WireHit {
+  readonly turn: WireTurn
+  /** The text around the first word found, one line. */
+  readonly snippet: string
 }
 export interface WireList {
   readonly sessions: ReadonlyArray<WireSession>
@@ -106,9 +118,10 @@ export const contract = {
   }),
   "runtime/stats": method<RuntimeStats>()({
     params: Schema.Struct({}),
-    result: "sessions and turns by status, restarts, crashes, spawns, memory",
-    doc: "Counts since the runtime started, and its memory.",
-    errors: [],
+    result:
+      "sessions by status and by template, expiredPending, turns by status, durations, restarts, crashes, gaveUp, spawns, uptimeMs, memory, store: {durable, sizeBytes}",
+    doc: "What is there (sessions, those whose time is over and that are still being removed, the size of the store), what happened since the runtime started (turns, how long the completed ones took in ms, restarts, spawns), and its memory.",
+    errors: ["StoreUnavailable"],
   }),
   "runtime/health": method<RuntimeHealth>()({
     params: Schema.Struct({}),
@@ -148,7 +161,7 @@ export const contract = {
   "session/get": method<WireSession>()({
     params: session,
     result: "Session",
-    doc: "One session, by name or id.",
+    doc: "One session, by name, task or id.",
     errors: unknownSession,
   }),
   "session/list": method<WireList>()({
@@ -249,10 +262,35 @@ export const contract = {
       limit: optional(page(10_000)),
       types: optional(types),
       turn: optional(name),
+      all: optional(Schema.Boolean),
     }),
     result: "{entries, nextAfter, trimmed}",
-    doc: "Entries with seq > after (default 0), at most limit (default 1000); pass nextAfter as after to go on.",
+    doc: "Entries with seq > after (default 0), at most limit (default 1000); pass nextAfter as after to go on, until entries is empty. With all, also what is over the session's limits and still archived; trimmed is the greatest seq that is gone.",
     errors: unknownSession,
+  }),
+  "session/history": method<WireHistory>()({
+    params: Schema.Struct({ session: name, limit: optional(page(1000)), before: optional(seq) }),
+    result: "{turns, nextBefore}, newest first",
+    doc: "What the session was asked: its turns, queued and running ones too, at most limit (default 100); pass nextBefore as before to go on, until it is null.",
+    errors: unknownSession,
+  }),
+  "session/search": method<{ readonly hits: ReadonlyArray<WireHit> }>()({
+    params: Schema.Struct({ query: name, session: optional(name), limit: optional(page(1000)) }),
+    result: "{hits}: each {turn, snippet}, newest first",
+    doc: "Turns whose prompt or answer holds every word of the query, in any order, without regard to case and accents, at most limit (default 50); a word that ends in * matches what begins so. Without session, of every session.",
+    errors: unknownSession,
+  }),
+  "session/extend": method<WireSession>()({
+    params: Schema.Struct({ session: name, expiresInMs: Schema.NullOr(positiveMs) }),
+    result: "Session",
+    doc: "From now on it has so long until it is stopped and removed; null: it never expires.",
+    errors: unknownSession,
+  }),
+  "session/fork": method<WireSession>()({
+    params: Schema.Struct({ session: name, name: optional(SessionName) }),
+    result: "Session, suspended until it is asked",
+    doc: "A new session that goes on from where this one's conversation stands, where its protocol can; its name is generated when left out.",
+    errors: [...unknownSession, "Unsupported", "SessionAlreadyExists", "LimitReached", "Draining"],
   }),
   "session/subscribe": method<{ readonly subscription: string }>()({
     params: Schema.Struct({ session: optional(name), after: optional(seq), types: optional(types) }),
@@ -298,11 +336,8 @@ export const contract = {
 export const notOffered = [
   "session/answer",
   "session/authenticate",
-  "session/search",
   "session/resize",
   "session/screen",
-  "session/fork",
-  "session/extend",
   "supervisor/start",
   "supervisor/stop",
   "pool/start",

@@ -95,6 +95,17 @@ const makeHandlers = (runtime: Runtime["Service"], options: HandlerOptions): Han
         runtime.transcript(session, turn === undefined ? query : { ...query, turn: turn as TurnId }),
         ({ entries, nextAfter, trimmed }) => ({ entries: entries.map(wireEntry), nextAfter, trimmed }),
       ),
+    "session/history": ({ session, ...query }) =>
+      Effect.map(runtime.history(session, query), ({ turns, nextBefore }) => ({
+        turns: turns.map(wireTurn),
+        nextBefore,
+      })),
+    "session/search": (query) =>
+      Effect.map(runtime.search(query), (hits) => ({
+        hits: hits.map(({ turn, snippet }) => ({ turn: wireTurn(turn), snippet })),
+      })),
+    "session/extend": ({ session, expiresInMs }) => Effect.map(runtime.extend(session, expiresInMs), wireSession),
+    "session/fork": ({ session, name }) => Effect.map(runtime.fork(session, name), wireSession),
     "session/subscribe": (request, call) =>
       request.after !== undefined && request.session === undefined
         ? new InvalidParams({ issues: [{ path: "after", message: "needs session: seq counts within one session" }] })

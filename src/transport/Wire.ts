@@ -86,23 +86,27 @@ const wireTurnError = (error: Turn["error"]): Turn["error"] => {
   return typeof exit === "object" && typeof exit?.at === "number" ? { ...error, exit: wireExit(exit) } : error
 }
 
-export const wireTurn = (turn: Turn): WireTurn => ({
-  id: turn.id,
-  session: turn.session,
-  status: turn.status,
-  prompt: turn.prompt,
-  text: turn.text,
-  stopReason: turn.stopReason,
-  usage: turn.usage,
-  error: wireTurnError(turn.error),
-  idempotencyKey: turn.idempotencyKey,
-  queuedAt: wireTime(turn.queuedAt),
-  startedAt: wireTimeOrNull(turn.startedAt),
-  endedAt: wireTimeOrNull(turn.endedAt),
-  durationMs: turn.startedAt === null || turn.endedAt === null ? null : turn.endedAt - turn.startedAt,
-  firstSeq: turn.firstSeq,
-  lastSeq: turn.lastSeq,
-})
+export const wireTurn = (turn: Turn): WireTurn => {
+  const wired: { -readonly [K in keyof WireTurn]: WireTurn[K] } = {
+    id: turn.id,
+    session: turn.session,
+    status: turn.status,
+    prompt: turn.prompt,
+    text: turn.text,
+    stopReason: turn.stopReason,
+    usage: turn.usage,
+    error: wireTurnError(turn.error),
+    idempotencyKey: turn.idempotencyKey,
+    queuedAt: wireTime(turn.queuedAt),
+    startedAt: wireTimeOrNull(turn.startedAt),
+    endedAt: wireTimeOrNull(turn.endedAt),
+    durationMs: turn.startedAt === null || turn.endedAt === null ? null : turn.endedAt - turn.startedAt,
+    firstSeq: turn.firstSeq,
+    lastSeq: turn.lastSeq,
+  }
+  if (turn.timeoutMs !== undefined) wired.timeoutMs = turn.timeoutMs
+  return wired
+}
 
 /** A spec never changes, and many sessions of one template share theirs. */
 const hiddenSpecs = new WeakMap<SessionSpec, SessionSpec>()

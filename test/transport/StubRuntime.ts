@@ -1,11 +1,12 @@
 /**
  * A Runtime without processes, for the transport's tests: sessions answer by themselves. A prompt `hang` never
  * ends, `die` is a defect, `slow MS` takes its time, `stream N` makes N deltas first; any other is echoed.
- * Transcripts are kept, or made on the fly where a session is called `flood` (`total` entries).
+ * Transcripts are kept, or made on the fly where a session is called `flood` (`total` entries; those that its ring of
+ * `ring` entries has dropped are still archived, but for the first `gone`).
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { SessionAlreadyExists, SessionNotFound, TurnNotFound } from "../../src/domain/Errors.ts"
+import { SessionAlreadyExists, SessionNotFound, TurnNotFound, Unsupported } from "../../src/domain/Errors.ts"
 import { makeIds, type SessionId } from "../../src/domain/Ids.ts"
 import { promptText } from "../../src/domain/Prompt.ts"
 import type { Session, SessionStatus } from "../../src/domain/Session.ts"
@@ -38,7 +39,14 @@ export interface Stub {
   readonly turns: () => ReadonlyArray<string>
 }
 
-export const makeStub = (flood: { readonly total: number; readonly text: string } = { total: 0, text: "" }): Stub => {
+export interface Flood {
+  readonly total: number
+  readonly text: string
+  readonly ring?: number
+  readonly gone?: number
+}
+
+export const makeStub = (flood: Flood = { total: 0, text: "" }): Stub => {
   const ids = makeIds("stub")
   const sessions = new Map<string, Stubbed>()
   const turns = new Map<string, Turn>()
@@ -52,7 +60,8 @@ export const makeStub = (flood: { readonly total: number; readonly text: string 
   const closed = new Promise<void>((resolve) => (close = resolve))
 
   const find = (session: string) =>
-    sessions.get(session) ?? [...sessions.values()].find((each) => each.session.id === session)
+    sessions.get(session) ??
+    [...sessions.values()].find((each) => each.session.id === session || each.session.spec.task === session)
   const need = <A>(session: string, use: (found: Stubbed) => A): Effect.Effect<A, SessionNotFound> =>
     Effect.suspend(() => {
       const found = find(session)
@@ -87,6 +96,8 @@ export const makeStub = (flood: { readonly total: number; readonly text: string 
       turns: { queued: 0, running: 0, completed: 0, failed: 0 },
       containment: "guard",
       agentSessionId: null,
+      forkedFrom: null,
+      suspendedBy: null,
       pendingRequests: [],
       createdAt: 1_750_000_000_000,
       lastActiveAt: 1_750_000_000_000,
@@ -132,6 +143,7 @@ export const makeStub = (flood: { readonly total: number; readonly text: string 
       usage: null,
       error: null,
       idempotencyKey: request.idempotencyKey ?? null,
+      ...(request.timeoutMs === undefined ? undefined : { timeoutMs: request.timeoutMs }),
       queuedAt: 1_750_000_000_000,
       startedAt: 1_750_000_000_000,
       endedAt: null,
@@ -183,6 +195,9 @@ export const makeStub = (flood: { readonly total: number; readonly text: string 
   const subscription = (stubbed: Stubbed, request: SubscribeRequest): Subscription => {
     let after = request.after ?? stubbed.entries.length
     const isFlood = stubbed.session.name === "flood"
+    const dropped = isFlood ? flood.total - (flood.ring ?? flood.total) : 0
+    const missed = after < dropped ? [{ session: stubbed.session.id, after, through: dropped }] : []
+    after = Math.max(after, dropped)
     const take = (limit: number) => {
       const entries: Array<TranscriptEntry> = []
       while (entries.length < limit) {
@@ -206,7 +221,8 @@ export const makeStub = (flood: { readonly total: number; readonly text: string 
             const entries = take(limit)
             if (entries.length === 0 && !stubbed.removed) return false
             stubbed.wake.delete(attempt)
-            resume(Effect.succeed({ entries, missed: [], ...(entries.length === 0 ? { ended: true } : undefined) }))
+            const first = missed.splice(0)
+            resume(Effect.succeed({ entries, missed: first, ...(entries.length === 0 ? { ended: true } : undefined) }))
             return true
           }
           if (attempt()) return
@@ -214,6 +230,10 @@ export const makeStub = (flood: { readonly total: number; readonly text: string 
           return Effect.sync(() => stubbed.wake.delete(attempt))
         }),
     }
+  }
+  const update = (name: string, changed: Partial<Session>): Session => {
+    const stubbed = sessions.get(name)!
+    return (stubbed.session = { ...stubbed.session, ...changed })
   }
   const control = (session: string) => need(session, (found) => found.session)
   const counts = <K extends string>() => ({}) as Readonly<Record<K, number>>
@@ -233,6 +253,10 @@ export const makeStub = (flood: { readonly total: number; readonly text: string 
     }),
     stats: Effect.succeed({
       sessions: counts<SessionStatus>(),
+      templates: {},
+      expiredPending: 0,
+      durations: { count: 0, meanMs: null, p50Ms: null, p90Ms: null, p99Ms: null, maxMs: null },
+      store: { durable: false, sizeBytes: 0 },
       turns: counts<TurnStatus>(),
       restarts: 0,
       crashes: 0,
@@ -309,12 +333,55 @@ export const makeStub = (flood: { readonly total: number; readonly text: string 
         found.removed = true
         for (const wake of found.wake) wake()
       }),
-    transcript: (session, { after = 0, limit = 1000 }) =>
-      need(session, ({ entries }) => ({
-        entries: entries.slice(after, after + limit),
-        nextAfter: Math.min(after + limit, entries.length),
-        trimmed: 0,
-      })),
+    transcript: (session, { after = 0, limit = 1000, all = false }) =>
+      need(session, ({ entries, session: { id, name } }) => {
+        if (name !== "flood") {
+          return {
+            entries: entries.slice(after, after + limit),
+            nextAfter: Math.max(after, Math.min(after + limit, entries.length)),
+            trimmed: 0,
+          }
+        }
+        const trimmed = all ? (flood.gone ?? 0) : flood.total - (flood.ring ?? flood.total)
+        const from = Math.max(after, trimmed)
+        const nextAfter = Math.max(from, Math.min(from + limit, flood.total))
+        const page = Array.from({ length: nextAfter - from }, (_, n) => made(from + n + 1, id))
+        return { entries: page, nextAfter, trimmed }
+      }),
+    history: (session, { limit = 100, before = Number.MAX_SAFE_INTEGER }) =>
+      need(session, ({ session: { id } }) => {
+        const older = [...turns.values()]
+          .filter((turn) => turn.session === id && turn.firstSeq < before)
+          .sort((a, b) => b.firstSeq - a.firstSeq)
+        const page = older.slice(0, limit)
+        return { turns: page, nextBefore: older.length > limit ? page.at(-1)!.firstSeq : null }
+      }),
+    search: ({ query, session, limit = 50 }) =>
+      Effect.map(session === undefined ? Effect.undefined : control(session), (within) =>
+        [...turns.values()]
+          .filter((turn) => within === undefined || turn.session === within.id)
+          .filter((turn) => query.split(" ").every((word) => promptText(turn.prompt).includes(word)))
+          .slice(-limit)
+          .reverse()
+          .map((turn) => ({ turn, snippet: promptText(turn.prompt) })),
+      ),
+    extend: (session, expiresInMs) =>
+      need(session, (found) => {
+        const expiresAt = expiresInMs === null ? null : 1_750_000_000_000 + expiresInMs
+        return (found.session = { ...found.session, expiresAt })
+      }),
+    fork: (session, name) =>
+      Effect.flatMap(control(session), ({ spec }): Effect.Effect<Session, Unsupported | SessionAlreadyExists> =>
+        spec.protocol.type === "lines"
+          ? new Unsupported({ what: "session/fork", detail: "lines has no conversation to go on from" })
+          : name !== undefined && sessions.has(name)
+            ? new SessionAlreadyExists({ session: name, field: "name" })
+            : Effect.sync(() => {
+                const { template: _, ...fork } = spec
+                const forked = make({ ...fork, name: name ?? `${spec.name}-fork`, task: null } as SessionSpecInput)
+                return update(forked.name, { status: "suspended", pid: null, forkedFrom: "conversation" })
+              }),
+      ),
     templates: makeTemplates({ builtIn: { cat: { command: "cat" } }, file: {} }, makeMemory()),
     subscribe: (request) =>
       Effect.flatMap(
