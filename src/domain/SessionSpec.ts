@@ -39,6 +39,22 @@ export const EndOfTurn = Schema.Union([
 ])
 export type EndOfTurn = typeof EndOfTurn.Type
 
+/** Arguments that name a conversation of the program's own. */
+const conversationArgs = Schema.Array(cString).check(
+  Schema.makeFilter((args: ReadonlyArray<string>) => {
+    if (args.length === 0) return 'must not be empty: give the arguments, e.g. ["--resume", "{id}"], or leave it out'
+    if (args.some((arg) => arg.includes("{id}"))) return undefined
+    return 'must hold {id} in one of its arguments: it is replaced by the id of the conversation, e.g. ["--resume", "{id}"]'
+  }),
+)
+
+export const ConversationSpec = Schema.Struct({
+  field: nonEmpty,
+  resume: Schema.optionalKey(conversationArgs),
+  fork: Schema.optionalKey(conversationArgs),
+})
+export type ConversationSpec = typeof ConversationSpec.Type
+
 const agentOptions = {
   model: Schema.optionalKey(nonEmpty),
   resume: Schema.optionalKey(nonEmpty),
@@ -54,6 +70,7 @@ export const ProtocolSpec = Schema.Union([
   Schema.Struct({
     type: Schema.Literal("ndjson"),
     end: Schema.optionalKey(Schema.Record(Schema.String, Schema.Json)),
+    conversation: Schema.optionalKey(ConversationSpec),
   }),
   Schema.Struct({ type: Schema.Literal("jsonrpc") }),
   Schema.Struct({ type: Schema.Literal("lsp") }),

@@ -8,16 +8,25 @@
  * From it, in any object of a turn: `delta` (string) is a piece of the answer. In the object that ends it: `text`
  * (string) is the answer (else the deltas joined, else the turn's objects as they came, one a line), `usage`
  * (numbers), `stopReason`, `error` (string or object: the turn failed, `AgentError`), `cancelled: true`.
+ *
+ * With `conversation`, any object may report in `field` (string) the program's own id of the conversation; the newest
+ * counts. `resume` and `fork` are the arguments that make a later process go on with it, `{id}` replaced.
  */
+import type { ConversationSpec } from "../domain/SessionSpec.ts"
 import { promptText, type Prompt } from "../domain/Prompt.ts"
 import type { TurnError, Usage } from "../domain/Turn.ts"
 import { answerTooLong, defaultAnswerChars } from "./Answer.ts"
 import { jsonEquals } from "./JsonEquals.ts"
-import type { Protocol, ProtocolEvent } from "./Protocol.ts"
+import type { Protocol, ProtocolEvent, Resumption } from "./Protocol.ts"
 
 type JsonObject = { readonly [field: string]: unknown }
 
-interface Answering {
+interface Conversing {
+  /** The newest id that the program reported, or that its process goes on with; null before the first. */
+  readonly conversation: string | null
+}
+
+interface Answering extends Conversing {
   readonly tag: "answering"
   /** The deltas joined; null before the first. */
   readonly deltas: string | null
@@ -27,10 +36,14 @@ interface Answering {
   readonly overflown: boolean
 }
 
-export type NdjsonState = { readonly tag: "idle" } | Answering
+export type NdjsonState = ({ readonly tag: "idle" } & Conversing) | Answering
 
-const idle: NdjsonState = { tag: "idle" }
-const fresh: Answering = { tag: "answering", deltas: null, raw: "", overflown: false }
+const idleIn = (conversation: string | null): NdjsonState => ({ tag: "idle", conversation })
+const idle = idleIn(null)
+const fresh: Answering = { tag: "answering", conversation: null, deltas: null, raw: "", overflown: false }
+
+/** A longer id is none: it has to fit into an argument. */
+const longestConversation = 8192
 
 const parseObject = (line: string): JsonObject | undefined => {
   const first = line.charCodeAt(0)
@@ -77,6 +90,15 @@ const errorOf = (value: unknown): TurnError | undefined => {
   }
 }
 
+/** The id in an object's own field; undefined where there is none that a later process could be given. */
+const conversationIn = (object: JsonObject, field: string): string | undefined => {
+  const id = Object.hasOwn(object, field) ? object[field] : undefined
+  return typeof id === "string" && id !== "" && id.length <= longestConversation && !id.includes("\0") ? id : undefined
+}
+
+const argsFor = ({ resume = [], fork = [] }: ConversationSpec, from: Resumption): ReadonlyArray<string> =>
+  (from.fork ? fork : resume).map((arg) => arg.replaceAll("{id}", () => from.conversation))
+
 const stringOf = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined)
 
 const ended = (object: JsonObject, turn: Answering, answerChars: number): ProtocolEvent => {
@@ -100,8 +122,13 @@ const ended = (object: JsonObject, turn: Answering, answerChars: number): Protoc
   }
 }
 
+export interface NdjsonOptions {
+  readonly end?: Readonly<Record<string, unknown>>
+  readonly conversation?: ConversationSpec
+}
+
 export const makeNdjson = (
-  end: Readonly<Record<string, unknown>> | undefined,
+  { end, conversation }: NdjsonOptions = {},
   /** More of an answer than this is passed on but not kept; a turn that needs it then fails as `AnswerTooLong`. */
   answerChars: number = defaultAnswerChars,
 ): Protocol<NdjsonState> => {
@@ -120,15 +147,26 @@ export const makeNdjson = (
     if (turn.deltas !== null && turn.overflown) return turn
     const deltas = (turn.deltas ?? "") + delta
     return deltas.length > answerChars
-      ? { tag: "answering", deltas: turn.deltas ?? "", raw: "", overflown: true }
-      : { tag: "answering", deltas, raw: "", overflown: false }
+      ? { ...turn, deltas: turn.deltas ?? "", raw: "", overflown: true }
+      : { ...turn, deltas, raw: "", overflown: false }
   }
 
   return {
     name: "ndjson",
     framing: "lines",
-    start: () => ({ state: idle, events: [{ type: "ready" }] }),
-    prompt: (_state, prompt) => ({ state: fresh, events: [{ type: "write", data: encode(prompt) + "\n" }] }),
+    ...(conversation?.resume === undefined && conversation?.fork === undefined
+      ? undefined
+      : { resumeArgs: (from: Resumption) => argsFor(conversation, from) }),
+    canFork: conversation?.fork !== undefined,
+    // A fork that still reports its parent's id has none of its own yet.
+    start: ({ from }) => ({
+      state: from === null ? idle : idleIn(from.conversation),
+      events: [{ type: "ready" }],
+    }),
+    prompt: (state, prompt) => ({
+      state: state.conversation === null ? fresh : { ...fresh, conversation: state.conversation },
+      events: [{ type: "write", data: encode(prompt) + "\n" }],
+    }),
     frames: (before, frames) => {
       let state = before
       const events: Array<ProtocolEvent> = []
@@ -146,13 +184,18 @@ export const makeNdjson = (
         }
         flush()
         events.push({ type: "native", message })
+        const id = conversation === undefined ? undefined : conversationIn(message, conversation.field)
+        if (id !== undefined && id !== state.conversation) {
+          events.push({ type: "conversation", id })
+          state = { ...state, conversation: id }
+        }
         if (state.tag === "idle") continue
         const delta = stringOf(message["delta"])
         if (delta !== undefined && delta !== "") events.push({ type: "delta", text: delta })
         state = collect(state, line, delta)
         if (!isEnd(message)) continue
         events.push(ended(message, state, answerChars))
-        state = idle
+        state = state.conversation === null ? idle : idleIn(state.conversation)
       }
       flush()
       return { state, events }

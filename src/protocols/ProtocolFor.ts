@@ -9,7 +9,7 @@ export const protocolFor: ProtocolFor = (spec) => {
     case "lines":
       return lines as Protocol
     case "ndjson":
-      return makeNdjson(spec.end) as Protocol
+      return makeNdjson(spec) as Protocol
     case "text":
       return makeText(spec.endOfTurn) as Protocol
     default:

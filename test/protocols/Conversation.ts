@@ -111,7 +111,7 @@ export const converse = (
     }
   }
 
-  take(protocol.start({ conversation: null, now: Date.now() }))
+  take(protocol.start({ from: null, now: Date.now() }))
   return {
     child,
     events,

@@ -1,12 +1,14 @@
 import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
 import { jsonEquals } from "../../src/protocols/JsonEquals.ts"
-import { makeNdjson } from "../../src/protocols/Ndjson.ts"
-import type { Protocol } from "../../src/protocols/Protocol.ts"
+import { SessionSpecInput } from "../../src/domain/SessionSpec.ts"
+import { strictDecoder } from "../../src/domain/StrictDecoder.ts"
+import { makeNdjson, type NdjsonOptions } from "../../src/protocols/Ndjson.ts"
+import type { Protocol, ProtocolEvent, Resumption } from "../../src/protocols/Protocol.ts"
 import { endedOf, joined, seed, stepping } from "./steps.ts"
 
 const started = (end?: Record<string, unknown>, answerChars?: number) => {
-  const protocol = stepping(makeNdjson(end, answerChars) as Protocol)
+  const protocol = stepping(makeNdjson(end === undefined ? {} : { end }, answerChars) as Protocol)
   protocol.start()
   protocol.take()
   return protocol
@@ -179,6 +181,139 @@ describe("ndjson answers", () => {
       }),
       { seed },
     )
+  })
+})
+
+describe("ndjson conversations", () => {
+  const conversation = { field: "session_id", resume: ["--resume", "{id}"], fork: ["-r{id}", "--from={id}", "--fork"] }
+  const told = (from: Resumption | null = null, options: NdjsonOptions = { end: { end: 1 }, conversation }) => {
+    const protocol = stepping(makeNdjson(options) as Protocol)
+    protocol.start(from)
+    protocol.take()
+    return protocol
+  }
+  const ids = (events: ReadonlyArray<ProtocolEvent>) =>
+    events.flatMap((event) => (event.type === "conversation" ? [event.id] : []))
+
+  it("tell the program's own id once, before and in a turn, and again only when it changed", () => {
+    const protocol = told()
+    expect(protocol.frames('{"session_id":"a"}', '{"session_id":"a"}')).toEqual([
+      { type: "native", message: { session_id: "a" } },
+      { type: "conversation", id: "a" },
+      { type: "native", message: { session_id: "a" } },
+    ])
+    protocol.prompt("x")
+    expect(ids(protocol.frames('{"session_id":"a","delta":"x"}', '{"session_id":"b","delta":"y"}'))).toEqual(["b"])
+    const last = protocol.frames('{"end":1,"session_id":"c"}', '{"session_id":"c"}')
+    expect(ids(last)).toEqual(["c"])
+    // Known before the turn ends: who sees the end can resume.
+    expect(last.findIndex((event) => event.type === "conversation")).toBeLessThan(
+      last.findIndex((event) => event.type === "ended"),
+    )
+    expect(endedOf(last)).toMatchObject([{ status: "completed", text: "xy" }])
+    protocol.prompt("again")
+    expect(ids(protocol.frames('{"session_id":"c","end":1}'))).toEqual([])
+    expect(ids(protocol.frames('{"session_id":"a"}'))).toEqual(["a"])
+  })
+
+  it("are as before what an earlier process left when this one goes on with it, or forks it", () => {
+    for (const fork of [false, true]) {
+      const protocol = told({ conversation: "a", fork })
+      expect(ids(protocol.frames('{"session_id":"a"}'))).toEqual([])
+      protocol.prompt("x")
+      expect(ids(protocol.frames('{"session_id":"b"}', '{"end":1,"session_id":"b"}'))).toEqual(["b"])
+    }
+  })
+
+  it("have no id in another field, of another type, none at all, one too long or one that no argument can hold", () => {
+    const protocol = told()
+    for (const value of [1, null, "", ["a"], { id: "a" }, true, "a\0b", "a".repeat(8193)]) {
+      expect(ids(protocol.frames(JSON.stringify({ session_id: value, id: "a" })))).toEqual([])
+    }
+    expect(ids(protocol.frames('["session_id"]', "session_id", '{"o":{"session_id":"a"}}'))).toEqual([])
+    const inherited = told(null, { conversation: { field: "constructor" } })
+    expect(ids(inherited.frames("{}", '{"__proto__":{"constructor":"x"}}'))).toEqual([])
+    expect(ids(inherited.frames('{"constructor":"x"}'))).toEqual(["x"])
+    expect(ids(told(null, { end: { end: 1 } }).frames('{"session_id":"a"}'))).toEqual([])
+  })
+
+  it("are gone on with by the arguments told, {id} replaced to the letter", () => {
+    const { resumeArgs, canFork } = makeNdjson({ conversation })
+    expect(canFork).toBe(true)
+    expect(resumeArgs?.({ conversation: "$& $1 {id}", fork: false })).toEqual(["--resume", "$& $1 {id}"])
+    expect(resumeArgs?.({ conversation: "a", fork: true })).toEqual(["-ra", "--from=a", "--fork"])
+    const twice = makeNdjson({ conversation: { field: "x", resume: ["{id}:{id}"] } })
+    expect(twice.resumeArgs?.({ conversation: "a", fork: false })).toEqual(["a:a"])
+    expect(twice.canFork).toBe(false)
+  })
+
+  it("start as ever where no arguments are told", () => {
+    expect(makeNdjson({})).toMatchObject({ canFork: false })
+    expect(makeNdjson({}).resumeArgs).toBeUndefined()
+    expect(makeNdjson({ conversation: { field: "x" } }).resumeArgs).toBeUndefined()
+    const forks = makeNdjson({ conversation: { field: "x", fork: ["{id}"] } })
+    expect(forks.canFork).toBe(true)
+    expect(forks.resumeArgs?.({ conversation: "a", fork: false })).toEqual([])
+    expect(forks.resumeArgs?.({ conversation: "a", fork: true })).toEqual(["a"])
+  })
+
+  it("are the same however the lines are batched", () => {
+    const id = fc.constantFrom("a", "b", "c")
+    const line = fc.oneof(
+      id.map((session_id) => JSON.stringify({ session_id })),
+      id.map((session_id) => JSON.stringify({ session_id, delta: "d" })),
+      id.map((session_id) => JSON.stringify({ session_id, end: 1 })),
+      fc.constantFrom("noise", '{"session_id":3}', '{"end":1}'),
+    )
+    fc.assert(
+      fc.property(fc.array(line), fc.array(fc.nat(5)), fc.option(id), (lines, sizes, before) => {
+        const from = before === null ? null : { conversation: before, fork: false }
+        const whole = told(from)
+        whole.prompt("x")
+        whole.frames(...lines)
+        const parts = told(from)
+        parts.prompt("x")
+        let at = 0
+        for (const size of [...sizes, lines.length]) {
+          parts.frames(...lines.slice(at, at + size))
+          at += size
+        }
+        const reported = ids(whole.take())
+        expect(ids(parts.take())).toEqual(reported)
+        expect(reported.every((id, index) => id !== (index === 0 ? before : reported[index - 1]))).toBe(true)
+        const named = lines.map((line) => /"session_id":"(.)"/.exec(line)?.[1]).filter((name) => name !== undefined)
+        expect(reported.at(-1) ?? before).toBe(named.at(-1) ?? before)
+      }),
+      { seed },
+    )
+  })
+})
+
+describe("what ndjson is told of conversations", () => {
+  const { decode } = strictDecoder<SessionSpecInput>(SessionSpecInput)
+  const problems = (conversation: unknown) => {
+    const decoded = decode({ protocol: { type: "ndjson", conversation } })
+    return decoded._tag === "Valid" ? [] : decoded.problems.map(({ path, message }) => `${path.join(".")} ${message}`)
+  }
+  const at = "protocol.conversation"
+
+  it("is taken whole, or with the field alone", () => {
+    expect(problems({ field: "id" })).toEqual([])
+    expect(problems({ field: "id", resume: ["--resume={id}"], fork: ["{id}", "--fork"] })).toEqual([])
+  })
+
+  it("is refused by its path, with the remedy", () => {
+    expect(problems({})).toEqual([`${at}.field is required`])
+    expect(problems({ field: "" })).toEqual([`${at}.field must not be empty`])
+    expect(problems({ field: 3 })).toEqual([`${at}.field must be a string`])
+    expect(problems({ field: "x", resume: [] })).toEqual([expect.stringContaining(`${at}.resume must not be empty`)])
+    expect(problems({ field: "x", fork: ["--fork"] })).toEqual([expect.stringContaining(`${at}.fork must hold {id}`)])
+    expect(problems({ field: "x", resume: ["{id}\0"] })).toEqual([`${at}.resume.0 must not contain a NUL byte`])
+    expect(problems({ field: "x", resume: "{id}" })).toEqual([`${at}.resume must be an array`])
+    expect(problems({ field: "x", resumes: ["{id}"] })).toEqual([
+      `${at}.resumes is not a known field; did you mean "resume"?`,
+    ])
+    expect(problems("id")).toEqual([`${at} must be an object`])
   })
 })
 

@@ -1,6 +1,6 @@
 /** Steps a protocol by hand: what it said, and what it made of a stream. For unit and property tests; starts nothing. */
 import type { Prompt } from "../../src/domain/Prompt.ts"
-import type { Protocol, ProtocolEvent, Step } from "../../src/protocols/Protocol.ts"
+import type { Protocol, ProtocolEvent, Resumption, Step } from "../../src/protocols/Protocol.ts"
 
 export type Ended = ProtocolEvent & { readonly type: "ended" }
 
@@ -17,7 +17,7 @@ export const stepping = (protocol: Protocol, now = 1_000) => {
     return step.events
   }
   const api = {
-    start: () => run(protocol.start({ conversation: null, now: clock })),
+    start: (from: Resumption | null = null) => run(protocol.start({ from, now: clock })),
     prompt: (prompt: Prompt, token = "tok1") => run(protocol.prompt(state, prompt, token, clock)),
     frames: (...frames: ReadonlyArray<string>) => run(protocol.frames(state, frames, clock)),
     eof: () => run(protocol.eof(state)),
