@@ -4,17 +4,24 @@
  * what was asked fails with `ConnectionLost`. Used by the CLI and by programs.
  */
 import type { Duplex } from "node:stream"
-import type { Method, Params, Result } from "../transport/Contract.ts"
+import type { Method, Params, WireHit } from "../transport/Contract.ts"
 import { defaultLimitBytes, MessageDecoder } from "../transport/MessageDecoder.ts"
 import type { MissedRange, SessionEvent, WireEntry, WireSession, WireTurn } from "../transport/Wire.ts"
 import { CrecheError } from "./CrecheError.ts"
 import { EventQueue } from "./EventQueue.ts"
+import {
+  each,
+  type HistoryPages,
+  historyPages,
+  type Missed,
+  type Request,
+  type RequestOptions,
+  type SessionPages,
+  sessionPages,
+  type TranscriptPages,
+  transcriptPages,
+} from "./Pages.ts"
 import { TurnEntries } from "./TurnEntries.ts"
-
-export interface RequestOptions {
-  /** Aborting cancels the request; it then fails with the tag `RequestCancelled`. */
-  readonly signal?: AbortSignal
-}
 
 /** An entry, or word of entries that were dropped before they could be read. */
 export type SubscriptionEvent = { readonly entry: WireEntry } | { readonly missed: MissedRange }
@@ -41,12 +48,26 @@ type AskOptions = RequestOptions & {
 }
 
 export interface Client {
-  readonly request: <M extends Method>(method: M, params: Params<M>, options?: RequestOptions) => Promise<Result<M>>
+  readonly request: Request
   readonly start: (spec: Params<"session/start">, options?: RequestOptions) => Promise<WireSession>
   /** The turn once it ended; a turn that did not complete is a result too. */
   readonly ask: (params: Params<"session/ask">, options?: AskOptions) => Promise<WireTurn>
   readonly tell: (params: Params<"session/tell">, options?: RequestOptions) => Promise<WireTurn>
   readonly subscribe: (params: Params<"session/subscribe">, options?: RequestOptions) => Promise<ClientSubscription>
+  /** Every session that matches, in order of creation. */
+  readonly sessions: (query?: SessionPages, options?: RequestOptions) => AsyncGenerator<WireSession, void>
+  /**
+   * Every entry that is there, in order, and then the end; `subscribe` goes on with what comes. With `all`, also what is
+   * over the session's limits and still archived. Of what is no longer kept, `onMissed` is told before the entries after it.
+   */
+  readonly transcript: (
+    query: TranscriptPages,
+    options?: RequestOptions & { readonly onMissed?: (missed: Missed) => void },
+  ) => AsyncGenerator<WireEntry, void>
+  /** Every turn of the session, newest first, open ones among them. */
+  readonly history: (query: HistoryPages, options?: RequestOptions) => AsyncGenerator<WireTurn, void>
+  /** Turns whose prompt or answer holds the words, newest first. */
+  readonly search: (params: Params<"session/search">, options?: RequestOptions) => Promise<ReadonlyArray<WireHit>>
   readonly close: () => Promise<void>
   /** Resolves once the connection is over, for whatever reason. */
   readonly closed: Promise<void>
@@ -62,6 +83,17 @@ interface Waiting {
 interface Subscribed {
   readonly events: EventQueue<SubscriptionEvent>
   ending: Ending | undefined
+}
+
+async function* entriesOf(
+  request: Request,
+  query: TranscriptPages,
+  { onMissed, ...options }: RequestOptions & { readonly onMissed?: (missed: Missed) => void } = {},
+): AsyncGenerator<WireEntry, void> {
+  for await (const { entries, missed } of transcriptPages(request, query, options)) {
+    if (missed !== undefined) onMissed?.(missed)
+    yield* entries
+  }
 }
 
 const tooLarge = (bytes: number): CrecheError =>
@@ -233,6 +265,10 @@ export const open = (stream: Duplex): Client => {
       call("session/ask", options.onEntry === undefined ? params : { ...params, stream: true }, options, same),
     tell: (params, options) => request("session/tell", params, options),
     subscribe: (params, options = {}) => call("session/subscribe", params, options, subscribed),
+    sessions: (query, options) => each(sessionPages(request, query, options)),
+    transcript: (query, options) => entriesOf(request, query, options),
+    history: (query, options) => each(historyPages(request, query, options)),
+    search: async (params, options) => (await request("session/search", params, options)).hits,
     close: () => {
       end("this client closed it")
       return closed

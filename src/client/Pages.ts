@@ -1,0 +1,94 @@
+/**
+ * What comes page by page, as one iteration: a transcript, a history, a list of sessions. The next page is asked for once the
+ * one before was taken, so that a reader holds one page however much there is. Called by `Client` and by the CLI.
+ */
+import type { Method, Params, Result, WireHistory, WireList, WirePage } from "../transport/Contract.ts"
+import type { WireEntry, WireSession, WireTurn } from "../transport/Wire.ts"
+
+export interface RequestOptions {
+  /** Aborting cancels the request; it then fails with the tag `RequestCancelled`. */
+  readonly signal?: AbortSignal
+}
+
+export type Request = <M extends Method>(method: M, params: Params<M>, options?: RequestOptions) => Promise<Result<M>>
+
+/** Entries with after < seq ≤ through, which are no longer kept. */
+export interface Missed {
+  readonly after: number
+  readonly through: number
+}
+
+export type TranscriptPages = Omit<Params<"session/transcript">, "limit"> & {
+  /** The last `seq` that is wanted. Default: what is there when the end is reached. */
+  readonly through?: number
+  /** How many entries are asked for at a time; default 500. */
+  readonly pageSize?: number
+}
+
+export type HistoryPages = Omit<Params<"session/history">, "limit"> & {
+  /** How many turns are asked for at a time; default 100. */
+  readonly pageSize?: number
+}
+
+export type SessionPages = Omit<Params<"session/list">, "limit" | "cursor"> & {
+  /** How many sessions are asked for at a time; default 500. */
+  readonly pageSize?: number
+}
+
+/** Each page with its entries in order and, where entries before them are gone, which. */
+export async function* transcriptPages(
+  request: Request,
+  { pageSize = 500, through = Number.MAX_SAFE_INTEGER, ...query }: TranscriptPages,
+  options: RequestOptions = {},
+): AsyncGenerator<{ readonly entries: ReadonlyArray<WireEntry>; readonly missed: Missed | undefined }, void> {
+  let after = query.after ?? 0
+  while (after < through) {
+    const page: WirePage = await request("session/transcript", { ...query, after, limit: pageSize }, options)
+    const entries = page.nextAfter <= through ? page.entries : page.entries.filter(({ seq }) => seq <= through)
+    const missed = page.trimmed > after ? { after, through: Math.min(page.trimmed, through) } : undefined
+    if (entries.length > 0 || missed !== undefined) yield { entries, missed }
+    if (page.entries.length === 0 || page.nextAfter <= after) return
+    after = page.nextAfter
+  }
+}
+
+/** Newest first. */
+export async function* historyPages(
+  request: Request,
+  { pageSize = 100, ...query }: HistoryPages,
+  options: RequestOptions = {},
+): AsyncGenerator<ReadonlyArray<WireTurn>, void> {
+  let before: number | null = query.before ?? null
+  do {
+    const page: WireHistory = await request(
+      "session/history",
+      { session: query.session, limit: pageSize, ...(before === null ? {} : { before }) },
+      options,
+    )
+    if (page.turns.length > 0) yield page.turns
+    before = page.nextBefore
+  } while (before !== null)
+}
+
+/** In order of creation. */
+export async function* sessionPages(
+  request: Request,
+  { pageSize = 500, ...query }: SessionPages = {},
+  options: RequestOptions = {},
+): AsyncGenerator<ReadonlyArray<WireSession>, void> {
+  let cursor: string | null = null
+  do {
+    const page: WireList = await request(
+      "session/list",
+      { ...query, limit: pageSize, ...(cursor === null ? {} : { cursor }) },
+      options,
+    )
+    if (page.sessions.length > 0) yield page.sessions
+    cursor = page.nextCursor
+  } while (cursor !== null)
+}
+
+/** The items of pages, one by one. */
+export async function* each<A>(pages: AsyncIterable<ReadonlyArray<A>>): AsyncGenerator<A, void> {
+  for await (const page of pages) yield* page
+}
