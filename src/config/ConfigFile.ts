@@ -3,7 +3,7 @@
  * YAML nor the disk.
  */
 import * as Schema from "effect/Schema"
-import { SessionName, sessionSpecFields } from "../domain/SessionSpec.ts"
+import { RetentionSpec, SessionName, sessionSpecFields } from "../domain/SessionSpec.ts"
 import { strictDecoder } from "../domain/StrictDecoder.ts"
 import { Template, TemplateName } from "../domain/Template.ts"
 
@@ -28,6 +28,26 @@ export const runtimeFields = {
       perSecond: say(atLeastOne, "restarts a second after that (default: 100)"),
     }),
     "how fast crashed sessions of the whole runtime are started again: {burst, perSecond}",
+  ),
+  store: say(
+    Schema.Literals(["sqlite", "memory"]),
+    "where sessions, turns and transcripts are kept: in the data directory, or nowhere once the runtime ends (default: sqlite)",
+  ),
+  retention: say(
+    RetentionSpec,
+    "{maxAgeMs, maxBytes}: older or more turns and entries than that are forgotten, oldest first; the newest turn of each session stays",
+  ),
+  maxLiveSessions: say(
+    atLeastOne,
+    "so many sessions have a process at once; for one more the least recently used idle one is suspended",
+  ),
+  maxLiveProcesses: say(
+    atLeastOne,
+    "so many processes, descendants counted, may be there when a session is started; idle sessions are suspended as above",
+  ),
+  whenFull: say(
+    Schema.Literals(["wait", "refuse"]),
+    "what becomes of a start where no session is idle: it waits its turn, or fails with LimitReached (default: wait)",
   ),
 }
 

@@ -11,25 +11,38 @@ export const noConfiguration: Configuration = { runtime: {}, templates: {}, sess
 export const configuredOptions = ({
   runtime,
   templates,
-}: Configuration): Pick<RuntimeOptions, "restarts" | "templates"> => ({
-  restarts: { ...defaultOptions.restarts, ...runtime.restarts },
-  templates: { builtIn: builtInTemplates, file: templates },
-})
+}: Configuration): Pick<RuntimeOptions, "restarts" | "admission" | "retention" | "templates"> => {
+  const { admission, restarts } = defaultOptions
+  return {
+    restarts: { ...restarts, ...runtime.restarts },
+    admission: {
+      maxLiveSessions: runtime.maxLiveSessions ?? admission.maxLiveSessions,
+      maxLiveProcesses: runtime.maxLiveProcesses ?? admission.maxLiveProcesses,
+      whenFull: runtime.whenFull ?? admission.whenFull,
+    },
+    retention: runtime.retention ?? defaultOptions.retention,
+    templates: { builtIn: builtInTemplates, file: templates },
+  }
+}
 
 /** So many start at once. */
 const concurrency = 16
 
-/** Together; one that does not start is logged and keeps no other from it. Interrupted, it leaves none half started. */
+/**
+ * Together; one that does not start is logged and keeps no other from it. One that a durable store still has, suspended, is
+ * resumed. Interrupted, it leaves none half started.
+ */
 export const startConfigured = (runtime: Runtime["Service"], { sessions }: Configuration): Effect.Effect<void> =>
   Effect.forEach(
     sessions,
     (spec) =>
-      runtime
-        .start(spec, "return")
-        .pipe(
-          Effect.catch((error) =>
-            Effect.logError(`session ${spec.name} of the configuration did not start: ${error.message}`),
-          ),
+      runtime.start(spec, "return").pipe(
+        Effect.flatMap((session) =>
+          session.status === "suspended" ? runtime.resume(session.id) : Effect.succeed(session),
         ),
+        Effect.catch((error) =>
+          Effect.logError(`session ${spec.name} of the configuration did not start: ${error.message}`),
+        ),
+      ),
     { concurrency, discard: true },
   )

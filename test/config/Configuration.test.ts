@@ -67,6 +67,31 @@ const wrong: ReadonlyArray<readonly [what: string, text: string, problem: RegExp
     /^2:29 runtime\.restarts\.burst: must be a number$/,
   ],
   [
+    "that lets no session live",
+    "version: 1\nruntime: {maxLiveSessions: 0}\n",
+    /^2:28 runtime\.maxLiveSessions: must be/,
+  ],
+  [
+    "with another way of being full",
+    "version: 1\nruntime: {whenFull: queue}\n",
+    /^2:21 runtime\.whenFull: must be one of "wait", "refuse"$/,
+  ],
+  [
+    "with a store that there is not",
+    "version: 1\nruntime: {store: postgres}\n",
+    /^2:18 runtime\.store: must be one of "sqlite", "memory"$/,
+  ],
+  [
+    "with an age in days",
+    "version: 1\nruntime: {retention: {maxAgeMs: 30d}}\n",
+    /^2:33 runtime\.retention\.maxAgeMs: must be a number$/,
+  ],
+  [
+    "with a limit that stands in the wrong place",
+    "version: 1\nmaxLiveSessions: 3\n",
+    /^2:1 maxLiveSessions: is not a known field/,
+  ],
+  [
     "with a key twice",
     "version: 1\ntemplates: {}\ntemplates: {}\n",
     /^3:1 templates: stands here for the second time; keep one/,
@@ -392,7 +417,7 @@ describe("the examples of docs/templates.md", () => {
   })
 
   it("are there, and the problem that the page shows is the one that is found", () => {
-    expect(examples).toHaveLength(2)
+    expect(examples).toHaveLength(3)
     const shown = /creche\.yaml:(\d+:\d+) ?:? ?(templates\.shell\.comand: .*)/.exec(page)!
     const wrong = "version: 1\ntemplates:\n  shell:\n    comand: cat\n"
     expect(problemsIn(wrong)).toEqual([`${shown[1]} ${shown[2]}`])
