@@ -74,6 +74,13 @@ export class CommitBatch {
     return this.turns.get(id)?.turn
   }
 
+  /** A session's own, in the order of their newest state. */
+  turnsOf(session: SessionId): ReadonlyArray<Turn> {
+    return this.sessions.has(session)
+      ? [...this.turns.values()].flatMap(({ owner, turn }) => (owner === session ? [turn] : []))
+      : []
+  }
+
   keyed(session: SessionId, key: string): TurnId | undefined {
     return this.#keys.get(keyOf(session, key))
   }

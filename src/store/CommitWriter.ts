@@ -25,10 +25,14 @@ interface Place {
   name: string
   supervisor: string
   task: string | null
+  template: string | null
+  expiresAt: number | null
   standing: Standing
   /** Of the newest entry that is stored. */
   seq: number
 }
+
+const indexedFields = ["name", "supervisor", "task", "template", "expiresAt", "standing"] as const
 
 const maxRemembered = 65_536
 
@@ -81,14 +85,18 @@ export class CommitWriter {
     const { prepare } = this.#client
     const { newest, details, historyJson, entries, entriesJson } = session
     const { head, stateJson } = newest
-    const { id, status, lastActiveAt, expiresAt, seq } = head
+    const { id, status, lastActiveAt, seq } = head
     let place = this.#places.get(id) ?? this.#find(head)
     if (place === undefined) {
       place = this.#insert(head, stateJson)
     } else {
-      prepare(
-        "UPDATE sessions SET status = ?, last_active_at = ?, expires_at = ?, seq = ?, state = ? WHERE ordinal = ?",
-      ).run(status, lastActiveAt, expiresAt, seq, stateJson, place.ordinal)
+      prepare("UPDATE sessions SET status = ?, last_active_at = ?, seq = ?, state = ? WHERE ordinal = ?").run(
+        status,
+        lastActiveAt,
+        seq,
+        stateJson,
+        place.ordinal,
+      )
       this.#writeIndexed(place, head)
     }
     const { ordinal } = place
@@ -108,15 +116,16 @@ export class CommitWriter {
   }
 
   #insert(head: SessionHead, stateJson: string): Place {
-    const { id, name, supervisor, task, status, createdAt, lastActiveAt, expiresAt, seq } = head
+    const { id, name, supervisor, task, template, status, createdAt, lastActiveAt, expiresAt, seq } = head
     const standing = standingOf(status)
     const { lastInsertRowid } = this.#client
       .prepare(
-        `INSERT INTO sessions (id, name, supervisor, task, standing, status, created_at, last_active_at, expires_at, seq, state)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+        `INSERT INTO sessions (id, name, supervisor, task, template, standing, status, created_at, last_active_at, expires_at, seq, state)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       )
-      .run(id, name, supervisor, task, standing, status, createdAt, lastActiveAt, expiresAt, seq, stateJson)
-    const place: Place = { ordinal: Number(lastInsertRowid), name, supervisor, task, standing, seq: 0 }
+      .run(id, name, supervisor, task, template, standing, status, createdAt, lastActiveAt, expiresAt, seq, stateJson)
+    const ordinal = Number(lastInsertRowid)
+    const place: Place = { ordinal, name, supervisor, task, template, expiresAt, standing, seq: 0 }
     remember(this.#places, id, place)
     return place
   }
@@ -124,7 +133,7 @@ export class CommitWriter {
   #find({ id }: SessionHead): Place | undefined {
     const row = this.#client
       .prepare(
-        `SELECT ordinal, name, supervisor, task, standing,
+        `SELECT ordinal, name, supervisor, task, template, expires_at AS expiresAt, standing,
            coalesce((SELECT max(last_seq) FROM transcript WHERE session = ordinal), 0) AS seq
          FROM sessions WHERE id = ?`,
       )
@@ -135,31 +144,37 @@ export class CommitWriter {
     return place
   }
 
-  #writeIndexed(place: Place, { name, supervisor, task, status }: SessionHead): void {
+  #writeIndexed(place: Place, { name, supervisor, task, template, expiresAt, status }: SessionHead): void {
     const standing = standingOf(status)
-    if (place.name === name && place.supervisor === supervisor && place.standing === standing && place.task === task) {
-      return
-    }
+    const indexed = { name, supervisor, task, template, expiresAt, standing }
+    if (indexedFields.every((field) => place[field] === indexed[field])) return
     this.#client
-      .prepare("UPDATE sessions SET name = ?, supervisor = ?, task = ?, standing = ? WHERE ordinal = ?")
-      .run(name, supervisor, task, standing, place.ordinal)
-    Object.assign(place, { name, supervisor, task, standing })
+      .prepare(
+        "UPDATE sessions SET name = ?, supervisor = ?, task = ?, template = ?, expires_at = ?, standing = ? WHERE ordinal = ?",
+      )
+      .run(name, supervisor, task, template, expiresAt, standing, place.ordinal)
+    Object.assign(place, indexed)
   }
 
-  #writeDetails(ordinal: number, { spec, specJson, deathsJson }: SessionDetails): void {
+  #writeDetails(ordinal: number, { spec, specText, deathsJson }: SessionDetails): void {
     const { prepare } = this.#client
-    const { transcriptEntries, transcriptBytes = null } = spec.limits
-    const { changes } = prepare(`UPDATE session_details SET deaths = ? WHERE session = ? AND spec = ?`).run(
+    const { shared, own } = specText
+    const { changes } = prepare("UPDATE session_details SET deaths = ? WHERE session = ? AND spec = ? AND own = ?").run(
       deathsJson,
       ordinal,
-      specJson,
+      shared,
+      own,
     )
     if (Number(changes) > 0) return
+    const { transcriptEntries, transcriptBytes = null } = spec.limits
+    const retention = spec.retention === null ? null : JSON.stringify(spec.retention)
     prepare(
-      `INSERT INTO session_details (session, spec, deaths, transcript_entries, transcript_bytes) VALUES (?, ?, ?, ?, ?)
-       ON CONFLICT (session) DO UPDATE SET spec = excluded.spec, deaths = excluded.deaths,
-         transcript_entries = excluded.transcript_entries, transcript_bytes = excluded.transcript_bytes`,
-    ).run(ordinal, specJson, deathsJson, transcriptEntries, transcriptBytes)
+      `INSERT INTO session_details (session, spec, own, retention, deaths, transcript_entries, transcript_bytes)
+       VALUES (?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (session) DO UPDATE SET spec = excluded.spec, own = excluded.own, retention = excluded.retention,
+         deaths = excluded.deaths, transcript_entries = excluded.transcript_entries,
+         transcript_bytes = excluded.transcript_bytes`,
+    ).run(ordinal, shared, own, retention, deathsJson, transcriptEntries, transcriptBytes)
     prepare("DELETE FROM session_tags WHERE session = ?").run(ordinal)
     for (const [key, value] of Object.entries(spec.tags)) {
       prepare("INSERT INTO session_tags (key, value, session) VALUES (?, ?, ?)").run(key, value, ordinal)

@@ -107,7 +107,8 @@ export class EntryPage {
     const { turns } = this.#open!
     const { since } = this
     const { status, text, stopReason, usage, error, endedAt } = turn
-    const told = status === end.status && text === end.text && stopReason === end.stopReason
+    const told =
+      status === end.status && text === end.text && stopReason === end.stopReason && turn.timeoutMs === undefined
     if (!told || usage !== null || error !== null || endedAt === null || turn.session !== this.#session) {
       turns.push(turn)
       return

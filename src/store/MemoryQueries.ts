@@ -1,8 +1,17 @@
 /**
  * Lists, search and recovery over the records of the memory store, by looking at each. Pure: time and records are given.
  */
-import type { RecoverableSession, SearchHit, SearchQuery, SessionPage, SessionQuery } from "../domain/SessionStore.ts"
-import type { Session } from "../domain/Session.ts"
+import { sessionStatuses, type Session, type SessionStatus } from "../domain/Session.ts"
+import type {
+  RecoverableSession,
+  SearchHit,
+  SearchQuery,
+  SessionPage,
+  SessionQuery,
+  StoreCounts,
+  TurnsPage,
+  TurnsQuery,
+} from "../domain/SessionStore.ts"
 import { isTerminal, type Turn } from "../domain/Turn.ts"
 import { matches, parseQuery, snippetOf } from "./SearchWords.ts"
 
@@ -13,6 +22,10 @@ export interface MemoryRecord {
   readonly history: unknown
   openTurns(): ReadonlyArray<Turn>
 }
+
+/** A count for each status. */
+export const noSessions = (): Record<SessionStatus, number> =>
+  Object.fromEntries(sessionStatuses.map((status) => [status, 0])) as Record<SessionStatus, number>
 
 const fits = ({ status, tags, task, supervisor, name }: SessionQuery, session: Session): boolean =>
   (status === undefined || status.includes(session.status)) &&
@@ -36,15 +49,42 @@ export const listOf = (records: Iterable<MemoryRecord>, query: SessionQuery): Se
   return { sessions, next: null }
 }
 
+export const recoveredOf = (record: MemoryRecord): RecoverableSession => ({
+  session: record.session,
+  openTurns: record.openTurns().toSorted((a, b) => a.firstSeq - b.firstSeq),
+  history: record.history,
+})
+
 export const recoverableOf = (records: Iterable<MemoryRecord>): ReadonlyArray<RecoverableSession> => {
   const found: Array<RecoverableSession> = []
   for (const record of records) {
-    const { session, history } = record
-    const openTurns = record.openTurns().toSorted((a, b) => a.firstSeq - b.firstSeq)
-    if ((session.status === "stopped" || session.status === "failed") && openTurns.length === 0) continue
-    found.push({ session, openTurns, history })
+    const recovered = recoveredOf(record)
+    const { status } = recovered.session
+    if ((status === "stopped" || status === "failed") && recovered.openTurns.length === 0) continue
+    found.push(recovered)
   }
   return found
+}
+
+/** A page of these turns, newest first. */
+export const turnsOf = (turns: Iterable<Turn>, { limit = 100, before = Infinity }: TurnsQuery): TurnsPage => {
+  if (!(limit > 0)) return { turns: [], nextBefore: null }
+  const fitting = [...turns].filter(({ firstSeq }) => firstSeq < before).toSorted((a, b) => b.firstSeq - a.firstSeq)
+  const page = fitting.slice(0, limit)
+  return { turns: page, nextBefore: fitting.length > page.length ? page.at(-1)!.firstSeq : null }
+}
+
+export const countsOf = (records: Iterable<MemoryRecord>, created: number, now: number): StoreCounts => {
+  const sessions = noSessions()
+  const templates: Record<string, number> = Object.create(null) as {}
+  let expired = 0
+  for (const { session } of records) {
+    sessions[session.status]++
+    const { template } = session.spec
+    if (template !== null) templates[template] = (templates[template] ?? 0) + 1
+    if (session.expiresAt !== null && session.expiresAt <= now) expired++
+  }
+  return { sessions, templates: { ...templates }, expired, created }
 }
 
 const defaultSearchLimit = 50

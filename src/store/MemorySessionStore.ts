@@ -13,8 +13,10 @@ import {
   type Retention,
   type TranscriptPage,
 } from "../domain/SessionStore.ts"
+import type { Session } from "../domain/Session.ts"
+import type { RetentionSpec } from "../domain/SessionSpec.ts"
 import type { Turn } from "../domain/Turn.ts"
-import { listOf, recoverableOf, searchIn } from "./MemoryQueries.ts"
+import { countsOf, listOf, recoverableOf, recoveredOf, searchIn, turnsOf } from "./MemoryQueries.ts"
 import { retained } from "./MemoryRetention.ts"
 import { MemoryShelf } from "./MemoryShelf.ts"
 
@@ -45,8 +47,13 @@ export const make = (): SessionStore["Service"] => {
     for (const shelf of shelves.values()) yield* shelf.turns()
   }
 
-  const retain = ({ maxAgeMs = Infinity, maxBytes = Infinity, session, now }: Retention): Retained => {
-    const chosen = [...shelves.values()].filter((shelf) => session === undefined || shelf.id === session)
+  /** The newest first. */
+  const newest = (fits: (session: Session) => boolean): Session | undefined =>
+    [...shelves.values()].findLast((shelf) => fits(shelf.session))?.session
+
+  /** Holds these sessions together to the bounds. */
+  const hold = (chosen: ReadonlyArray<MemoryShelf>, bounds: RetentionSpec, now: number): Retained => {
+    const { maxAgeMs = Infinity, maxBytes = Infinity } = bounds
     const oldest = now - maxAgeMs
     const bytes = chosen.reduce((sum, shelf) => sum + shelf.bytes, 0)
     const touched = bytes > maxBytes ? chosen : chosen.filter((shelf) => shelf.since < oldest)
@@ -56,6 +63,19 @@ export const make = (): SessionStore["Service"] => {
     )
     touched.forEach((shelf, i) => shelf.replace(kept[i]!))
     return { removedTurns, removedEntries }
+  }
+
+  const retain = ({ session, now, ...bounds }: Retention): Retained => {
+    const chosen = [...shelves.values()].filter((shelf) => session === undefined || shelf.id === session)
+    const own = session === undefined ? chosen.filter((shelf) => shelf.session.spec.retention !== null) : []
+    const done = [
+      ...own.map((shelf) => hold([shelf], shelf.session.spec.retention!, now)),
+      hold(chosen, bounds as RetentionSpec, now),
+    ]
+    return {
+      removedTurns: done.reduce((sum, { removedTurns }) => sum + removedTurns, 0),
+      removedEntries: done.reduce((sum, { removedEntries }) => sum + removedEntries, 0),
+    }
   }
 
   return {
@@ -68,7 +88,16 @@ export const make = (): SessionStore["Service"] => {
     turn: (id) => Effect.sync(() => turn(id)),
     turnByKey: (session, key) => Effect.sync(() => shelves.get(session)?.turnByKey(key)),
     session: (id) => Effect.sync(() => shelves.get(id)?.session),
-    sessions: Effect.sync(() => [...shelves.values()].map((shelf) => shelf.session)),
+    ids: Effect.sync(() => [...shelves.keys()]),
+    find: (ref) =>
+      Effect.sync(() => newest((session) => session.name === ref) ?? newest((session) => session.spec.task === ref)),
+    turns: (session, query) => Effect.sync(() => turnsOf(shelves.get(session)?.turns() ?? [], query)),
+    counts: (now) => Effect.sync(() => countsOf(shelves.values(), created, now)),
+    recover: (session) =>
+      Effect.sync(() => {
+        const shelf = shelves.get(session)
+        return shelf === undefined ? undefined : recoveredOf(shelf)
+      }),
     remove: (id) => Effect.sync(() => void shelves.delete(id)),
     list: (query) => Effect.sync(() => listOf(shelves.values(), query)),
     recoverable: Effect.sync(() => recoverableOf(shelves.values())),

@@ -25,6 +25,7 @@ const tables = [
     name TEXT NOT NULL,
     supervisor TEXT NOT NULL,
     task TEXT,
+    template TEXT,
     standing TEXT NOT NULL, -- 'live' for every status with a process, else the status: does not change with each turn
     status TEXT NOT NULL,
     created_at INTEGER NOT NULL,
@@ -35,16 +36,21 @@ const tables = [
   )`,
   "CREATE INDEX sessions_by_name ON sessions (name)",
   "CREATE INDEX sessions_by_task ON sessions (task) WHERE task IS NOT NULL",
+  "CREATE INDEX sessions_by_template ON sessions (template) WHERE template IS NOT NULL",
+  "CREATE INDEX sessions_by_expiry ON sessions (expires_at) WHERE expires_at IS NOT NULL",
   "CREATE INDEX sessions_by_standing ON sessions (standing)",
   "CREATE INDEX sessions_by_supervisor ON sessions (supervisor, standing)",
   `CREATE TABLE session_details (
     session INTEGER PRIMARY KEY,
-    spec TEXT NOT NULL,
+    spec TEXT NOT NULL, -- JSON; the same text for sessions that only differ in their own fields
+    own TEXT NOT NULL, -- JSON: those fields
+    retention TEXT, -- JSON, as in the spec
     deaths TEXT NOT NULL,
     history TEXT,
     transcript_entries INTEGER NOT NULL,
     transcript_bytes INTEGER
   )`,
+  "CREATE INDEX session_details_by_retention ON session_details (session) WHERE retention IS NOT NULL",
   `CREATE TABLE session_tags (
     key TEXT NOT NULL,
     value TEXT NOT NULL,
@@ -70,6 +76,7 @@ const tables = [
     first_seq INTEGER NOT NULL,
     turn TEXT NOT NULL
   ) WITHOUT ROWID`,
+  "CREATE INDEX open_turns_by_session ON open_turns (session, first_seq)",
   // Only ever appended to, in the order in which turns end, and deleted from: `ordinal` is that order, never given twice.
   `CREATE TABLE ended_turns (
     ordinal INTEGER PRIMARY KEY,
@@ -97,6 +104,7 @@ const tables = [
   // The newest epoch of the log that the tables hold; see CommitLog.
   "CREATE TABLE log_progress (epoch INTEGER NOT NULL)",
   "INSERT INTO log_progress VALUES (0)",
+  "CREATE TABLE templates (name TEXT PRIMARY KEY, template TEXT NOT NULL) WITHOUT ROWID",
   // Sessions that are removed already and whose rows are still being deleted.
   "CREATE TABLE removed_sessions (session INTEGER PRIMARY KEY)",
 ]

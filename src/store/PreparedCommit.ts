@@ -9,6 +9,7 @@ import type { Commit } from "../domain/SessionStore.ts"
 import type { TranscriptEntry } from "../domain/Transcript.ts"
 import type { Turn } from "../domain/Turn.ts"
 import { encodeState } from "./SessionRows.ts"
+import { decodeSpec, encodeSpec, type SpecText } from "./SpecText.ts"
 
 /** What a record's row holds in columns of its own. */
 export interface SessionHead {
@@ -16,6 +17,7 @@ export interface SessionHead {
   readonly name: string
   readonly supervisor: string
   readonly task: string | null
+  readonly template: string | null
   readonly status: Session["status"]
   readonly createdAt: number
   readonly lastActiveAt: number
@@ -26,7 +28,7 @@ export interface SessionHead {
 /** What hardly ever changes. */
 export interface SessionDetails {
   readonly spec: SessionSpec
-  readonly specJson: string
+  readonly specText: SpecText
   readonly deathsJson: string
 }
 
@@ -50,7 +52,7 @@ export interface PreparedCommit {
 
 export const encodeDetails = ({ spec, deaths }: Session): SessionDetails => ({
   spec,
-  specJson: JSON.stringify(spec),
+  specText: encodeSpec(spec),
   deathsJson: JSON.stringify(deaths),
 })
 
@@ -90,6 +92,7 @@ export const prepareCommit = (commit: Commit, withDetails: boolean): PreparedCom
       name: text(session.name),
       supervisor: text(session.supervisor),
       task: spec.task === null ? null : text(spec.task),
+      template: spec.template === null ? null : text(spec.template),
       status: session.status,
       createdAt: number(session.createdAt),
       lastActiveAt: number(session.lastActiveAt),
@@ -112,7 +115,10 @@ export const prepareCommit = (commit: Commit, withDetails: boolean): PreparedCom
 export const toLogText = (commit: PreparedCommit): string => {
   const { head, stateJson, details, historyJson, entries, entriesJson, turns } = commit
   let out = `{"head":${JSON.stringify(head)},"state":${stateJson}`
-  if (details !== undefined) out += `,"spec":${details.specJson},"deaths":${details.deathsJson}`
+  if (details !== undefined) {
+    const { specText, deathsJson } = details
+    out += `,"spec":${specText.shared},"own":${specText.own},"deaths":${deathsJson}`
+  }
   if (historyJson !== undefined) out += `,"history":${historyJson}`
   if (entries.length > 0) out += `,"firstSeq":${entries[0]!.seq},"entries":[${entriesJson.join(",")}]`
   if (turns.length > 0) {
@@ -125,7 +131,8 @@ export const toLogText = (commit: PreparedCommit): string => {
 interface LogText {
   readonly head: SessionHead
   readonly state: unknown
-  readonly spec?: SessionSpec
+  readonly spec?: object
+  readonly own?: object
   readonly deaths?: unknown
   readonly history?: unknown
   readonly firstSeq?: number
@@ -137,14 +144,19 @@ interface LogText {
 export const fromLogText = (record: string): ReadonlyArray<PreparedCommit> =>
   (JSON.parse(record) as ReadonlyArray<LogText>).map(fromLog)
 
+const detailsOf = ({ spec, own, deaths }: LogText): SessionDetails | undefined => {
+  if (spec === undefined) return undefined
+  const specText = { shared: JSON.stringify(spec), own: JSON.stringify(own) }
+  return { spec: decodeSpec(specText.shared, specText.own), specText, deathsJson: JSON.stringify(deaths) }
+}
+
 const fromLog = (logged: LogText): PreparedCommit => {
-  const { head, state, spec, deaths, history, firstSeq = 0, entries = [], turns = [] } = logged
+  const { head, state, history, firstSeq = 0, entries = [], turns = [] } = logged
   const session = head.id
   return {
     head,
     stateJson: JSON.stringify(state),
-    details:
-      spec === undefined ? undefined : { spec, specJson: JSON.stringify(spec), deathsJson: JSON.stringify(deaths) },
+    details: detailsOf(logged),
     historyJson: history === undefined ? undefined : JSON.stringify(history),
     entries: entries.map((entry, i) => ({ session, seq: firstSeq + i, ...entry }) as TranscriptEntry),
     entriesJson: entries.map((entry) => JSON.stringify(entry)),

@@ -6,6 +6,7 @@ import type { SessionId, TurnId } from "../domain/Ids.ts"
 import { isLive, type Session, type SessionStatus } from "../domain/Session.ts"
 import { transcriptTypes, type TranscriptEntry, type TranscriptType } from "../domain/Transcript.ts"
 import type { Turn } from "../domain/Turn.ts"
+import { decodeSpec } from "./SpecText.ts"
 
 /** The part of the status that does not change with every turn. */
 export type Standing = "live" | "suspended" | "stopped" | "failed"
@@ -34,7 +35,7 @@ export const encodeState = (session: Session): string => {
 }
 
 export const sessionColumns = `s.ordinal, s.id, s.name, s.supervisor, s.status, s.created_at, s.last_active_at,
-  s.expires_at, s.seq, s.state, d.spec, d.deaths`
+  s.expires_at, s.seq, s.state, d.spec, d.own, d.deaths`
 
 /** What `sessionColumns` reads. */
 export interface SessionRow {
@@ -49,35 +50,54 @@ export interface SessionRow {
   readonly seq: number
   readonly state: string
   readonly spec: string
+  readonly own: string
   readonly deaths: string
 }
 
-export const decodeSession = (row: SessionRow): Session => ({
-  ...(JSON.parse(row.state) as Pick<
-    Session,
-    | "pid"
-    | "incarnation"
-    | "restarts"
-    | "turns"
-    | "containment"
-    | "agentSessionId"
-    | "forkedFrom"
-    | "suspendedBy"
-    | "pendingRequests"
-    | "exit"
-    | "usage"
-  >),
-  id: row.id as SessionId,
-  name: row.name,
-  supervisor: row.supervisor,
-  status: row.status as SessionStatus,
-  createdAt: row.created_at,
-  lastActiveAt: row.last_active_at,
-  expiresAt: row.expires_at,
-  seq: row.seq,
-  spec: JSON.parse(row.spec) as Session["spec"],
-  deaths: JSON.parse(row.deaths) as Session["deaths"],
-})
+type State = Pick<
+  Session,
+  | "pid"
+  | "incarnation"
+  | "restarts"
+  | "turns"
+  | "containment"
+  | "agentSessionId"
+  | "forkedFrom"
+  | "suspendedBy"
+  | "pendingRequests"
+  | "exit"
+  | "usage"
+>
+
+const none: ReadonlyArray<never> = []
+
+export const decodeSession = (row: SessionRow): Session => {
+  const state = JSON.parse(row.state) as State
+  return {
+    id: row.id as SessionId,
+    name: row.name,
+    supervisor: row.supervisor,
+    status: row.status as SessionStatus,
+    spec: decodeSpec(row.spec, row.own),
+    pid: state.pid,
+    incarnation: state.incarnation,
+    restarts: state.restarts,
+    turns: state.turns,
+    containment: state.containment,
+    agentSessionId: state.agentSessionId,
+    // Older records have no such field.
+    forkedFrom: state.forkedFrom ?? null,
+    suspendedBy: state.suspendedBy ?? null,
+    pendingRequests: state.pendingRequests.length === 0 ? none : state.pendingRequests,
+    createdAt: row.created_at,
+    lastActiveAt: row.last_active_at,
+    expiresAt: row.expires_at,
+    exit: state.exit,
+    deaths: row.deaths === "[]" ? none : (JSON.parse(row.deaths) as Session["deaths"]),
+    usage: state.usage,
+    seq: row.seq,
+  }
+}
 
 export interface TurnRow {
   readonly id: string

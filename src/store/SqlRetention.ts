@@ -5,6 +5,7 @@
 import * as Effect from "effect/Effect"
 import type { StoreUnavailable } from "../domain/Errors.ts"
 import type { SessionId } from "../domain/Ids.ts"
+import type { RetentionSpec } from "../domain/SessionSpec.ts"
 import type { Retained, Retention } from "../domain/SessionStore.ts"
 import { archivedThrough, headOf } from "./SqlTranscript.ts"
 import { indexedThrough } from "./SqlSearch.ts"
@@ -21,6 +22,15 @@ interface EndedTurn {
   readonly session: number
   readonly first_seq: number
   readonly ended_at: number
+  readonly size: number
+}
+
+const turnColumns = "ordinal, id, session, first_seq, ended_at, octet_length(turn) AS size"
+
+/** What was deleted of a transcript; `bytes` as `shareOf` counts. */
+interface Deleted {
+  readonly entries: number
+  readonly bytes: number
 }
 
 const numberOf = (client: SqliteClient, sql: string, ...values: ReadonlyArray<number>): number =>
@@ -33,8 +43,8 @@ export const sizeOf = (client: SqliteClient): number =>
 
 /** What one session's turns and entries take, as text. */
 const shareOf = (client: SqliteClient, session: number): number =>
-  numberOf(client, "SELECT sum(length(entries)) FROM transcript WHERE session = ?", session) +
-  numberOf(client, "SELECT sum(length(turn)) FROM ended_turns WHERE session = ?", session)
+  numberOf(client, "SELECT sum(octet_length(entries)) FROM transcript WHERE session = ?", session) +
+  numberOf(client, "SELECT sum(octet_length(turn)) FROM ended_turns WHERE session = ?", session)
 
 const deleteTurn = ({ prepare }: SqliteClient, { ordinal, id }: EndedTurn, indexed: number): void => {
   if (ordinal <= indexed) prepare("DELETE FROM turn_words WHERE rowid = ?").run(ordinal)
@@ -42,58 +52,63 @@ const deleteTurn = ({ prepare }: SqliteClient, { ordinal, id }: EndedTurn, index
   prepare("DELETE FROM ended_turns WHERE ordinal = ?").run(ordinal)
 }
 
-/** For each session with open turns the first entry of the oldest. */
-const openSince = ({ prepare }: SqliteClient): ReadonlyMap<number, number> =>
-  new Map(
-    prepare("SELECT session, min(first_seq) AS seq FROM open_turns GROUP BY session")
-      .all()
-      .map((row) => [row["session"] as number, row["seq"] as number]),
-  )
-
 /** The first entry that a turn which stays needs; beyond all where there is none. */
-const firstNeeded = (client: SqliteClient, open: ReadonlyMap<number, number>, session: number): number => {
-  const first = client.prepare("SELECT min(first_seq) AS seq FROM ended_turns WHERE session = ?").get(session)!["seq"]
-  return Math.min((first as number | null) ?? Number.MAX_SAFE_INTEGER, open.get(session) ?? Number.MAX_SAFE_INTEGER)
+const firstNeeded = (client: SqliteClient, session: number): number => {
+  const first = (table: string) =>
+    client.prepare(`SELECT min(first_seq) AS seq FROM ${table} WHERE session = ?`).get(session)!["seq"] as number | null
+  return Math.min(first("ended_turns") ?? Number.MAX_SAFE_INTEGER, first("open_turns") ?? Number.MAX_SAFE_INTEGER)
 }
 
-/** Deletes some of the entries of a session that are older than `before`, from the front through `seq`; answers how many. */
-const deleteEntries = (client: SqliteClient, session: number, through: number, before: number): number => {
+/** Deletes some of the entries of a session that are older than `before`, from the front through `seq`. */
+const deleteEntries = (client: SqliteClient, session: number, through: number, before: number): Deleted => {
   const rows = client
-    .prepare(`SELECT first_seq, last_seq, at FROM transcript WHERE session = ? ORDER BY last_seq LIMIT ${batch}`)
-    .all(session) as unknown as ReadonlyArray<{ first_seq: number; last_seq: number; at: number }>
-  let count = 0
-  for (const { first_seq: first, last_seq: last, at } of rows) {
+    .prepare(
+      `SELECT first_seq, last_seq, at, octet_length(entries) AS size FROM transcript
+       WHERE session = ? ORDER BY last_seq LIMIT ${batch}`,
+    )
+    .all(session) as unknown as ReadonlyArray<{ first_seq: number; last_seq: number; at: number; size: number }>
+  let entries = 0
+  let bytes = 0
+  for (const { first_seq: first, last_seq: last, at, size } of rows) {
     if (first > through) break
-    if (last > through || at >= before) return count + cutRow(client, session, last, through, before)
+    if (last > through || at >= before) {
+      const cut = cutRow(client, session, last, through, before)
+      return { entries: entries + cut.entries, bytes: bytes + cut.bytes }
+    }
     client.prepare("DELETE FROM transcript WHERE session = ? AND last_seq = ?").run(session, last)
-    count += last - first + 1
+    entries += last - first + 1
+    bytes += size
   }
-  return count
+  return { entries, bytes }
 }
 
 /** The same within one row, of which the end stays. */
-const cutRow = ({ prepare }: SqliteClient, session: number, last: number, through: number, before: number): number => {
+const cutRow = ({ prepare }: SqliteClient, session: number, last: number, through: number, before: number): Deleted => {
   const row = prepare("SELECT first_seq, entries FROM transcript WHERE session = ? AND last_seq = ?").get(
     session,
     last,
   )!
   const first = row["first_seq"] as number
-  const entries = JSON.parse(row["entries"] as string) as ReadonlyArray<{ readonly at: number }>
+  const text = row["entries"] as string
+  const entries = JSON.parse(text) as ReadonlyArray<{ readonly at: number }>
   const stays = entries.findIndex(({ at }, i) => first + i > through || at >= before)
-  if (stays <= 0) return 0
+  if (stays <= 0) return { entries: 0, bytes: 0 }
+  const left = JSON.stringify(entries.slice(stays))
   prepare("UPDATE transcript SET first_seq = ?, entries = ? WHERE session = ? AND last_seq = ?").run(
     first + stays,
-    JSON.stringify(entries.slice(stays)),
+    left,
     session,
     last,
   )
-  return stays
+  return { entries: stays, bytes: Buffer.byteLength(text) - Buffer.byteLength(left) }
 }
 
 class Cleaning {
   readonly #client: SqliteClient
   readonly #retention: Retention
   readonly #session: number | undefined
+  /** What the one session still takes, once it was added up. */
+  #share: number | undefined
   removedTurns = 0
   removedEntries = 0
 
@@ -113,14 +128,9 @@ class Cleaning {
       const sessions = this.#sessions(after)
       if (sessions.length === 0) return
       after = sessions.at(-1)!
-      const more = this.#client.transaction(() => {
-        const open = openSince(this.#client)
-        return sessions.filter((session) => {
-          const count = deleteEntries(this.#client, session, firstNeeded(this.#client, open, session) - 1, before)
-          this.removedEntries += count
-          return count > 0
-        })
-      })
+      const more = this.#client.transaction(() =>
+        sessions.filter((session) => this.#delete(session, firstNeeded(this.#client, session) - 1, before) > 0),
+      )
       yield
       for (const session of more) yield* this.#entries(session, "needed", before)
     }
@@ -130,8 +140,10 @@ class Cleaning {
   *bySize(): Generator<void> {
     const { maxBytes } = this.#retention
     if (maxBytes === undefined) return
-    const over = () =>
-      (this.#session === undefined ? sizeOf(this.#client) : shareOf(this.#client, this.#session)) > maxBytes
+    const over = () => {
+      if (this.#session === undefined) return sizeOf(this.#client) > maxBytes
+      return (this.#share ??= shareOf(this.#client, this.#session)) > maxBytes
+    }
     if (over()) yield* this.#turns(over)
     for (let after = 0; over();) {
       const sessions = this.#sessions(after)
@@ -153,27 +165,45 @@ class Cleaning {
       .map((row) => row["ordinal"] as number)
   }
 
+  /** Answers how many entries went. */
+  #delete(session: number, through: number, before: number): number {
+    const { entries, bytes } = deleteEntries(this.#client, session, through, before)
+    this.removedEntries += entries
+    if (this.#share !== undefined) this.#share -= bytes
+    return entries
+  }
+
   #archived(session: number): number {
     const id = this.#client.prepare("SELECT id FROM sessions WHERE ordinal = ?").get(session)?.["id"]
     const head = id === undefined ? undefined : headOf(this.#client, id as SessionId)
     return head === undefined ? 0 : archivedThrough(this.#client, head)
   }
 
+  /** Some ended turns after that ordinal. */
+  #ended(after: number): ReadonlyArray<EndedTurn> {
+    const { prepare } = this.#client
+    const rows =
+      this.#session === undefined
+        ? prepare(`SELECT ${turnColumns} FROM ended_turns WHERE ordinal > ? ORDER BY ordinal LIMIT ${batch}`).all(after)
+        : // The index knows the ordinals of one session: only the rows of this page are looked at.
+          prepare(
+            `SELECT ${turnColumns} FROM ended_turns WHERE ordinal IN (
+               SELECT ordinal FROM ended_turns INDEXED BY ended_turns_by_session
+               WHERE session = ? AND +ordinal > ? ORDER BY +ordinal LIMIT ${batch}
+             ) ORDER BY ordinal`,
+          ).all(this.#session, after)
+    return rows as unknown as ReadonlyArray<EndedTurn>
+  }
+
   /** Takes ended turns away in the order in which they ended, as long as `goes` says so. */
   *#turns(goes: (turn: EndedTurn) => boolean): Generator<void> {
-    const { prepare } = this.#client
-    const one = this.#session
-    const columns = "ordinal, id, session, first_seq, ended_at"
     for (let after = 0; ;) {
-      const next = prepare(
-        `SELECT ${columns} FROM ended_turns WHERE ordinal > ? ${one === undefined ? "" : "AND session = ?"} ORDER BY ordinal LIMIT ${batch}`,
-      ).all(...(one === undefined ? [after] : [after, one])) as unknown as ReadonlyArray<EndedTurn>
+      const next = this.#ended(after)
       if (next.length === 0) return
       after = next.at(-1)!.ordinal
       const touched = new Set<number>()
       const done = this.#client.transaction(() => {
         const indexed = indexedThrough(this.#client)
-        const open = openSince(this.#client)
         for (const turn of next) {
           if (!goes(turn)) return true
           const newest = numberOf(
@@ -184,13 +214,9 @@ class Cleaning {
           if (turn.first_seq === newest) continue
           deleteTurn(this.#client, turn, indexed)
           this.removedTurns++
+          if (this.#share !== undefined) this.#share -= turn.size
           // Their entries go with them, so that the size that decides about the next is the true one.
-          this.removedEntries += deleteEntries(
-            this.#client,
-            turn.session,
-            firstNeeded(this.#client, open, turn.session) - 1,
-            Infinity,
-          )
+          this.#delete(turn.session, firstNeeded(this.#client, turn.session) - 1, Infinity)
           touched.add(turn.session)
         }
         return false
@@ -206,10 +232,9 @@ class Cleaning {
     for (;;) {
       // Looked up anew for each step: turns come in between.
       const count = this.#client.transaction(() => {
-        const last = through === "needed" ? firstNeeded(this.#client, openSince(this.#client), session) - 1 : through
-        return deleteEntries(this.#client, session, last, before)
+        const last = through === "needed" ? firstNeeded(this.#client, session) - 1 : through
+        return this.#delete(session, last, before)
       })
-      this.removedEntries += count
       if (count === 0) return
       yield
     }
@@ -244,17 +269,50 @@ function* vacuum(client: SqliteClient): Generator<void> {
   }
 }
 
+interface Total {
+  removedTurns: number
+  removedEntries: number
+}
+
+/** All sessions, or one of them, held to these bounds. */
+function* held(client: SqliteClient, retention: Retention, session: number | undefined, total: Total): Generator<void> {
+  const cleaning = new Cleaning(client, retention, session)
+  yield* cleaning.byAge()
+  yield* cleaning.bySize()
+  total.removedTurns += cleaning.removedTurns
+  total.removedEntries += cleaning.removedEntries
+}
+
+/** Each session that has bounds of its own held to them. */
+function* heldToTheirOwn(client: SqliteClient, now: number, total: Total): Generator<void> {
+  for (let after = 0; ;) {
+    const rows = client
+      .prepare(
+        `SELECT session, retention FROM session_details
+         WHERE retention IS NOT NULL AND session > ? ORDER BY session LIMIT ${batch}`,
+      )
+      .all(after)
+    for (const row of rows) {
+      after = row["session"] as number
+      yield* held(client, { ...(JSON.parse(row["retention"] as string) as RetentionSpec), now }, after, total)
+    }
+    if (rows.length < batch) return
+  }
+}
+
 export const retain = (client: SqliteClient, retention: Retention): Effect.Effect<Retained, StoreUnavailable> =>
   Effect.gen(function* () {
-    const { session } = retention
-    const ordinal = session === undefined ? undefined : (yield* client.attempt(() => headOf(client, session)))?.ordinal
-    if (session !== undefined && ordinal === undefined) return { removedTurns: 0, removedEntries: 0 }
-    const cleaning = new Cleaning(client, retention, ordinal)
-    yield* inSteps(client, cleaning.byAge())
-    yield* inSteps(client, cleaning.bySize())
-    const { removedTurns, removedEntries } = cleaning
-    if (removedEntries + removedTurns > 0) yield* inSteps(client, vacuum(client))
-    return { removedTurns, removedEntries }
+    const { session, now } = retention
+    const total = { removedTurns: 0, removedEntries: 0 }
+    if (session === undefined) {
+      yield* inSteps(client, heldToTheirOwn(client, now, total))
+      yield* inSteps(client, held(client, retention, undefined, total))
+    } else {
+      const ordinal = (yield* client.attempt(() => headOf(client, session)))?.ordinal
+      if (ordinal !== undefined) yield* inSteps(client, held(client, retention, ordinal, total))
+    }
+    if (total.removedEntries + total.removedTurns > 0) yield* inSteps(client, vacuum(client))
+    return total
   })
 
 /** Takes a session out of every list at once; what it leaves is for `sweepRemoved`. */
@@ -280,12 +338,12 @@ function* remains(client: SqliteClient): Generator<void> {
     while (left) {
       left = client.transaction(() => {
         const indexed = indexedThrough(client)
-        const turns = prepare(
-          `SELECT ordinal, id, session, first_seq, ended_at FROM ended_turns WHERE session = ? LIMIT ${batch}`,
-        ).all(session) as unknown as ReadonlyArray<EndedTurn>
+        const turns = prepare(`SELECT ${turnColumns} FROM ended_turns WHERE session = ? LIMIT ${batch}`).all(
+          session,
+        ) as unknown as ReadonlyArray<EndedTurn>
         for (const turn of turns) deleteTurn(client, turn, indexed)
         prepare("DELETE FROM open_turns WHERE session = ?").run(session)
-        const entries = deleteEntries(client, session, Number.MAX_SAFE_INTEGER, Infinity)
+        const { entries } = deleteEntries(client, session, Number.MAX_SAFE_INTEGER, Infinity)
         if (turns.length + entries > 0) return true
         prepare("DELETE FROM removed_sessions WHERE session = ?").run(session)
         return false

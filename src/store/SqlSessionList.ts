@@ -2,8 +2,11 @@
  * Lists sessions in order of creation, by whichever index the filters allow: with a status, only the sessions of its
  * standing are looked at; a page costs the same however many sessions there are.
  */
-import type { Session } from "../domain/Session.ts"
-import type { SessionPage, SessionQuery } from "../domain/SessionStore.ts"
+import type { SessionId } from "../domain/Ids.ts"
+import type { Session, SessionStatus } from "../domain/Session.ts"
+import type { SessionPage, SessionQuery, StoreCounts } from "../domain/SessionStore.ts"
+import type { CommitBatch } from "./CommitBatch.ts"
+import { noSessions } from "./MemoryQueries.ts"
 import { decodeSession, sessionColumns, standingOf, standings, type SessionRow } from "./SessionRows.ts"
 import type { SqliteClient } from "./SqliteClient.ts"
 import type { SQLInputValue } from "./Sqlite.ts"
@@ -15,11 +18,65 @@ export const readSession = (client: SqliteClient, id: string): Session | undefin
   return row === undefined ? undefined : decodeSession(row as unknown as SessionRow)
 }
 
-export const readSessions = (client: SqliteClient): ReadonlyArray<Session> =>
-  client
-    .prepare(`SELECT ${sessionColumns} ${from} ORDER BY s.ordinal`)
-    .all()
-    .map((row) => decodeSession(row as unknown as SessionRow))
+/** Of every session, in no order: an index alone answers. */
+export const readIds = (client: SqliteClient, batch: CommitBatch): ReadonlyArray<SessionId> => {
+  const stored = client.prepare("SELECT id FROM sessions").all()
+  return [...new Set([...stored.map((row) => row["id"] as SessionId), ...batch.sessions.keys()])]
+}
+
+/** The newest session that the column says `value` of; the batch has newer records of some. */
+const findBy = (
+  client: SqliteClient,
+  column: "name" | "task",
+  value: string,
+  batch: CommitBatch,
+): Session | undefined => {
+  const fits = ({ name, spec }: Session) => (column === "name" ? name : spec.task) === value
+  let found: { readonly ordinal: number; readonly session: Session } | undefined
+  const rows = client
+    .prepare(`SELECT ${sessionColumns} ${from} WHERE s.${column} = ? ORDER BY s.ordinal DESC`)
+    .iterate(value) as Iterable<unknown> as Iterable<SessionRow>
+  for (const row of rows) {
+    if (batch.sessions.has(row.id as SessionId)) continue
+    found = { ordinal: row.ordinal, session: decodeSession(row) }
+    break
+  }
+  for (const [id, { session }] of batch.sessions) {
+    if (session === undefined || !fits(session)) continue
+    // What the tables do not have yet will come after all that they have, in this order.
+    const ordinal = (client.prepare("SELECT ordinal FROM sessions WHERE id = ?").get(id)?.["ordinal"] ??
+      Infinity) as number
+    if (found === undefined || ordinal >= found.ordinal) found = { ordinal, session }
+  }
+  return found?.session
+}
+
+export const findSession = (client: SqliteClient, ref: string, batch: CommitBatch): Session | undefined =>
+  findBy(client, "name", ref, batch) ?? findBy(client, "task", ref, batch)
+
+/** From indexes alone, but for the status of sessions that live. */
+export const countSessions = ({ prepare }: SqliteClient, now: number): StoreCounts => {
+  const sessions = noSessions()
+  for (const row of prepare("SELECT standing, count(*) AS count FROM sessions GROUP BY standing").all()) {
+    if (row["standing"] !== "live") sessions[row["standing"] as SessionStatus] = row["count"] as number
+  }
+  for (const row of prepare(
+    "SELECT status, count(*) AS count FROM sessions WHERE standing = 'live' GROUP BY status",
+  ).all()) {
+    sessions[row["status"] as SessionStatus] = row["count"] as number
+  }
+  const templates = prepare(
+    "SELECT template, count(*) AS count FROM sessions WHERE template IS NOT NULL GROUP BY template",
+  ).all()
+  const expired = prepare("SELECT count(*) AS count FROM sessions WHERE expires_at <= ?").get(now)!
+  const created = prepare("SELECT seq FROM sqlite_sequence WHERE name = 'sessions'").get()
+  return {
+    sessions,
+    templates: Object.fromEntries(templates.map((row) => [row["template"] as string, row["count"] as number])),
+    expired: expired["count"] as number,
+    created: (created?.["seq"] ?? 0) as number,
+  }
+}
 
 /** One SELECT under construction: what it reads from, what must hold, and the values for that. */
 class Selection {

@@ -18,9 +18,9 @@ import { SearchIndexing } from "./SearchIndexing.ts"
 import * as SqliteClient from "./SqliteClient.ts"
 import { removeSession, retain, sizeOf, sweepRemoved } from "./SqlRetention.ts"
 import { search } from "./SqlSearch.ts"
-import { listSessions, readSession, readSessions } from "./SqlSessionList.ts"
+import { countSessions, findSession, listSessions, readIds, readSession } from "./SqlSessionList.ts"
 import { readTranscript } from "./SqlTranscript.ts"
-import { readRecoverable, readTurn, readTurnByKey } from "./SqlTurns.ts"
+import { readRecoverable, readRecovered, readTurn, readTurnByKey, readTurns } from "./SqlTurns.ts"
 
 export interface SqlSessionStoreConfig extends SqliteClient.SqliteConfig {
   /** After each write to the log: how many commits shared it. */
@@ -101,7 +101,11 @@ export const fromClient = (
       turn: (turn) => attempt(() => readTurn(client, turn, commits.batch)),
       turnByKey: (session, key) => attempt(() => readTurnByKey(client, session, key, commits.batch)),
       session: (session) => attempt(() => commits.batch.sessions.get(session)?.session ?? readSession(client, session)),
-      sessions: settled(() => readSessions(client)),
+      ids: attempt(() => readIds(client, commits.batch)),
+      find: (ref) => attempt(() => findSession(client, ref, commits.batch)),
+      turns: (session, query) => attempt(() => readTurns(client, session, query, commits.batch)),
+      counts: (now) => settled(() => countSessions(client, now)),
+      recover: (session) => attempt(() => readRecovered(client, session, commits.batch)),
       list: (query) => settled(() => listSessions(client, query)),
       recoverable: settled(() => readRecoverable(client)),
       search: (query) => Effect.andThen(settle, search(background, query)),

@@ -8,6 +8,7 @@ import { resolveSpec, type SessionSpecInput } from "../../src/domain/SessionSpec
 import { SessionStore } from "../../src/domain/SessionStore.ts"
 import type { TranscriptBody, TranscriptEntry } from "../../src/domain/Transcript.ts"
 import type { Turn } from "../../src/domain/Turn.ts"
+import { allOf } from "../store/StoreWriter.ts"
 
 export const sessionOf = (name: string, limits: SessionSpecInput["limits"] = {}): Session => ({
   id: `ses_${name}` as SessionId,
@@ -21,6 +22,8 @@ export const sessionOf = (name: string, limits: SessionSpecInput["limits"] = {})
   turns: { queued: 0, running: 0, completed: 0, failed: 0 },
   containment: null,
   agentSessionId: null,
+  forkedFrom: null,
+  suspendedBy: null,
   pendingRequests: [],
   createdAt: 1,
   lastActiveAt: 1,
@@ -245,7 +248,7 @@ export const suite = (
         Effect.gen(function* () {
           for (const session of ["c", "a", "b"]) yield* writer(store, sessionOf(session)).notes(1)
           yield* store.commit({ session: { ...sessionOf("c"), status: "busy", seq: 1 }, entries: [], turns: [] })
-          expect((yield* store.sessions).map(({ name: it, status }) => [it, status])).toEqual([
+          expect((yield* allOf(store)).map(({ name: it, status }) => [it, status])).toEqual([
             ["c", "busy"],
             ["a", "ready"],
             ["b", "ready"],
@@ -275,7 +278,7 @@ export const suite = (
           }
           yield* store.remove(a.id)
           expect(yield* store.session(a.id)).toBe(undefined)
-          expect((yield* store.sessions).map(({ id }) => id)).toEqual([b.id])
+          expect((yield* allOf(store)).map(({ id }) => id)).toEqual([b.id])
           expect((yield* store.transcript(a.id, {})).entries).toEqual([])
           for (const id of ["open", "done"]) {
             expect(yield* store.turn(`turn_${id}-a` as TurnId)).toBe(undefined)

@@ -9,7 +9,7 @@ import type { SessionStore } from "../../src/domain/SessionStore.ts"
 import { DatabaseSync } from "../../src/store/Sqlite.ts"
 import * as SqlSessionStore from "../../src/store/SqlSessionStore.ts"
 import { sessionOf } from "../contracts/SessionStoreSuite.ts"
-import { StoreWriter } from "./StoreWriter.ts"
+import { allOf, StoreWriter } from "./StoreWriter.ts"
 
 let directory = ""
 beforeAll(() => {
@@ -114,11 +114,11 @@ describe("commits of many sessions", () => {
         const waiting = yield* Effect.forkChild(a!.note(), { startImmediately: true })
         yield* Fiber.interrupt(waiting)
         yield* b!.note()
-        expect((yield* store.sessions).map(({ name }) => name)).toEqual(["s0", "s1"])
+        expect((yield* allOf(store)).map(({ name }) => name)).toEqual(["s0", "s1"])
         yield* Effect.forkChild(a!.note(), { startImmediately: true })
         yield* store.remove(a!.session.id)
         yield* b!.note()
-        expect((yield* store.sessions).map(({ name }) => name)).toEqual(["s1"])
+        expect((yield* allOf(store)).map(({ name }) => name)).toEqual(["s1"])
       }),
     ))
 

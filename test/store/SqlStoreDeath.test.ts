@@ -9,6 +9,7 @@ import type { TurnId } from "../../src/domain/Ids.ts"
 import { isTerminal } from "../../src/domain/Turn.ts"
 import { DatabaseSync } from "../../src/store/Sqlite.ts"
 import * as SqlSessionStore from "../../src/store/SqlSessionStore.ts"
+import { allOf } from "./StoreWriter.ts"
 
 const directory = mkdtempSync(join(tmpdir(), "creche-store-"))
 afterAll(() => rmSync(directory, { recursive: true, force: true }))
@@ -92,7 +93,7 @@ describe("a store whose process is killed with SIGKILL", () => {
             for (const id of accepted) expect((yield* store.turn(id as TurnId))?.id, `seed ${seed}`).toBe(id)
             for (const id of ended) expect(isTerminal((yield* store.turn(id as TurnId))!), `seed ${seed}`).toBe(true)
             const ends = new Map<string, number>()
-            for (const session of yield* store.sessions) {
+            for (const session of yield* allOf(store)) {
               const { entries, trimmed } = yield* store.transcript(session.id, { all: true, limit: 1e9 })
               expect(trimmed).toBe(0)
               expect(

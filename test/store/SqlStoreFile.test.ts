@@ -24,7 +24,7 @@ import { DatabaseSync } from "../../src/store/Sqlite.ts"
 import * as SqliteClient from "../../src/store/SqliteClient.ts"
 import * as SqlSessionStore from "../../src/store/SqlSessionStore.ts"
 import { sessionOf } from "../contracts/SessionStoreSuite.ts"
-import { StoreWriter } from "./StoreWriter.ts"
+import { allOf, StoreWriter } from "./StoreWriter.ts"
 
 let directory = ""
 let file = ""
@@ -66,7 +66,7 @@ const contents = () =>
 describe("opening a store", () => {
   it("makes the directory and a file that only the user can read", async () => {
     file = join(directory, "a", "b", "creche.db")
-    await withStore((store) => store.sessions)
+    await withStore(allOf)
     const { statSync } = await import("node:fs")
     expect(statSync(file).mode & 0o777).toBe(0o600)
     expect(statSync(join(directory, "a")).mode & 0o777).toBe(0o700)
@@ -75,7 +75,7 @@ describe("opening a store", () => {
   it("finds what was stored, and no log beside it once it is closed", async () => {
     await filled()
     expect(readdirSync(directory)).toEqual(["creche.db"])
-    expect((await withStore((store) => store.sessions)).length).toBe(20)
+    expect((await withStore(allOf)).length).toBe(20)
   })
 
   it("writes nothing on standard error", async () => {
@@ -126,7 +126,7 @@ describe("opening a store", () => {
         Effect.scoped(
           Effect.gen(function* () {
             const store = yield* SqlSessionStore.make({ file })
-            const sessions = yield* store.sessions
+            const sessions = yield* allOf(store)
             expect(sessions.length, `byte ${at}`).toBe(20)
             for (const { id } of sessions) expect((yield* store.transcript(id, {})).entries.length).toBe(2)
           }),
@@ -150,7 +150,7 @@ describe("opening a store", () => {
       Effect.gen(function* () {
         const writer = new StoreWriter(store, sessionOf("a"))
         yield* writer.note("first")
-        yield* store.sessions
+        yield* allOf(store)
         yield* writer.note("second")
         const [done, commit] = writer.ended(writer.turn("p", "k"), "t")
         yield* store.commit(commit)
@@ -208,10 +208,10 @@ describe("opening a store", () => {
     )
     half.close()
     await filled()
-    expect((await withStore((store) => store.sessions)).length).toBe(20)
+    expect((await withStore(allOf)).length).toBe(20)
     writeFileSync(file, "")
     await filled()
-    expect((await withStore((store) => store.sessions)).length).toBe(20)
+    expect((await withStore(allOf)).length).toBe(20)
   })
 
   it("says that a directory cannot be made where a file stands", async () => {
@@ -291,7 +291,7 @@ describe("a store that cannot write for a while", () => {
       Effect.gen(function* () {
         const writer = new StoreWriter(store, sessionOf("a"))
         yield* writer.note()
-        expect((yield* store.sessions).length).toBe(1)
+        expect((yield* allOf(store)).length).toBe(1)
         const other = yield* Effect.promise(() => lockedElsewhere("BEGIN IMMEDIATE"))
         const turn = writer.turn("p", "k")
         yield* store.commit(writer.accepted(turn))
@@ -300,12 +300,12 @@ describe("a store that cannot write for a while", () => {
         expect((yield* store.transcript(writer.session.id, {})).entries.map(({ seq }) => seq)).toEqual([1, 2])
         expect(yield* store.turnByKey(writer.session.id, "k")).toEqual(turn)
         expect(yield* store.session(writer.session.id)).toEqual(writer.session)
-        expect(yield* failureOf(store.sessions)).toMatch(/creche\.db is locked by another process/)
+        expect(yield* failureOf(allOf(store))).toMatch(/creche\.db is locked by another process/)
         yield* Effect.promise(() => {
           other.kill("SIGKILL")
           return new Promise((resolve) => other.once("exit", resolve))
         })
-        expect((yield* store.sessions).map(({ name }) => name)).toEqual(["a", "b"])
+        expect((yield* allOf(store)).map(({ name }) => name)).toEqual(["a", "b"])
         yield* writer.note()
         expect((yield* store.transcript(writer.session.id, {})).entries.map(({ seq }) => seq)).toEqual([1, 2, 3])
       }),
@@ -320,7 +320,7 @@ describe("a store that cannot write for a while", () => {
           const store = yield* SqlSessionStore.fromClient(client)
           const writers = Array.from({ length: 8 }, (_, i) => new StoreWriter(store, sessionOf(`s${i}`)))
           yield* Effect.forEach(writers, (writer) => writer.note(), { discard: true })
-          expect((yield* store.sessions).length).toBe(8)
+          expect((yield* allOf(store)).length).toBe(8)
           const { page_count: pages } = client.database.prepare("PRAGMA page_count").get() as { page_count: number }
           client.database.exec(`PRAGMA max_page_count = ${pages + 10}`)
           const text = "x".repeat(200_000)
@@ -342,7 +342,7 @@ describe("a store that cannot write for a while", () => {
           // Bounded: the tables must not lag behind for ever.
           expect(taken).toBeGreaterThan(10)
           expect(taken).toBeLessThan(200)
-          expect(yield* failureOf(store.sessions)).toMatch(/disk is full/)
+          expect(yield* failureOf(allOf(store))).toMatch(/disk is full/)
           client.database.exec("PRAGMA max_page_count = 1000000")
           yield* Effect.eventually(store.commit(refused))
           let stored = 0
@@ -353,7 +353,7 @@ describe("a store that cannot write for a while", () => {
             stored += entries.length
           }
           expect(stored).toBe(8 + taken + 1)
-          expect((yield* store.sessions).length).toBe(8)
+          expect((yield* allOf(store)).length).toBe(8)
         }),
       ),
     ))
@@ -364,7 +364,7 @@ describe("a store that cannot write for a while", () => {
     expect(await Effect.runPromise(failureOf(new StoreWriter(kept!, sessionOf("a")).note()))).toMatch(
       /creche\.db is closed/,
     )
-    expect(await Effect.runPromise(failureOf(kept!.sessions))).toMatch(/is closed/)
+    expect(await Effect.runPromise(failureOf(allOf(kept!)))).toMatch(/is closed/)
   })
 
   it("lets a commit that cannot be written harm no other, and stays usable", () =>
@@ -384,7 +384,7 @@ describe("a store that cannot write for a while", () => {
           { concurrency: "unbounded" },
         )
         expect(exits.map(Exit.isSuccess)).toEqual([true, true, true, false, true, false, true, true])
-        expect((yield* store.sessions).length).toBe(6)
+        expect((yield* allOf(store)).length).toBe(6)
         yield* writers[0]!.note()
       }),
     ))

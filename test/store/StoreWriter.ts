@@ -1,5 +1,5 @@
 /** Writes into a store as a session's actor does: records, turns and entries that fit together. */
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import type { StoreUnavailable } from "../../src/domain/Errors.ts"
 import type { TurnId } from "../../src/domain/Ids.ts"
 import type { Session } from "../../src/domain/Session.ts"
@@ -8,6 +8,10 @@ import type { TranscriptBody, TranscriptEntry } from "../../src/domain/Transcrip
 import type { Turn } from "../../src/domain/Turn.ts"
 
 type Written = Effect.Effect<void, StoreUnavailable>
+
+/** Every session, in order of creation, as the tables have it. */
+export const allOf = (store: SessionStore["Service"]): Effect.Effect<ReadonlyArray<Session>, StoreUnavailable> =>
+  Effect.map(store.list({ limit: 1_000_000 }), ({ sessions }) => sessions)
 
 export class StoreWriter {
   readonly store: SessionStore["Service"]
