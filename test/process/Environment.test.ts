@@ -34,6 +34,21 @@ describe("the environment of a child", () => {
     })
   })
 
+  it("TMPDIR is the session's own whatever is inherited, unless it is added or removed by name", () => {
+    const own = { ...markers, TMPDIR: "/own" }
+    const inherited = { TMPDIR: "/tmp" }
+    const tmpdir = (added: Record<string, string | null>, inherit: "all" | Array<string>) =>
+      childEnvironment(inherit, added, inherited, own)["TMPDIR"]
+    for (const inherit of ["all" as const, ["TMPDIR"], []]) {
+      expect(tmpdir({}, inherit)).toBe("/own")
+      expect(tmpdir({ TMPDIR: "/added" }, inherit)).toBe("/added")
+      expect(tmpdir({ TMPDIR: "" }, inherit)).toBe("")
+      expect(Object.hasOwn(childEnvironment(inherit, { TMPDIR: null }, inherited, own), "TMPDIR")).toBe(false)
+    }
+    expect(childEnvironment(["TMPDIR"], {}, inherited, markers)["TMPDIR"]).toBe("/tmp")
+    expect(childEnvironment([], {}, inherited, markers)["TMPDIR"]).toBeUndefined()
+  })
+
   it("the markers cannot be overridden, removed or inherited", () => {
     const added = { CRECHE_RUNTIME: "forged", CRECHE_SESSION: null }
     expect(childEnvironment("all", added, { CRECHE_SESSION: "outer" }, markers)).toMatchObject(markers)
