@@ -123,16 +123,22 @@ export const fromClient = (
   })
 
 /** Opens or makes the file. Fails where it is locked, damaged, of another program or of a newer version; changes nothing then. */
+export const open = (
+  config: SqlSessionStoreConfig,
+): Effect.Effect<SqliteClient.SqliteClient, StoreUnavailable, Scope.Scope> =>
+  Effect.tap(SqliteClient.open(config), Migrations.migrate)
+
+/** The store over a file that was just opened. */
+export const start = (
+  client: SqliteClient.SqliteClient,
+  { onGroup }: SqlSessionStoreConfig,
+): Effect.Effect<SessionStore["Service"], StoreUnavailable, Scope.Scope> =>
+  Effect.tap(fromClient(client, onGroup), () => sweepRemoved(client))
+
 export const make = (
   config: SqlSessionStoreConfig,
 ): Effect.Effect<SessionStore["Service"], StoreUnavailable, Scope.Scope> =>
-  Effect.gen(function* () {
-    const client = yield* SqliteClient.open(config)
-    yield* Migrations.migrate(client)
-    const store = yield* fromClient(client, config.onGroup)
-    yield* sweepRemoved(client)
-    return store
-  })
+  Effect.flatMap(open(config), (client) => start(client, config))
 
 export const layer = (config: SqlSessionStoreConfig): Layer.Layer<SessionStore, StoreUnavailable> =>
   Layer.effect(SessionStore, make(config))
