@@ -10,8 +10,8 @@ import * as Scope from "effect/Scope"
 import * as Context from "effect/Context"
 import { InvalidParams } from "./domain/Errors.ts"
 import type { Session } from "./domain/Session.ts"
-import type { SessionSpecInput, Signal } from "./domain/SessionSpec.ts"
-import type { TranscriptPage, TranscriptQuery } from "./domain/SessionStore.ts"
+import type { RetentionSpec, SessionSpecInput, Signal } from "./domain/SessionSpec.ts"
+import type { SearchHit, TranscriptPage, TranscriptQuery, TurnsPage, TurnsQuery } from "./domain/SessionStore.ts"
 import type { Template } from "./domain/Template.ts"
 import type { TranscriptEntry } from "./domain/Transcript.ts"
 import type { Turn } from "./domain/Turn.ts"
@@ -26,12 +26,22 @@ import {
   type TreeNode,
   type TurnRequest,
 } from "./supervisor/Runtime.ts"
+import { type AdmissionSpec, defaultOptions } from "./supervisor/RuntimeConfig.ts"
 import type { NamedTemplate } from "./supervisor/Templates.ts"
 import { decoders } from "./transport/Params.ts"
 
 export interface OpenOptions {
   /** Held alone while the runtime is open. Default: a temporary one, removed at the end. */
   readonly dataDirectory?: string
+  /**
+   * `sqlite`: in the data directory; the next runtime there takes its sessions up again. `memory`: everything is gone with
+   * the runtime. Default: `sqlite` where a data directory is given.
+   */
+  readonly store?: "sqlite" | "memory"
+  /** How many sessions may be at work at once; default: any number. */
+  readonly admission?: Partial<AdmissionSpec>
+  /** What of turns and transcripts is forgotten; default: nothing. */
+  readonly retention?: RetentionSpec
 }
 
 export interface EmbeddedRuntime extends AsyncDisposable {
@@ -56,6 +66,17 @@ export interface EmbeddedRuntime extends AsyncDisposable {
   readonly stop: (session: string, mode?: "graceful" | "kill") => Promise<Session>
   readonly remove: (session: string) => Promise<void>
   readonly transcript: (session: string, query?: TranscriptQuery) => Promise<TranscriptPage>
+  /** What the session was asked, newest first. */
+  readonly history: (session: string, query?: TurnsQuery) => Promise<TurnsPage>
+  /** Turns whose prompt or answer holds all these words. */
+  readonly search: (
+    query: string,
+    options?: { readonly session?: string; readonly limit?: number },
+  ) => Promise<ReadonlyArray<SearchHit>>
+  /** From now on it has so long until it is stopped and removed; null: for ever. */
+  readonly extend: (session: string, expiresInMs: number | null) => Promise<Session>
+  /** A new session that goes on from where this one's conversation stands, where the agent can. */
+  readonly fork: (session: string, name?: string) => Promise<Session>
   /**
    * Entries as they come; leaving the loop ends the subscription, the removal of the session ends the loop. `onMissed`
    * hears of a range that the session's limits dropped before this reader came to it.
@@ -74,7 +95,7 @@ export interface EmbeddedRuntime extends AsyncDisposable {
   readonly info: () => Promise<RuntimeInfo>
   readonly stats: () => Promise<RuntimeStats>
   readonly tree: () => Promise<TreeNode>
-  /** Stops every session, waits until nothing is left, and gives the data directory back. */
+  /** Ends every session's processes, waits until nothing is left, and gives the data directory back. */
   readonly close: () => Promise<{ readonly survivors: ReadonlyArray<number> }>
 }
 
@@ -96,7 +117,9 @@ export const openRuntime = async (options: OpenOptions = {}): Promise<EmbeddedRu
   const runtime: Runtime["Service"] = await run(
     Effect.gen(function* () {
       const dataDirectory = options.dataDirectory ?? (yield* temporaryDirectory)
-      return Context.get(yield* Layer.build(runtimeLayer({ dataDirectory })), Runtime)
+      const { store = options.dataDirectory === undefined ? "memory" : "sqlite", retention = null } = options
+      const admission = { ...defaultOptions.admission, ...options.admission }
+      return Context.get(yield* Layer.build(runtimeLayer({ dataDirectory, store, admission, retention })), Runtime)
     }).pipe(
       Effect.provideService(Scope.Scope, scope),
       Effect.onError(() => Scope.close(scope, Exit.void)),
@@ -158,6 +181,10 @@ export const openRuntime = async (options: OpenOptions = {}): Promise<EmbeddedRu
     stop: (session, mode = "graceful") => run(runtime.stop(session, mode)),
     remove: (session) => run(runtime.remove(session)),
     transcript: (session, query = {}) => run(runtime.transcript(session, query)),
+    history: (session, query = {}) => run(runtime.history(session, query)),
+    search: (query, options = {}) => run(runtime.search({ ...options, query })),
+    extend: (session, expiresInMs) => run(runtime.extend(session, expiresInMs)),
+    fork: (session, name) => run(runtime.fork(session, name)),
     subscribe,
     templates: {
       list: () => run(runtime.templates.list),

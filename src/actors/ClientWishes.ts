@@ -1,7 +1,9 @@
 /** The part of the transition that clients wish for: suspend, resume, restart, stop, remove, in whatever phase they come. */
 import type { Step } from "./SessionDraft.ts"
 import { answer, beginEnding, beginStart, goAway, notRunning, refuse, wakeForTurns } from "./SessionPhases.ts"
-import type { SessionReply } from "./SessionState.ts"
+import type { SessionEvent } from "./SessionEvent.ts"
+import { guarded } from "./GuardedProtocol.ts"
+import { processOf, type SessionReply } from "./SessionState.ts"
 import * as Endings from "./TurnEndings.ts"
 
 export const suspend = (step: Step, reply: SessionReply): void => {
@@ -16,10 +18,16 @@ export const suspend = (step: Step, reply: SessionReply): void => {
       return beginEnding(step, { aim: "suspend", stopReplies: [reply] })
     case "Ending":
       if (phase.aim === "stop" || phase.aim === "remove") return refuse(step, reply)
-      return step.enter({ ...phase, aim: "suspend", stopReplies: [...phase.stopReplies, reply] })
+      return step.enter({
+        ...phase,
+        aim: "suspend",
+        // What the runtime's end suspends comes back with it, whoever else wants it suspended.
+        by: phase.aim === "suspend" ? phase.by : "client",
+        stopReplies: [...phase.stopReplies, reply],
+      })
     case "Deciding":
     case "Backoff":
-      step.enter({ _tag: "Suspended" })
+      step.enter({ _tag: "Suspended", by: "client" })
       answer(step, reply)
       return wakeForTurns(step)
     case "Suspended":
@@ -120,6 +128,58 @@ export const stop = (step: Step, aim: "stop" | "remove", reply: SessionReply, br
   }
   if (aim === "remove") goAway(step, "removed")
   answer(step, reply)
+}
+
+/** The runtime ends and comes back: nothing is lost but the turn that runs. A temporary child is not brought back. */
+export const leave = (step: Step, reply: SessionReply): void => {
+  const { draft } = step
+  const { phase } = draft
+  if (processOf(phase) !== null && draft.spec.restart === "temporary") return stop(step, "stop", reply, false)
+  switch (phase._tag) {
+    case "Busy":
+    case "Ready":
+    case "Starting":
+      endCancelled(step, "shutdown")
+      return beginEnding(step, { aim: "suspend", by: "runtime", stopReplies: [reply] })
+    case "Ending": {
+      const stopReplies = [...phase.stopReplies, reply]
+      if (phase.aim === "stop" || phase.aim === "remove") draft.phase = { ...phase, stopReplies }
+      else step.enter({ ...phase, aim: "suspend", by: "runtime", stopReplies })
+      return
+    }
+    case "Deciding":
+    case "Backoff":
+      step.enter({ _tag: "Suspended", by: "runtime" })
+      return answer(step, reply)
+    case "Suspended":
+    case "Stopped":
+    case "Failed":
+    case "Gone":
+      return answer(step, reply)
+  }
+}
+
+/** From now on it has so long; an entry makes it durable. */
+export const extend = (step: Step, expiresInMs: number | null, reply: SessionReply): void => {
+  const { draft, now, at } = step
+  draft.expiresAt = expiresInMs === null ? null : now + expiresInMs
+  const text =
+    expiresInMs === null ? "does not expire any more" : `expires at ${new Date(at + expiresInMs).toISOString()}`
+  step.append({ type: "note", text })
+  answer(step, reply)
+}
+
+/** Takes another spec over. What runs goes on by the old one until it is replaced. */
+export const respec = (step: Step, event: Extract<SessionEvent, { readonly type: "respec" }>): void => {
+  const { draft } = step
+  const protocol = guarded(event.protocol)
+  // The state of a protocol is its own; whoever asks for this restarts what runs.
+  if (protocol !== draft.protocol && processOf(draft.phase) !== null) return refuse(step, event.reply)
+  draft.spec = event.spec
+  draft.protocol = protocol
+  draft.queue = { ...draft.queue, spec: event.spec.mailbox }
+  step.append({ type: "note", text: "its spec was changed" })
+  answer(step, event.reply)
 }
 
 const endCancelled = (step: Step, stopReason: string): void => {

@@ -7,7 +7,7 @@ import { describeExit, isNormal, type ExitReason } from "../domain/ExitReason.ts
 import type { Step } from "./SessionDraft.ts"
 import type { SessionEvent } from "./SessionEvent.ts"
 import { answer, beginStart, goAway, notReady, refuse, wakeForTurns } from "./SessionPhases.ts"
-import { deathHistory, processOf, statusOf, type SessionReply, type StartCause } from "./SessionState.ts"
+import { deathHistory, processOf, resumptionOf, statusOf, type SessionReply, type StartCause } from "./SessionState.ts"
 import * as Events from "./ProtocolEvents.ts"
 import * as Endings from "./TurnEndings.ts"
 import * as Turns from "./TurnTransition.ts"
@@ -19,7 +19,7 @@ export const spawned = (step: Step, event: Extract<SessionEvent, { readonly type
   const { phase } = draft
   const { pid, containment } = event
   step.append({ type: "process/spawned", pid, containment })
-  const first = draft.protocol.start({ conversation: draft.conversation, now })
+  const first = draft.protocol.start({ from: resumptionOf(draft), now })
   const process = { pid, containment, protocol: first.state, protocolDeadline: null, eofAt: null, exit: null }
   // A stop may have come while the spawn was under way; its terminate ends this process too.
   if (phase._tag === "Ending") draft.phase = { ...phase, process }
@@ -127,7 +127,7 @@ const treeGone = (step: Step, survivors: ReadonlyArray<number>, stderrTail = "")
   const { draft } = step
   const { phase } = draft
   if (phase._tag !== "Ending") return
-  const { aim, stopReplies, startReplies, cause, error, readyMs } = phase
+  const { aim, by, stopReplies, startReplies, cause, error, readyMs } = phase
   const refuseStarts = () => startReplies.forEach((to) => refuse(step, to))
   if (survivors.length > 0) {
     unkillable(step, survivors)
@@ -147,7 +147,14 @@ const treeGone = (step: Step, survivors: ReadonlyArray<number>, stderrTail = "")
       stopReplies.forEach((to) => answer(step, to))
       return
     case "suspend":
-      step.enter({ _tag: "Suspended" })
+      step.enter({ _tag: "Suspended", by }, by === "runtime" ? "the runtime is ending" : undefined)
+      if (by === "runtime") {
+        // Whoever waits for a first start hears that it came to nothing, and so nothing may come back of it.
+        if (cause === "initial") goAway(step, "startFailed")
+        refuseStarts()
+        stopReplies.forEach((to) => answer(step, to))
+        return
+      }
       // A first start that a client's suspend overtook has not failed: the session is there.
       if (cause === "initial") startReplies.forEach((to) => answer(step, to))
       else refuseStarts()

@@ -81,6 +81,7 @@ const protocolEvent = (step: Step, event: ProtocolEvent): void => {
     }
     case "conversation":
       draft.conversation = event.id
+      draft.forkedFrom = null
       return
     case "permission":
       running(step, (it) => ({ ...it, requests: [...it.requests, event.request] }))

@@ -7,17 +7,15 @@ import * as Exit from "effect/Exit"
 import { Draining, SessionNotRunning, type RuntimeError } from "../domain/Errors.ts"
 import type { SessionId, TurnId } from "../domain/Ids.ts"
 import type { Session } from "../domain/Session.ts"
-import type { MailboxSpec, SessionSpec } from "../domain/SessionSpec.ts"
+import type { MailboxSpec } from "../domain/SessionSpec.ts"
 import type { TranscriptEntry } from "../domain/Transcript.ts"
 import type { Turn } from "../domain/Turn.ts"
-import type { Protocol } from "../protocols/Protocol.ts"
 import { Alarm } from "./Alarm.ts"
 import { Actor, type ActorOptions, type Receive, type Verdict } from "./Actor.ts"
 import * as Mailbox from "./Mailbox.ts"
 import type { SessionAction, SessionEvent } from "./SessionEvent.ts"
 import type { SessionHost } from "./SessionHost.ts"
 import {
-  initialState,
   nextDeadline,
   toSession,
   type PendingTurn,
@@ -46,10 +44,9 @@ export class SessionActor implements ActorOptions<SessionEvent> {
   #stdin: StdinBacklog | undefined
   #listeners: Set<() => void> | undefined
 
-  constructor(host: SessionHost, id: SessionId, spec: SessionSpec, protocol: Protocol) {
+  constructor(host: SessionHost, state: SessionState) {
     this.#host = host
-    const now = host.now()
-    this.#state = initialState(id, spec, protocol, now, host.wall() - now)
+    this.#state = state
     this.#alarm = new Alarm(host, () => this.post({ type: "tick" }))
     this.#actor = new Actor<SessionEvent>(this, (effect) => host.run(effect))
   }
@@ -197,8 +194,10 @@ export class SessionActor implements ActorOptions<SessionEvent> {
     const actions = batch.length === 1 ? this.#step(batch[0]!, now) : batch.flatMap((event) => this.#step(event, now))
     const entries: Array<TranscriptEntry> = []
     const turns: Array<Turn> = []
+    let history: unknown
     for (const action of actions) {
       if (action.type === "append") entries.push(action.entry)
+      else if (action.type === "forgive" || action.type === "supervise") history = host.history(this)
       else if (action.type === "save") {
         // What a turn was for a moment within the batch, nobody has seen.
         if (turns.at(-1)?.id === action.turn.id) turns[turns.length - 1] = action.turn
@@ -207,7 +206,7 @@ export class SessionActor implements ActorOptions<SessionEvent> {
     }
     if (entries.length === 0 && turns.length === 0) return this.#perform(actions, false)
     // Nothing is acknowledged that is not stored: a session whose store does not answer holds still.
-    return Effect.map(untilAnswered(host.store.commit(new StepCommit(this.#state, entries, turns))), () =>
+    return Effect.map(untilAnswered(host.store.commit(new StepCommit(this.#state, entries, turns, history))), () =>
       this.#perform(actions, true),
     )
   }

@@ -2,10 +2,11 @@
 import type { RuntimeError } from "../domain/Errors.ts"
 import type { ExitReason } from "../domain/ExitReason.ts"
 import type { TurnId } from "../domain/Ids.ts"
-import type { Containment } from "../domain/Session.ts"
-import type { ShutdownSpec, Signal } from "../domain/SessionSpec.ts"
+import type { Containment, Session } from "../domain/Session.ts"
+import type { SessionSpec, ShutdownSpec, Signal } from "../domain/SessionSpec.ts"
 import type { TranscriptEntry } from "../domain/Transcript.ts"
 import type { Turn } from "../domain/Turn.ts"
+import type { Protocol } from "../protocols/Protocol.ts"
 import type { PendingTurn, SessionReply, TurnReply } from "./SessionState.ts"
 
 /** The supervisor's answer to the end of a process. */
@@ -13,6 +14,8 @@ export type Decision =
   | { readonly _tag: "Restart"; readonly delayMs: number; readonly attempt: number }
   /** The restart type says that this was all. */
   | { readonly _tag: "Done" }
+  /** The runtime is ending, and what it ends comes back with it. */
+  | { readonly _tag: "Leave" }
   /** The intensity limit is reached, or the child cannot be replaced. */
   | { readonly _tag: "GiveUp"; readonly error: RuntimeError }
 
@@ -40,6 +43,9 @@ export type SessionEvent =
   | { readonly type: "restart"; readonly reply: SessionReply }
   | { readonly type: "stop"; readonly brutal: boolean; readonly reply: SessionReply }
   | { readonly type: "remove"; readonly reply: SessionReply }
+  | { readonly type: "extend"; readonly expiresInMs: number | null; readonly reply: SessionReply }
+  /** Another spec of the same name; answered when it counts, which is with the next start. */
+  | { readonly type: "respec"; readonly spec: SessionSpec; readonly protocol: Protocol; readonly reply: SessionReply }
   // from the process
   | { readonly type: "spawned"; readonly pid: number; readonly containment: Containment }
   | { readonly type: "spawnFailed"; readonly error: RuntimeError }
@@ -53,6 +59,17 @@ export type SessionEvent =
   | { readonly type: "exited"; readonly exit: ExitReason }
   | { readonly type: "closed"; readonly survivors: ReadonlyArray<number>; readonly stderrTail: string }
   // from the runtime
+  /** The runtime is back: settles what its end left open of the session's `record`. `openTurns`: in the order of their acceptance. */
+  | {
+      readonly type: "recover"
+      readonly record: Session
+      readonly openTurns: ReadonlyArray<Turn>
+      /** How long a start has to wait, if one is wanted (ms). */
+      readonly delayMs: number
+      readonly reply: SessionReply
+    }
+  /** The runtime ends, and comes back: the session is suspended until then. */
+  | { readonly type: "leave"; readonly reply: SessionReply }
   | { readonly type: "decision"; readonly decision: Decision }
   | { readonly type: "tick" }
   /** A step of this session threw: a bug, in the protocol or here. */

@@ -27,9 +27,12 @@ export interface SessionHost {
   /** A clock that no correction moves (ms), for everything that has to pass; `wall` is for the record. */
   now(): number
   wall(): number
+  /** What to run for the next incarnation. */
   command(session: HostedSession): Effect.Effect<Command, SpawnFailed>
   /** Consulted when a process ended that nobody had asked to end. */
   supervise(session: HostedSession, report: ExitReport): Decision
+  /** The restart history, any JSON: kept with the session's record whenever it has changed. */
+  history(session: HostedSession): unknown
   /** A client started it: past restarts count no more. */
   forgive(session: HostedSession): void
   spawning(session: HostedSession): void

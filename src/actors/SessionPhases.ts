@@ -4,6 +4,7 @@
  */
 import { NotReady, SessionNotRunning, type RuntimeError } from "../domain/Errors.ts"
 import type { ExitReason } from "../domain/ExitReason.ts"
+import type { SuspendedBy } from "../domain/Session.ts"
 import type { ShutdownSpec } from "../domain/SessionSpec.ts"
 import * as Mailbox from "./Mailbox.ts"
 import type { Step } from "./SessionDraft.ts"
@@ -47,6 +48,8 @@ export const becomeReady = (step: Step): void => {
 
 interface Ending {
   readonly aim: Aim
+  /** Who suspends it; default: a client. */
+  readonly by?: SuspendedBy
   readonly detail?: string
   readonly shutdown?: ShutdownSpec
   readonly stopReplies?: ReadonlyArray<SessionReply>
@@ -57,7 +60,7 @@ interface Ending {
 export const beginEnding = (step: Step, ending: Ending): void => {
   const { draft, now } = step
   const { phase } = draft
-  const { aim, detail, stopReplies = [], startReplies = [] } = ending
+  const { aim, by = "client", detail, stopReplies = [], startReplies = [] } = ending
   switch (phase._tag) {
     case "Starting": {
       const error =
@@ -66,6 +69,7 @@ export const beginEnding = (step: Step, ending: Ending): void => {
       step.enter({
         _tag: "Ending",
         aim,
+        by,
         process: phase.process,
         cause: phase.cause,
         readyMs: 0,
@@ -81,6 +85,7 @@ export const beginEnding = (step: Step, ending: Ending): void => {
       step.enter({
         _tag: "Ending",
         aim,
+        by,
         process,
         cause: "supervision",
         readyMs: now - since,

@@ -5,10 +5,10 @@
 import type { RuntimeError } from "../domain/Errors.ts"
 import type { ExitReason } from "../domain/ExitReason.ts"
 import type { SessionId } from "../domain/Ids.ts"
-import type { Containment, Death, Session, SessionStatus } from "../domain/Session.ts"
+import type { Containment, Death, Session, SessionStatus, SuspendedBy } from "../domain/Session.ts"
 import type { SessionSpec } from "../domain/SessionSpec.ts"
 import type { Turn, TerminalTurnStatus, Usage } from "../domain/Turn.ts"
-import type { Protocol } from "../protocols/Protocol.ts"
+import type { Protocol, Resumption } from "../protocols/Protocol.ts"
 import type { ReplyTo } from "./ActorRef.ts"
 import { guarded } from "./GuardedProtocol.ts"
 import * as Mailbox from "./Mailbox.ts"
@@ -80,6 +80,8 @@ export type Phase =
   | {
       readonly _tag: "Ending"
       readonly aim: Aim
+      /** Only for the aim `suspend`. */
+      readonly by: SuspendedBy
       readonly process: Incarnation | null
       readonly cause: StartCause
       /** How long the process had been ready; 0 when it never was. */
@@ -90,10 +92,10 @@ export type Phase =
       /** Answered when the next incarnation is ready. */
       readonly startReplies: ReadonlyArray<SessionReply>
     }
-  /** Between the end of a process and the supervisor's word. */
+  /** Between the end of a process and the supervisor's word, and between the return of the runtime and `recover`. */
   | { readonly _tag: "Deciding"; readonly status: SessionStatus }
   | { readonly _tag: "Backoff"; readonly until: number; readonly attempt: number }
-  | { readonly _tag: "Suspended" }
+  | { readonly _tag: "Suspended"; readonly by: SuspendedBy }
   | { readonly _tag: "Stopped" }
   | { readonly _tag: "Failed"; readonly error: RuntimeError }
   /** Removed, or its first start failed: it takes nothing in any more. */
@@ -125,6 +127,8 @@ export interface SessionState {
   readonly survivors: ReadonlyArray<number>
   readonly usage: Usage | null
   readonly conversation: string | null
+  /** The conversation that it forks from, until it has one of its own. */
+  readonly forkedFrom: string | null
   readonly queue: Mailbox.Mailbox<PendingTurn>
   /** The earliest `dueAt` in the queue, or earlier. */
   readonly queueDueAt: number | null
@@ -162,10 +166,19 @@ export const initialState = (
   survivors: [],
   usage: null,
   conversation: null,
+  forkedFrom: null,
   queue: Mailbox.empty(spec.mailbox),
   queueDueAt: null,
   phase: { _tag: "Stopped" },
 })
+
+/** The conversation that the next incarnation goes on with. */
+export const resumptionOf = ({ conversation, forkedFrom }: SessionState): Resumption | null =>
+  conversation !== null
+    ? { conversation, fork: false }
+    : forkedFrom !== null
+      ? { conversation: forkedFrom, fork: true }
+      : null
 
 export const processOf = (phase: Phase): Incarnation | null => ("process" in phase ? phase.process : null)
 
@@ -194,6 +207,9 @@ export const statusOf = (phase: Phase): SessionStatus => {
   }
 }
 
+const suspendedBy = (phase: Phase): SuspendedBy | null =>
+  phase._tag === "Suspended" || (phase._tag === "Ending" && phase.aim === "suspend") ? phase.by : null
+
 export const toSession = (state: SessionState): Session => {
   const process = processOf(state.phase)
   const running = state.phase._tag === "Busy" ? state.phase.running : null
@@ -214,6 +230,8 @@ export const toSession = (state: SessionState): Session => {
     },
     containment: process === null ? null : process.containment,
     agentSessionId: state.conversation,
+    forkedFrom: state.forkedFrom,
+    suspendedBy: suspendedBy(state.phase),
     pendingRequests: running === null ? [] : running.requests,
     createdAt: state.createdAt,
     lastActiveAt: state.lastActiveAt,

@@ -6,6 +6,7 @@
 import { TurnNotFound } from "../domain/Errors.ts"
 import * as Wishes from "./ClientWishes.ts"
 import * as Process from "./ProcessEvents.ts"
+import { recover } from "./SessionRecovery.ts"
 import { Step } from "./SessionDraft.ts"
 import type { Decision, SessionAction, SessionEvent } from "./SessionEvent.ts"
 import { answer, beginEnding, beginStart, notRunning, refuse } from "./SessionPhases.ts"
@@ -61,6 +62,14 @@ const apply = (step: Step, event: SessionEvent): void => {
       return Wishes.stop(step, "stop", event.reply, event.brutal)
     case "remove":
       return Wishes.stop(step, "remove", event.reply, false)
+    case "extend":
+      return Wishes.extend(step, event.expiresInMs, event.reply)
+    case "respec":
+      return Wishes.respec(step, event)
+    case "recover":
+      return recover(step, event)
+    case "leave":
+      return Wishes.leave(step, event.reply)
     case "spawned":
       return Process.spawned(step, event)
     case "spawnFailed":
@@ -116,7 +125,11 @@ const tooLate = (step: Step, event: SessionEvent): void => {
       })
     case "stop":
     case "remove":
+    case "recover":
+    case "leave":
       return answer(step, event.reply)
+    case "extend":
+    case "respec":
     case "start":
     case "write":
     case "signal":
@@ -151,6 +164,8 @@ const decided = (step: Step, decision: Decision): void => {
         error: Endings.turnError(notRunning(step)),
       }))
     }
+    case "Leave":
+      return step.enter({ _tag: "Suspended", by: "runtime" }, "the runtime is ending")
     case "GiveUp":
       return Process.fail(step, decision.error)
   }
@@ -171,7 +186,7 @@ const tick = (step: Step): void => {
       break
     case "Ready":
       if (draft.phase.idleAt !== null && draft.phase.idleAt <= now) {
-        beginEnding(step, { aim: "suspend" })
+        beginEnding(step, { aim: "suspend", by: "idle" })
       }
       break
     case "Backoff":

@@ -8,13 +8,20 @@ import { toSession, type SessionState } from "./SessionState.ts"
 export class StepCommit implements Commit {
   readonly entries: ReadonlyArray<TranscriptEntry>
   readonly turns: ReadonlyArray<Turn>
+  readonly history?: unknown
   readonly #state: SessionState
   #session: Session | undefined
 
-  constructor(state: SessionState, entries: ReadonlyArray<TranscriptEntry>, turns: ReadonlyArray<Turn>) {
+  constructor(
+    state: SessionState,
+    entries: ReadonlyArray<TranscriptEntry>,
+    turns: ReadonlyArray<Turn>,
+    history?: unknown,
+  ) {
     this.#state = state
     this.entries = entries
     this.turns = turns
+    if (history !== undefined) this.history = history
   }
 
   get session(): Session {

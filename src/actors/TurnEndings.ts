@@ -54,7 +54,7 @@ export const cutShort = (step: Step, error: TurnError): void => {
     endRunning(step, { status: it.cancelling.status, text: it.text, stopReason: it.cancelling.status })
   } else if (it.attempts <= draft.spec.retryTurns) {
     withdrawRequests(step, it)
-    const turn = { ...it.turn, status: "queued" as const, startedAt: null }
+    const turn = { ...it.turn, status: "queued" as const, startedAt: null, attempts: it.attempts }
     step.act({ type: "save", turn })
     step.append({ type: "note", text: `the turn will be asked again: ${error.message}` }, turn.id)
     draft.queue = Mailbox.putBack(draft.queue, { turn, attempts: it.attempts, dueAt: it.dueAt })

@@ -28,21 +28,17 @@ export const configuredOptions = ({
 /** So many start at once. */
 const concurrency = 16
 
-/**
- * Together; one that does not start is logged and keeps no other from it. One that a durable store still has, suspended, is
- * resumed. Interrupted, it leaves none half started.
- */
+/** Together; one that does not start is logged and keeps no other from it. Interrupted, it leaves none half started. */
 export const startConfigured = (runtime: Runtime["Service"], { sessions }: Configuration): Effect.Effect<void> =>
   Effect.forEach(
     sessions,
     (spec) =>
-      runtime.start(spec, "return").pipe(
-        Effect.flatMap((session) =>
-          session.status === "suspended" ? runtime.resume(session.id) : Effect.succeed(session),
+      runtime
+        .configure(spec)
+        .pipe(
+          Effect.catch((error) =>
+            Effect.logError(`session ${spec.name} of the configuration did not start: ${error.message}`),
+          ),
         ),
-        Effect.catch((error) =>
-          Effect.logError(`session ${spec.name} of the configuration did not start: ${error.message}`),
-        ),
-      ),
     { concurrency, discard: true },
   )

@@ -56,7 +56,7 @@ export interface Session {
   readonly agentSessionId: string | null
   /** The agent's conversation that it was forked from, until its own has an id. */
   readonly forkedFrom: string | null
-  /** null while it is not suspended. */
+  /** null while it is neither suspended nor on its way there. */
   readonly suspendedBy: SuspendedBy | null
   readonly pendingRequests: ReadonlyArray<string>
   readonly createdAt: number

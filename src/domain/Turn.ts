@@ -27,6 +27,8 @@ export interface Turn {
   readonly idempotencyKey: string | null
   /** It ends as `timed_out` so long after it was accepted; left out where only the session's own limit counts. */
   readonly timeoutMs?: number
+  /** How often it was given to a process, for one that was put back after that. */
+  readonly attempts?: number
   readonly queuedAt: number
   readonly startedAt: number | null
   readonly endedAt: number | null

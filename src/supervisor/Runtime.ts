@@ -12,13 +12,7 @@ import type { Prompt } from "../domain/Prompt.ts"
 import type { Containment, Session, SessionStatus } from "../domain/Session.ts"
 import type { SessionSpecInput, Signal } from "../domain/SessionSpec.ts"
 import type { TranscriptEntry, TranscriptType } from "../domain/Transcript.ts"
-import type {
-  SearchHit,
-  TranscriptPage,
-  TranscriptQuery,
-  TurnsPage,
-  TurnsQuery,
-} from "../domain/SessionStore.ts"
+import type { SearchHit, TranscriptPage, TranscriptQuery, TurnsPage, TurnsQuery } from "../domain/SessionStore.ts"
 import type { Turn, TurnStatus } from "../domain/Turn.ts"
 import type { Templates } from "./Templates.ts"
 
@@ -152,6 +146,11 @@ export class Runtime extends Context.Service<
     readonly closed: Effect.Effect<void>
     /** Answers once the session is ready. When the first start fails no session is left behind. */
     readonly start: (spec: SessionSpecInput, ifExists: "fail" | "return") => Answer<Session>
+    /**
+     * A session that has to be there, by its name: started where there is none, started again where it does not run. Where
+     * it exists with another spec, this one counts from now on, and a process by the old one is replaced.
+     */
+    readonly configure: (spec: SessionSpecInput) => Answer<Session>
     readonly get: (session: string) => Answer<Session>
     readonly list: (
       query: ListQuery,
@@ -186,7 +185,7 @@ export class Runtime extends Context.Service<
     }) => Answer<ReadonlyArray<SearchHit>>
     /** From now on it has so long until it is stopped and removed; null: for ever. */
     readonly extend: (session: string, expiresInMs: number | null) => Answer<Session>
-    /** A new session, suspended until asked, that goes on from where this one's conversation stands; `Unsupported` where its protocol cannot. */
+    /** A new session that goes on from where this one's conversation stands, once it is ready; `Unsupported` where its protocol cannot. */
     readonly fork: (session: string, name?: string) => Answer<Session>
     readonly templates: Omit<Templates, "expand">
     readonly subscribe: (request: SubscribeRequest) => Effect.Effect<Subscription, RuntimeError, Scope.Scope>

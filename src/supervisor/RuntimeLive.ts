@@ -7,28 +7,21 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
-import { Draining, InvalidParams, SessionNotFound, TurnNotFound, type RuntimeError } from "../domain/Errors.ts"
+import { Draining, InvalidParams, type RuntimeError, type StoreUnavailable, TurnNotFound } from "../domain/Errors.ts"
 import { makeIds, type TurnId } from "../domain/Ids.ts"
-import { type Session, type SessionStatus, sessionStatuses } from "../domain/Session.ts"
 import { SessionStore } from "../domain/SessionStore.ts"
 import { TemplateStore } from "../domain/TemplateStore.ts"
 import { isTerminal, type Turn } from "../domain/Turn.ts"
-import { statusOf, type PendingTurn } from "../actors/SessionState.ts"
+import type { PendingTurn } from "../actors/SessionState.ts"
 import { Spawner } from "../process/Subprocess.ts"
-import {
-  protocolVersion,
-  Runtime,
-  type ListQuery,
-  type RuntimeInfo,
-  type RuntimeStats,
-  type TreeNode,
-  type TurnRequest,
-} from "./Runtime.ts"
+import { Runtime, type ListQuery, type TurnRequest } from "./Runtime.ts"
 import { RuntimeConfig } from "./RuntimeConfig.ts"
 import { SessionSupervisor } from "./SessionSupervisor.ts"
 import type { Slot } from "./Slot.ts"
+import * as RetentionSchedule from "./RetentionSchedule.ts"
 import * as SessionDirectories from "./SessionDirectories.ts"
 import * as Subscriptions from "./Subscriptions.ts"
+import { makeReports } from "./Reports.ts"
 import { makeTemplates } from "./Templates.ts"
 
 const defaultListLimit = 100
@@ -61,8 +54,7 @@ const make = Effect.gen(function* () {
     run: Effect.runForkWith(yield* Effect.context<never>()),
   })
 
-  const startedAt = supervisor.wall()
-  const begunAt = supervisor.now()
+  const reports = makeReports(supervisor, config)
 
   const onSlot = <A>(
     ref: string,
@@ -81,6 +73,7 @@ const make = Effect.gen(function* () {
       usage: null,
       error: null,
       idempotencyKey: request.idempotencyKey ?? null,
+      ...(timeoutMs === undefined ? undefined : { timeoutMs }),
       // Known when it is taken in.
       queuedAt: 0,
       startedAt: null,
@@ -91,16 +84,13 @@ const make = Effect.gen(function* () {
     return { turn, attempts: 0, dueAt: timeoutMs === undefined ? null : supervisor.now() + timeoutMs }
   }
 
-  /** The session that is to take a turn in. */
-  const taker = ({ session }: TurnRequest): Slot | RuntimeError => {
-    if (supervisor.draining) return new Draining({ detail: "the runtime is shutting down; it takes no more turns" })
-    return supervisor.whereIs(session) ?? new SessionNotFound({ session })
-  }
+  const refusesTurns = (): Draining | undefined =>
+    supervisor.draining ? new Draining({ detail: "the runtime is shutting down; it takes no more turns" }) : undefined
 
   const submit = (request: TurnRequest, until: "accepted" | "ended"): Effect.Effect<Turn, RuntimeError> =>
-    Effect.suspend(() => {
-      const slot = taker(request)
-      return "_tag" in slot ? Effect.fail(slot) : slot.actor.submit(pendingTurn(slot, request), until)
+    onSlot(request.session, (slot) => {
+      const refusal = refusesTurns()
+      return refusal === undefined ? slot.actor.submit(pendingTurn(slot, request), until) : Effect.fail(refusal)
     })
 
   const readTurn = (id: string): Effect.Effect<Turn, RuntimeError> =>
@@ -143,76 +133,22 @@ const make = Effect.gen(function* () {
 
   const list = (query: ListQuery) =>
     Effect.gen(function* () {
-      const { limit = defaultListLimit, cursor, tags, task, supervisor: path } = query
-      const statuses = query.status === undefined ? undefined : [query.status].flat()
-      const all = supervisor.slots()
-      // A place in the order of start: the session that stood there may be gone by the next page.
-      const after = cursor === undefined ? 0 : Number(cursor)
-      if (!Number.isSafeInteger(after) || after < 0) {
+      const { limit = defaultListLimit, cursor, status, ...rest } = query
+      if (cursor !== undefined && !(/^\d+$/.test(cursor) && Number.isSafeInteger(Number(cursor)))) {
         return yield* new InvalidParams({ issues: [{ path: "cursor", message: "is unknown; begin without one" }] })
       }
-      const sessions: Array<Session> = []
-      let last = after
-      for (const { actor, place } of all) {
-        if (place <= after) continue
-        const { spec, phase } = actor.state
-        if (statuses !== undefined && !statuses.includes(statusOf(phase))) continue
-        if (task !== undefined && spec.task !== task) continue
-        if (path !== undefined && spec.supervisor !== path) continue
-        if (tags !== undefined && !Object.entries(tags).every(([key, value]) => spec.tags[key] === value)) continue
-        if (sessions.length >= limit) return { sessions, nextCursor: String(last) }
-        sessions.push(actor.snapshot())
-        last = place
+      const { sessions, next } = yield* store.list({
+        ...rest,
+        limit,
+        ...(status === undefined ? {} : { status: [status].flat() }),
+        ...(cursor === undefined ? {} : { after: cursor }),
+      })
+      return {
+        // Of one that lives, the actor knows what no commit was needed for.
+        sessions: sessions.map((record) => supervisor.whereIs(record.id)?.actor.snapshot() ?? record),
+        nextCursor: next,
       }
-      return { sessions, nextCursor: null }
     })
-
-  const info: Effect.Effect<RuntimeInfo> = Effect.sync(() => ({
-    name: "creche",
-    version: config.version,
-    protocolVersion,
-    pid: process.pid,
-    node: process.version,
-    platform: `${process.platform}-${process.arch}`,
-    startedAt,
-    containment: spawner.containment,
-    dataDirectory: config.dataDirectory,
-    socket: config.socket,
-  }))
-
-  const stats: Effect.Effect<RuntimeStats> = Effect.sync(() => {
-    const sessions = Object.fromEntries(sessionStatuses.map((status) => [status, 0])) as Record<SessionStatus, number>
-    let queued = 0
-    let running = 0
-    for (const { actor } of supervisor.slots()) {
-      sessions[statusOf(actor.state.phase)]++
-      queued += actor.state.queue.items.size
-      if (actor.state.phase._tag === "Busy") running++
-    }
-    const { restarts, crashes, gaveUp, spawns, turns } = supervisor.counters
-    const { rss, heapUsed } = process.memoryUsage()
-    return {
-      sessions,
-      turns: { queued, running, ...turns },
-      restarts,
-      crashes,
-      gaveUp,
-      spawns,
-      uptimeMs: supervisor.now() - begunAt,
-      memory: { rssBytes: rss, heapUsedBytes: heapUsed },
-    }
-  })
-
-  const tree: Effect.Effect<TreeNode> = Effect.sync(() => ({
-    type: "supervisor",
-    path: "root",
-    status: "running",
-    strategy: "one_for_one",
-    children: supervisor.slots().map(({ actor }): TreeNode => {
-      const { id, name, status, pid, incarnation, restarts } = actor.snapshot()
-      return { type: "session", id, name, status, pid, incarnation, restarts }
-    }),
-  }))
 
   const closed = yield* Deferred.make<void>()
   const shuttingDown = yield* Deferred.make<{ readonly survivors: ReadonlyArray<number> }>()
@@ -234,12 +170,10 @@ const make = Effect.gen(function* () {
         Effect.uninterruptible,
       )
     })
-  const sweepDirectories = store.sessions.pipe(
-    Effect.map((sessions) => new Set<string>(sessions.map(({ id }) => id))),
-    Effect.flatMap((known) => SessionDirectories.sweep(config.dataDirectory, known)),
-    Effect.ignore,
-  )
-  yield* sweepDirectories
+  yield* supervisor.recover()
+  const known = new Set<string>(yield* store.ids)
+  yield* SessionDirectories.sweep(config.dataDirectory, known)
+  yield* RetentionSchedule.start(store, config.retention)
   yield* Effect.addFinalizer(() =>
     shutdown().pipe(
       Effect.andThen(supervisor.close()),
@@ -249,27 +183,22 @@ const make = Effect.gen(function* () {
   )
 
   return Runtime.of({
-    info,
-    stats,
-    tree,
-    health: Effect.sync(() => {
-      const problems = supervisor.slots().flatMap(({ actor }) => {
-        const { phase, spec } = actor.state
-        return phase._tag === "Failed" ? [`session ${spec.name} is failed: ${phase.error.message}`] : []
-      })
-      return { status: supervisor.draining ? "draining" : problems.length > 0 ? "degraded" : "ok", problems }
-    }),
+    ...reports,
     shutdown,
     closed: Deferred.await(closed),
     start: (input, ifExists) => Effect.flatMap(templates.expand(input), (spec) => supervisor.start(spec, ifExists)),
+    configure: (input) => Effect.flatMap(templates.expand(input), (spec) => supervisor.configure(spec)),
     get: (ref) => onSlot(ref, ({ actor }) => Effect.succeed(actor.snapshot())),
     list,
     ask: (request) => submit(request, "ended"),
     tell: (request) => submit(request, "accepted"),
     submit: (request, until, reply) => {
-      const slot = taker(request)
-      if ("_tag" in slot) reply(Exit.fail(slot))
-      else slot.actor.hand(pendingTurn(slot, request), until, reply)
+      const refusal = refusesTurns()
+      if (refusal !== undefined) return reply(Exit.fail(refusal))
+      const slot = supervisor.whereIs(request.session)
+      if (slot !== undefined) slot.actor.hand(pendingTurn(slot, request), until, reply)
+      // Only on record, if at all.
+      else supervisor.run(Effect.map(Effect.exit(submit(request, until)), reply))
     },
     turn: readTurn,
     wait,
@@ -288,6 +217,14 @@ const make = Effect.gen(function* () {
           .pipe(Effect.andThen(Effect.promise(() => slot.removed ?? Promise.resolve()))),
       ),
     transcript: (ref, query) => onSlot(ref, ({ actor }) => store.transcript(actor.id, query)),
+    history: (ref, query) => onSlot(ref, ({ actor }) => store.turns(actor.id, query)),
+    search: ({ session, ...query }) =>
+      session === undefined
+        ? store.search(query)
+        : onSlot(session, ({ actor }) => store.search({ ...query, session: actor.id })),
+    extend: (ref, expiresInMs) =>
+      onSlot(ref, ({ actor }) => actor.request((reply) => ({ type: "extend", expiresInMs, reply }))),
+    fork: (ref, name) => onSlot(ref, (slot) => supervisor.fork(slot, name)),
     templates,
     subscribe: ({ session, after, types, turn }) =>
       Effect.gen(function* () {
@@ -307,7 +244,5 @@ const make = Effect.gen(function* () {
   })
 })
 
-export const layer: Layer.Layer<Runtime, never, RuntimeConfig | SessionStore | TemplateStore | Spawner> = Layer.effect(
-  Runtime,
-  make,
-)
+export const layer: Layer.Layer<Runtime, StoreUnavailable, RuntimeConfig | SessionStore | TemplateStore | Spawner> =
+  Layer.effect(Runtime, make)

@@ -18,8 +18,14 @@ export class SessionNames {
   readonly #tasks = new Registry<string, Slot>()
   #generated = 0
 
-  whereIs(name: string): Slot | undefined {
-    return this.#names.whereIs(name)
+  /** By name, or else by task. */
+  whereIs(nameOrTask: string): Slot | undefined {
+    return this.#names.whereIs(nameOrTask) ?? this.#tasks.whereIs(nameOrTask)
+  }
+
+  /** So many sessions were made before: what is generated now is none of theirs. */
+  goOnFrom(created: number): void {
+    this.#generated = Math.max(this.#generated, created)
   }
 
   generate(): string {
@@ -55,14 +61,18 @@ export class SessionNames {
     if (task !== null) take(this.#tasks, task)
   }
 
-  /** The session is gone. */
-  takeBack(slot: Slot, slots: Registry<SessionId, Slot>): void {
+  /** Takes the name and the task where nobody has them. */
+  giveFree(slot: Slot): void {
+    const { name, task } = slot.actor.state.spec
+    if (this.#names.whereIs(name) === undefined) this.#names.register(name, slot)
+    if (task !== null && this.#tasks.whereIs(task) === undefined) this.#tasks.register(task, slot)
+  }
+
+  /** The session is gone, or is about to be called otherwise. */
+  takeBack(slot: Slot): void {
     const { name, task } = slot.actor.state.spec
     this.#names.unregister(name, slot)
     if (task !== null) this.#tasks.unregister(task, slot)
-    // An older session that had lent its name, being over with, is found by it again.
-    const lender = [...slots.values()].findLast(({ actor }) => actor.name === name)
-    if (lender !== undefined) this.#names.register(name, lender)
   }
 }
 

@@ -10,21 +10,34 @@ import { Registry } from "../actors/Registry.ts"
 import { SessionActor } from "../actors/SessionActor.ts"
 import type { Decision, ExitReport } from "../actors/SessionEvent.ts"
 import type { HostedSession, SessionHost } from "../actors/SessionHost.ts"
-import { statusOf } from "../actors/SessionState.ts"
-import { Draining, SessionNotFound, SpawnFailed, type RuntimeError } from "../domain/Errors.ts"
+import { isOpen, storedState } from "../actors/SessionRecovery.ts"
+import { initialState, processOf, resumptionOf, statusOf, type SessionState } from "../actors/SessionState.ts"
+import { untilAnswered } from "../actors/StoreRetry.ts"
+import {
+  Draining,
+  SessionNotFound,
+  SpawnFailed,
+  type StoreUnavailable,
+  Unsupported,
+  type RuntimeError,
+} from "../domain/Errors.ts"
 import type { Ids, SessionId } from "../domain/Ids.ts"
 import type { Session } from "../domain/Session.ts"
 import type { SessionSpecInput } from "../domain/SessionSpec.ts"
-import type { SessionStore } from "../domain/SessionStore.ts"
+import type { RecoverableSession, SessionStore } from "../domain/SessionStore.ts"
 import type { TerminalTurnStatus, Turn } from "../domain/Turn.ts"
 import type { Command } from "../process/Command.ts"
 import { childEnvironment } from "../process/Environment.ts"
 import type { Spawner } from "../process/Subprocess.ts"
-import { decide, noHistory } from "./RestartPolicy.ts"
+import { protocolFor } from "../protocols/ProtocolFor.ts"
+import { keep, takeUp } from "./KeptHistory.ts"
+import { neverBegan, sameSpec, withTextSoFar } from "./Recovery.ts"
+import { decide, noHistory, wantsRestart, type RestartHistory } from "./RestartPolicy.ts"
 import type { RuntimeOptions } from "./RuntimeConfig.ts"
 import { SessionNames } from "./SessionNames.ts"
 import type { Slot } from "./Slot.ts"
 import { fullBucket, takeToken, type SpawnBucket } from "./SpawnBucket.ts"
+import { TurnDurations } from "./TurnDurations.ts"
 import * as SessionDirectories from "./SessionDirectories.ts"
 import { admit, type Admitted } from "./SpecAdmission.ts"
 
@@ -67,6 +80,8 @@ export class SessionSupervisor implements SessionHost {
     spawns: 0,
     turns: { completed: 0, failed: 0, cancelled: 0, timed_out: 0, lost: 0 },
   }
+  /** Of completed turns. */
+  readonly durations = new TurnDurations()
   draining = false
   readonly store: SessionStore["Service"]
   readonly spawner: Spawner["Service"]
@@ -76,8 +91,9 @@ export class SessionSupervisor implements SessionHost {
   readonly #listeners = new Set<Listener>()
   /** Brings the steady clock near the wall clock, so that its times mean something to a reader. */
   readonly #origin: number
+  /** Removed, and not yet from the store. */
+  readonly #leaving = new Set<SessionId>()
   #bucket: SpawnBucket
-  #made = 0
 
   constructor(options: SupervisorOptions) {
     this.#options = options
@@ -98,7 +114,7 @@ export class SessionSupervisor implements SessionHost {
     return this.#options.clock.currentTimeMillisUnsafe()
   }
 
-  /** In order of their start. */
+  /** In order of their creation. */
   slots(): ReadonlyArray<Slot> {
     return [...this.#slots.values()]
   }
@@ -108,9 +124,94 @@ export class SessionSupervisor implements SessionHost {
     return this.#slots.whereIs(ref as SessionId) ?? this.#names.whereIs(ref)
   }
 
-  find(ref: string): Effect.Effect<Slot, SessionNotFound> {
-    const slot = this.whereIs(ref)
-    return slot === undefined ? Effect.fail(new SessionNotFound({ session: ref })) : Effect.succeed(slot)
+  /** The same, also for one that is only on record: it was over with before this runtime began, or had lent its name. */
+  find(ref: string): Effect.Effect<Slot, RuntimeError> {
+    return Effect.suspend(() => {
+      const slot = this.whereIs(ref)
+      return slot === undefined ? this.#recall(ref) : Effect.succeed(slot)
+    })
+  }
+
+  #recall(ref: string): Effect.Effect<Slot, RuntimeError> {
+    const { store } = this
+    return Effect.gen({ self: this }, function* () {
+      const found = (yield* store.session(ref as SessionId)) ?? (yield* store.find(ref))
+      const record = found === undefined ? undefined : yield* store.recover(found.id)
+      // What came between the questions counts.
+      const slot = this.whereIs(ref) ?? (record === undefined ? undefined : this.#slots.whereIs(record.session.id))
+      if (slot !== undefined) {
+        this.#names.giveFree(slot)
+        return slot
+      }
+      if (record === undefined || this.#leaving.has(record.session.id)) {
+        return yield* new SessionNotFound({ session: ref })
+      }
+      return this.#seat(yield* this.#stateOf(record), takeUp(record.history, this.wall() - this.now()))
+    })
+  }
+
+  #stateOf({ session }: RecoverableSession): Effect.Effect<SessionState, Unsupported> {
+    return Effect.suspend(() => {
+      const protocol = protocolFor(session.spec.protocol)
+      const now = this.now()
+      if (protocol !== undefined) return Effect.succeed(storedState(session, protocol, now, this.wall() - now))
+      const detail = `session ${session.name} was made by a build that speaks ${session.spec.protocol.type}; this one does not`
+      return Effect.fail(new Unsupported({ what: "protocol", detail }))
+    })
+  }
+
+  #seat(state: SessionState, history: RestartHistory): Slot {
+    const actor = new SessionActor(this, state)
+    const slot = { actor, history, returning: 0, farewells: undefined, removed: undefined }
+    this.#slots.register(actor.id, slot)
+    this.#names.giveFree(slot)
+    return slot
+  }
+
+  /**
+   * Takes up what the runtime before this one left: every session that should live, as it was; what its end left open is
+   * settled, and what has to run is started. Returns when all of that is on record, not when it runs.
+   */
+  recover(): Effect.Effect<void, StoreUnavailable> {
+    const { store } = this
+    return Effect.gen({ self: this }, function* () {
+      this.#names.goOnFrom((yield* store.counts(this.wall())).created)
+      const open: Array<Effect.Effect<void>> = []
+      for (const record of yield* store.recoverable) {
+        const { session, openTurns, history } = record
+        if (neverBegan(record)) {
+          yield* store.remove(session.id)
+          continue
+        }
+        const state = yield* Effect.result(this.#stateOf(record))
+        if (state._tag === "Failure") {
+          yield* Effect.logError(state.failure.message)
+          continue
+        }
+        const { actor } = this.#seat(state.success, takeUp(history, this.wall() - this.now()))
+        if (isOpen(state.success, openTurns)) open.push(this.#settle(actor, record))
+        else if (state.success.expiresAt !== null) actor.post({ type: "tick" })
+      }
+      yield* Effect.forEach(open, (settle) => settle, { concurrency: "unbounded", discard: true })
+    })
+  }
+
+  #settle(actor: SessionActor, { session, openTurns }: RecoverableSession): Effect.Effect<void> {
+    return Effect.gen({ self: this }, function* () {
+      const turns = yield* Effect.forEach(openTurns, (turn) => withTextSoFar(this.store, turn))
+      const starts = session.spec.restart === "permanent" || turns.some(({ status }) => status === "queued")
+      const delayMs = starts ? this.#queueForSpawn() : 0
+      yield* Effect.ignore(
+        actor.request((reply) => ({ type: "recover", record: session, openTurns: turns, delayMs, reply })),
+      )
+    })
+  }
+
+  /** A place in the queue for spawns, and how long it is (ms). */
+  #queueForSpawn(): number {
+    const { bucket, delayMs } = takeToken(this.#bucket, this.#options.config.restarts, this.now())
+    this.#bucket = bucket
+    return delayMs
   }
 
   listen(listener: Listener): () => void {
@@ -122,13 +223,53 @@ export class SessionSupervisor implements SessionHost {
     return Effect.gen({ self: this }, function* () {
       const admitted = yield* admit(input, () => this.#names.generate())
       // A caller that goes away between the taking of the name and the reply must not leave a session behind.
-      return yield* Effect.uninterruptibleMask((restore) => this.#begin(admitted, ifExists, restore))
+      return yield* Effect.uninterruptibleMask((restore) => this.#begin(admitted, ifExists, null, restore))
+    })
+  }
+
+  /** A new session that goes on from where this one's conversation stands. */
+  fork({ actor }: Slot, name?: string): Effect.Effect<Session, RuntimeError> {
+    return Effect.suspend((): Effect.Effect<Session, RuntimeError> => {
+      const { spec, protocol, conversation } = actor.state
+      const cannot = (detail: string) => Effect.fail(new Unsupported({ what: "session/fork", detail }))
+      if (protocol.canFork !== true) return cannot(`the protocol ${protocol.name} has no way to fork a conversation`)
+      if (conversation === null) return cannot(`session ${actor.name} has no conversation yet; ask it something first`)
+      // A task belongs to one session.
+      const forked = { spec: { ...spec, name: name ?? this.#names.generate(), task: null }, protocol }
+      return Effect.uninterruptibleMask((restore) => this.#begin(forked, "fail", conversation, restore))
+    })
+  }
+
+  /**
+   * A session that has to be there: started where there is none of its name, brought back where it does not run. Where it
+   * exists with another spec, this one counts from now on; what runs by the old one is replaced.
+   */
+  configure(input: SessionSpecInput): Effect.Effect<Session, RuntimeError> {
+    return Effect.gen({ self: this }, function* () {
+      const { spec, protocol } = yield* admit(input, () => this.#names.generate())
+      const found = yield* Effect.result(this.find(spec.name))
+      if (found._tag === "Failure") {
+        if (found.failure._tag !== "SessionNotFound") return yield* Effect.fail(found.failure)
+        return yield* this.start(input, "return")
+      }
+      const slot = found.success
+      const { actor } = slot
+      if (actor.name === spec.name && !sameSpec(spec, actor.state.spec)) {
+        if (processOf(actor.state.phase) !== null) yield* actor.request((reply) => ({ type: "suspend", reply }))
+        this.#names.takeBack(slot)
+        yield* Effect.ensuring(
+          actor.request((reply) => ({ type: "respec", spec, protocol, reply })),
+          Effect.sync(() => this.#names.giveFree(slot)),
+        )
+      }
+      return yield* this.bringBack(slot, "resume")
     })
   }
 
   #begin(
     admitted: Admitted,
     ifExists: "fail" | "return",
+    forkedFrom: string | null,
     restore: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>,
   ): Effect.Effect<Session, RuntimeError> {
     return Effect.gen({ self: this }, function* () {
@@ -138,16 +279,10 @@ export class SessionSupervisor implements SessionHost {
         if ("_tag" in prior) return yield* Effect.fail(prior)
         return yield* restore(standing(prior))
       }
-      const actor = new SessionActor(this, this.#options.ids.session(), admitted.spec, admitted.protocol)
-      const slot: Slot = {
-        actor,
-        place: ++this.#made,
-        history: noHistory,
-        returning: 0,
-        farewells: undefined,
-        removed: undefined,
-      }
-      this.#slots.register(actor.id, slot)
+      const now = this.now()
+      const state = initialState(this.#options.ids.session(), admitted.spec, admitted.protocol, now, this.wall() - now)
+      const slot = this.#seat({ ...state, forkedFrom }, noHistory)
+      const { actor } = slot
       this.#names.give(slot)
       return yield* restore(actor.request((reply) => ({ type: "start", reply }))).pipe(
         // A caller that goes away must not leave a session behind that it never learnt of.
@@ -180,9 +315,12 @@ export class SessionSupervisor implements SessionHost {
     })
   }
 
-  command({ state: { id, spec } }: HostedSession): Effect.Effect<Command, SpawnFailed> {
+  command({ state }: HostedSession): Effect.Effect<Command, SpawnFailed> {
     const { config } = this.#options
+    const { id, spec, protocol } = state
     return Effect.suspend(() => {
+      const from = resumptionOf(state)
+      const resumeArgs = from === null ? undefined : protocol.resumeArgs?.(from)
       const cwd = spec.cwd ?? SessionDirectories.directoryOf(config.dataDirectory, id)
       if (spec.cwd === null) {
         try {
@@ -196,7 +334,7 @@ export class SessionSupervisor implements SessionHost {
       return Effect.succeed({
         session: id,
         command: spec.command,
-        args: spec.args,
+        args: resumeArgs === undefined ? spec.args : [...spec.args, ...resumeArgs],
         cwd,
         env: childEnvironment(spec.inheritEnv, spec.env, config.environment, {
           CRECHE_RUNTIME: config.marker,
@@ -212,6 +350,10 @@ export class SessionSupervisor implements SessionHost {
     return this.#options.run(effect)
   }
 
+  history({ state: { id, skewMs } }: HostedSession): unknown {
+    return keep(this.#slots.whereIs(id)?.history ?? noHistory, skewMs)
+  }
+
   forgive({ state: { id } }: HostedSession): void {
     const slot = this.#slots.whereIs(id)
     if (slot !== undefined) slot.history = noHistory
@@ -222,7 +364,9 @@ export class SessionSupervisor implements SessionHost {
   }
 
   turnEnded(_session: HostedSession, turn: Turn): void {
-    this.counters.turns[turn.status as TerminalTurnStatus]++
+    const { status, startedAt, endedAt } = turn
+    this.counters.turns[status as TerminalTurnStatus]++
+    if (status === "completed" && startedAt !== null && endedAt !== null) this.durations.add(endedAt - startedAt)
   }
 
   committed({ state: { id } }: HostedSession): void {
@@ -237,13 +381,9 @@ export class SessionSupervisor implements SessionHost {
     const { config, random } = this.#options
     const now = this.now()
     if (!report.normal) counters.crashes++
-    if (this.draining) return { _tag: "Done" }
-    const queue = () => {
-      const { bucket, delayMs } = takeToken(this.#bucket, config.restarts, now)
-      this.#bucket = bucket
-      return delayMs
-    }
-    const { history, decision } = decide(slot.actor.state.spec, slot.history, report, now, random(), queue)
+    const { spec } = slot.actor.state
+    if (this.draining) return { _tag: config.durable && wantsRestart(spec.restart, report.normal) ? "Leave" : "Done" }
+    const { history, decision } = decide(spec, slot.history, report, now, random(), () => this.#queueForSpawn())
     slot.history = history
     if (decision._tag === "GiveUp") counters.gaveUp++
     if (decision._tag === "Restart") counters.restarts++
@@ -256,7 +396,8 @@ export class SessionSupervisor implements SessionHost {
     const slot = this.#slots.whereIs(id)
     if (slot === undefined) return
     this.#slots.unregister(id, slot)
-    this.#names.takeBack(slot, this.#slots)
+    this.#names.takeBack(slot)
+    this.#leaving.add(id)
     this.#listeners.forEach((listener) => listener(id, true))
     const directory = () =>
       spec.cwd === null ? SessionDirectories.remove(this.#options.config.dataDirectory, id) : Promise.resolve()
@@ -265,10 +406,15 @@ export class SessionSupervisor implements SessionHost {
         // A caller that gave up its start hears last, and from the actor itself.
         Effect.yieldNow.pipe(
           Effect.andThen(Effect.suspend(() => Effect.all(slot.farewells ?? [], { discard: true }))),
-          Effect.andThen(Effect.ignore(store.remove(id))),
+          Effect.andThen(untilAnswered(store.remove(id))),
           Effect.andThen(Effect.ignore(Effect.tryPromise(directory))),
           Effect.andThen(slot.actor.close()),
-          Effect.ensuring(Effect.sync(() => resolve())),
+          Effect.ensuring(
+            Effect.sync(() => {
+              this.#leaving.delete(id)
+              resolve()
+            }),
+          ),
         ),
       )
     })
@@ -292,16 +438,20 @@ export class SessionSupervisor implements SessionHost {
   }
 
   /**
-   * Ends every session in reverse order of start, each gone before the next is told; once that has taken
-   * `orderedStopMs`, the rest are told together. Returns the pids that could not be killed.
+   * Ends every session's process in reverse order of start, each gone before the next is told; once that has taken
+   * `orderedStopMs`, the rest are told together. A durable runtime's sessions are suspended, others stopped. Returns the
+   * pids that could not be killed.
    */
   stopAll(): Effect.Effect<ReadonlyArray<number>> {
     return Effect.gen({ self: this }, function* () {
       this.draining = true
+      const { durable } = this.#options.config
       const until = this.now() + orderedStopMs
       const rest = this.slots().toReversed()
       const stop = ({ actor }: Slot) =>
-        Effect.ignore(actor.request((reply) => ({ type: "stop", brutal: false, reply })))
+        Effect.ignore(
+          actor.request((reply) => (durable ? { type: "leave", reply } : { type: "stop", brutal: false, reply })),
+        )
       while (rest.length > 0) {
         const left = until - this.now()
         if (left <= 0) break

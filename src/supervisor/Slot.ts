@@ -5,8 +5,6 @@ import type { RestartHistory } from "./RestartPolicy.ts"
 
 export interface Slot {
   readonly actor: SessionActor
-  /** 1, 2, 3 … in order of start. */
-  readonly place: number
   history: RestartHistory
   /** Clients that are bringing it back just now. */
   returning: number

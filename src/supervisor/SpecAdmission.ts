@@ -4,7 +4,7 @@
  */
 import { isAbsolute } from "node:path"
 import * as Effect from "effect/Effect"
-import { InvalidParams, SupervisorNotFound, TemplateNotFound, Unsupported } from "../domain/Errors.ts"
+import { InvalidParams, SupervisorNotFound, type TemplateNotFound, Unsupported } from "../domain/Errors.ts"
 import { resolveSpec, type SessionSpec, type SessionSpecInput } from "../domain/SessionSpec.ts"
 import { type FindTemplate, resolveTemplate } from "../domain/Template.ts"
 import type { Protocol } from "../protocols/Protocol.ts"
@@ -19,12 +19,12 @@ export type Refusal = InvalidParams | TemplateNotFound | SupervisorNotFound | Un
 
 const invalid = (path: string, message: string) => Effect.fail(new InvalidParams({ issues: [{ path, message }] }))
 
-/** The spec with its template, if it names one, worked in; a spec must have come through here before `admit` takes it. */
+/** The spec with its template, if it names one, worked in; a spec must have come through here before `admit` takes it, which looks at no template. */
 export const expand = (input: SessionSpecInput, find: FindTemplate): Effect.Effect<SessionSpecInput, Refusal> =>
   Effect.suspend((): Effect.Effect<SessionSpecInput, Refusal> => {
     if (input.template === undefined) return Effect.succeed(input)
     const resolved = resolveTemplate(find, input.template, input)
-    return resolved instanceof Error ? Effect.fail(resolved) : Effect.succeed(resolved)
+    return resolved instanceof Error ? Effect.fail(resolved) : Effect.succeed({ ...resolved, template: input.template })
   })
 
 /** Limits that no part of this build enforces: accepting one would be a promise not kept. */
@@ -32,7 +32,6 @@ const unenforced = ["memoryBytes", "processes", "costUsd"] as const
 
 export const admit = (input: SessionSpecInput, generateName: () => string): Effect.Effect<Admitted, Refusal> =>
   Effect.suspend((): Effect.Effect<Admitted, Refusal> => {
-    if (input.template !== undefined) return Effect.fail(new TemplateNotFound({ template: input.template }))
     if (input.supervisor !== undefined && input.supervisor !== "root") {
       return Effect.fail(new SupervisorNotFound({ supervisor: input.supervisor }))
     }

@@ -6,7 +6,7 @@ import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 import { SessionActor } from "../../src/actors/SessionActor.ts"
 import type { SessionHost } from "../../src/actors/SessionHost.ts"
-import type { PendingTurn } from "../../src/actors/SessionState.ts"
+import { initialState, type PendingTurn } from "../../src/actors/SessionState.ts"
 import { StoreUnavailable } from "../../src/domain/Errors.ts"
 import type { SessionId, TurnId } from "../../src/domain/Ids.ts"
 import type { SessionStore } from "../../src/domain/SessionStore.ts"
@@ -63,6 +63,7 @@ const make = Effect.fnUntraced(function* (
         containment: "auto",
       }),
     supervise: () => ({ _tag: "Restart", delayMs: 0, attempt: 1 }),
+    history: () => undefined,
     forgive: () => {},
     spawning: () => {},
     turnEnded: () => {},
@@ -72,7 +73,11 @@ const make = Effect.fnUntraced(function* (
   }
   const actor = yield* Effect.acquireRelease(
     Effect.sync(
-      () => new SessionActor(host, "ses_1" as SessionId, spec, options.protocol ?? (lines as unknown as Protocol)),
+      () =>
+        new SessionActor(
+          host,
+          initialState("ses_1" as SessionId, spec, options.protocol ?? (lines as unknown as Protocol), 0),
+        ),
     ),
     (made) => made.close(),
   )

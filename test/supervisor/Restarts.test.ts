@@ -329,7 +329,7 @@ describe("a start", () => {
           const error = yield* Effect.flip(runtime.start({ ...plain, name: "a" }, "fail"))
           expect(error._tag).toBe("SpawnFailed")
           expect((yield* Effect.flip(runtime.get("a")))._tag).toBe("SessionNotFound")
-          expect(yield* store.sessions).toEqual([])
+          expect(yield* store.ids).toEqual([])
           expect((yield* runtime.start({ ...plain, name: "a" }, "fail")).status).toBe("ready")
         }),
     ),

@@ -23,14 +23,18 @@ describe("the templates of a runtime", () => {
       "py file",
     ])
     expect((await run(templates.get("py"))).template).toEqual({ command: "pypy" })
-    expect(await run(templates.expand({ template: "mine", name: "x" }))).toEqual({ command: "pypy", name: "x" })
+    expect(await run(templates.expand({ template: "mine", name: "x" }))).toEqual({
+      command: "pypy",
+      name: "x",
+      template: "mine",
+    })
     expect(await run(templates.expand({ command: "ls" }))).toEqual({ command: "ls" })
   })
 
   it("of a client hide a built-in one until they are removed", async () => {
     const templates = fresh()
     await run(templates.put("cat", { command: "tac" }))
-    expect(await run(templates.expand({ template: "child" }))).toEqual({ command: "tac" })
+    expect(await run(templates.expand({ template: "child" }))).toEqual({ command: "tac", template: "child" })
     await run(templates.remove("cat"))
     expect(await run(templates.get("cat"))).toMatchObject({ source: "built-in", template: { command: "cat" } })
   })

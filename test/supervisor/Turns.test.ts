@@ -330,7 +330,7 @@ describe("expiry", () => {
         expect((yield* Fiber.join(asked)).status).toBe("cancelled")
         yield* until(() => spawner.alive().length === 0, "stopped")
         expect((yield* runtime.list({})).sessions).toEqual([])
-        expect(yield* store.sessions).toEqual([])
+        expect(yield* store.ids).toEqual([])
       }),
     ),
   )

@@ -1,0 +1,76 @@
+/** What the runtime says of itself: info, stats, tree, health. Reads the supervisor of sessions and the store, changes nothing. */
+import * as Effect from "effect/Effect"
+import { protocolVersion, type Runtime, type RuntimeInfo, type TreeNode } from "./Runtime.ts"
+import type { RuntimeOptions } from "./RuntimeConfig.ts"
+import type { SessionSupervisor } from "./SessionSupervisor.ts"
+
+/** Names so many problems of a kind; more are counted. */
+const mostProblems = 100
+
+export const makeReports = (
+  supervisor: SessionSupervisor,
+  config: RuntimeOptions,
+): Pick<Runtime["Service"], "info" | "stats" | "tree" | "health"> => {
+  const { store, spawner } = supervisor
+  const startedAt = supervisor.wall()
+  const begunAt = supervisor.now()
+  return {
+    info: Effect.sync((): RuntimeInfo => ({
+      name: "creche",
+      version: config.version,
+      protocolVersion,
+      pid: process.pid,
+      node: process.version,
+      platform: `${process.platform}-${process.arch}`,
+      startedAt,
+      containment: spawner.containment,
+      dataDirectory: config.dataDirectory,
+      socket: config.socket,
+    })),
+    stats: Effect.gen(function* () {
+      const { sessions, templates, expired } = yield* store.counts(supervisor.wall())
+      const sizeBytes = yield* store.sizeBytes
+      let queued = 0
+      let running = 0
+      for (const { actor } of supervisor.slots()) {
+        queued += actor.state.queue.items.size
+        if (actor.state.phase._tag === "Busy") running++
+      }
+      const { restarts, crashes, gaveUp, spawns, turns } = supervisor.counters
+      const { rss, heapUsed } = process.memoryUsage()
+      return {
+        sessions,
+        templates,
+        expiredPending: expired,
+        turns: { queued, running, ...turns },
+        durations: supervisor.durations.summary(),
+        restarts,
+        crashes,
+        gaveUp,
+        spawns,
+        uptimeMs: supervisor.now() - begunAt,
+        memory: { rssBytes: rss, heapUsedBytes: heapUsed },
+        store: { durable: config.durable, sizeBytes },
+      }
+    }),
+    tree: Effect.sync((): TreeNode => ({
+      type: "supervisor",
+      path: "root",
+      status: "running",
+      strategy: "one_for_one",
+      children: supervisor.slots().map(({ actor }): TreeNode => {
+        const { id, name, status, pid, incarnation, restarts } = actor.snapshot()
+        return { type: "session", id, name, status, pid, incarnation, restarts }
+      }),
+    })),
+    health: Effect.sync(() => {
+      const failed = supervisor.slots().flatMap(({ actor }) => {
+        const { phase, spec } = actor.state
+        return phase._tag === "Failed" ? [`session ${spec.name} is failed: ${phase.error.message}`] : []
+      })
+      const more = failed.length - mostProblems
+      const problems = more > 0 ? [...failed.slice(0, mostProblems), `${more} more sessions are failed`] : failed
+      return { status: supervisor.draining ? "draining" : problems.length > 0 ? "degraded" : "ok", problems } as const
+    }),
+  }
+}
