@@ -60,10 +60,8 @@ export const countSessions = ({ prepare }: SqliteClient, now: number): StoreCoun
   for (const row of prepare("SELECT standing, count(*) AS count FROM sessions GROUP BY standing").all()) {
     if (row["standing"] !== "live") sessions[row["standing"] as SessionStatus] = row["count"] as number
   }
-  for (const row of prepare(
-    "SELECT status, count(*) AS count FROM sessions WHERE standing = 'live' GROUP BY status",
-  ).all()) {
-    sessions[row["status"] as SessionStatus] = row["count"] as number
+  for (const row of prepare("SELECT status FROM sessions WHERE standing = 'live'").iterate()) {
+    sessions[row["status"] as SessionStatus]++
   }
   const templates = prepare(
     "SELECT template, count(*) AS count FROM sessions WHERE template IS NOT NULL GROUP BY template",

@@ -6,6 +6,7 @@ import * as Layer from "effect/Layer"
 import { SessionStore } from "../../src/domain/SessionStore.ts"
 import * as MemorySessionStore from "../../src/store/MemorySessionStore.ts"
 import * as SqlSessionStore from "../../src/store/SqlSessionStore.ts"
+import { suite as historySuite } from "../contracts/SessionStoreHistorySuite.ts"
 import { suite as queriesSuite } from "../contracts/SessionStoreQueriesSuite.ts"
 import { suite } from "../contracts/SessionStoreSuite.ts"
 
@@ -21,3 +22,5 @@ const inFile: Layer.Layer<SessionStore> = Layer.effect(
 suite("in an SQLite file", inFile, { archives: true })
 queriesSuite("in an SQLite file", inFile, { archives: true })
 queriesSuite("in memory", MemorySessionStore.layer)
+historySuite("in an SQLite file", inFile)
+historySuite("in memory", MemorySessionStore.layer)

@@ -18,6 +18,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { StoreUnavailable } from "../../src/domain/Errors.ts"
+import { specDefaults } from "../../src/domain/SessionSpec.ts"
 import { SessionStore, type Commit } from "../../src/domain/SessionStore.ts"
 import * as Migrations from "../../src/store/Migrations.ts"
 import { DatabaseSync } from "../../src/store/Sqlite.ts"
@@ -212,6 +213,28 @@ describe("opening a store", () => {
     writeFileSync(file, "")
     await filled()
     expect((await withStore(allOf)).length).toBe(20)
+  })
+
+  it("fills in what a record lacks that was written before a field existed", async () => {
+    const session = {
+      ...sessionOf("a"),
+      spec: { ...sessionOf("a").spec, task: "t", limits: { ...specDefaults.limits, processes: 3 } },
+    }
+    await withStore((store) => store.commit({ session, entries: [], turns: [] }))
+    const older = new DatabaseSync(file)
+    older.exec(`
+      UPDATE sessions SET state = json_remove(state, '$.forkedFrom', '$.suspendedBy');
+      UPDATE session_details SET
+        spec = json_remove(spec, '$.template', '$.retention', '$.mailbox.overflow', '$.limits.lineBytes', '$.onStall'),
+        own = json_remove(own, '$.tags', '$.metadata')`)
+    older.close()
+    await withStore((store) =>
+      Effect.gen(function* () {
+        expect(yield* store.session(session.id)).toEqual(session)
+        expect((yield* store.recover(session.id))?.session).toEqual(session)
+        expect((yield* store.recoverable).map((it) => it.session)).toEqual([session])
+      }),
+    )
   })
 
   it("says that a directory cannot be made where a file stands", async () => {
