@@ -54,8 +54,8 @@ export const sharedFlags = {
   },
 } as const satisfies Record<string, FlagSpec>
 
-const session = { name: "session", summary: "name or id of a session" } as const
-const sessions = { name: "session", summary: "names or ids of sessions", many: true } as const
+const session = { name: "session", summary: "name, task or id of a session" } as const
+const sessions = { name: "session", summary: "names, tasks or ids of sessions", many: true } as const
 const turnFlags = {
   "timeout-ms": {
     type: "integer",
@@ -78,10 +78,11 @@ export const commands = {
   serve: {
     summary: "run the runtime in the foreground and listen on the socket",
     detail:
-      "Logs go to standard error. SIGTERM, SIGINT and SIGHUP stop every session, remove the socket and exit 0. One runtime per data directory.",
+      "Sessions, turns and transcripts are kept in a database in the data directory, and are there again at the next start. Logs go to standard error. SIGTERM, SIGINT and SIGHUP stop every session, remove the socket and exit 0. One runtime per data directory.",
     arguments: [],
     flags: {
       demo: { type: "boolean", summary: "also start a session named demo, a small scripted agent" },
+      memory: { type: "boolean", summary: "keep nothing: no database; sessions and transcripts end with the runtime" },
       config: {
         type: "string",
         metavar: "FILE",
@@ -97,7 +98,7 @@ export const commands = {
   stdio: {
     summary: "run a runtime that speaks JSON-RPC on standard input and output",
     detail:
-      "The runtime belongs to whoever started it: at the end of standard input every session is stopped, and it exits 0.",
+      "The runtime belongs to whoever started it: at the end of standard input every session is stopped, and it exits 0. With --data or CRECHE_DATA, sessions and transcripts are kept there; else nothing is.",
     arguments: [],
     flags: {},
     examples: [
@@ -153,6 +154,21 @@ export const commands = {
         type: "integer",
         metavar: "MS",
         summary: "suspended after that long without a turn; 0: never (default: 1800000)",
+      },
+      "expires-in-ms": {
+        type: "integer",
+        metavar: "MS",
+        summary: "stopped and removed after that long; 0: never (default: never)",
+      },
+      "retention-age-ms": {
+        type: "integer",
+        metavar: "MS",
+        summary: "its turns and entries older than this are forgotten; its newest turn stays (default: none are)",
+      },
+      "retention-bytes": {
+        type: "integer",
+        metavar: "BYTES",
+        summary: "when its turns and entries take more than this, the oldest are forgotten (default: none are)",
       },
       "grace-ms": { type: "integer", metavar: "MS", summary: "from SIGTERM to SIGKILL (default: 5000)" },
       "retry-turns": {
@@ -211,8 +227,12 @@ export const commands = {
       task: { type: "string", metavar: "ID", summary: "only the one with this task" },
       supervisor: { type: "string", metavar: "PATH", summary: "only those of this supervisor" },
       quiet: { type: "boolean", alias: "q", summary: "names alone" },
+      limit: { type: "integer", metavar: "N", summary: "at most so many, the oldest first (default: all)" },
     },
-    examples: [{ command: "creche ps --status busy --json", summary: "" }],
+    examples: [
+      { command: "creche ps --status busy --json", summary: "" },
+      { command: "creche ps --status suspended --limit 20", summary: "" },
+    ],
   },
   tree: { summary: "draw the supervision tree", arguments: [], flags: {}, examples: [] },
   logs: {
@@ -227,8 +247,60 @@ export const commands = {
       after: { type: "integer", metavar: "SEQ", summary: "only entries after this seq (default: 0)" },
       type: { type: "string", many: true, metavar: "TYPE", summary: "only entries of this type, e.g. turn/ended" },
       turn: { type: "string", metavar: "ID", summary: "only entries of this turn" },
+      all: { type: "boolean", summary: "also what is over the session's limits and still archived" },
     },
     examples: [{ command: "creche logs -f demo", summary: "" }],
+  },
+  history: {
+    summary: "print what a session was asked, newest last",
+    detail: "A line a turn: when, how it ended, how long it took, the first line of the prompt.",
+    arguments: [session],
+    flags: { limit: { type: "integer", metavar: "N", summary: "the newest so many (default: 100)" } },
+    examples: [{ command: "creche history demo --limit 5", summary: "" }],
+  },
+  search: {
+    summary: "find turns by words of their prompts and answers, newest first",
+    detail:
+      "Every word must occur, in any order; case and accents do not count. A word that ends in * finds what begins so.",
+    arguments: [{ name: "words", summary: "what to look for", many: true }],
+    flags: {
+      session: { type: "string", metavar: "SESSION", summary: "only turns of this session" },
+      limit: { type: "integer", metavar: "N", summary: "at most so many (default: 50)" },
+    },
+    examples: [{ command: "creche search hel* --session demo", summary: "" }],
+  },
+  export: {
+    summary: "write a session's whole transcript, archived entries too",
+    detail:
+      "ndjson is exact: an entry a line, as on the wire. markdown is to be read: the session, then each turn with its prompt, tools, answer and errors; raw output and an agent's native messages are left out.",
+    arguments: [session],
+    flags: {
+      format: { type: "choice", choices: ["ndjson", "markdown"], summary: "how it is written (default: ndjson)" },
+      output: {
+        type: "string",
+        metavar: "FILE",
+        summary:
+          "write to this file, readable by you alone, instead of standard output; an existing one is left as it is",
+      },
+      force: { type: "boolean", summary: "replace an existing file, once all is written" },
+    },
+    examples: [
+      { command: "creche export demo | gzip > demo.ndjson.gz", summary: "" },
+      { command: "creche export demo --format markdown --output demo.md", summary: "" },
+    ],
+  },
+  extend: {
+    summary: "say how long a session lives from now on; then it is stopped and removed",
+    arguments: [session, { name: "ms", summary: "milliseconds from now, or never" }],
+    flags: {},
+    examples: [{ command: "creche extend demo 3600000", summary: "an hour" }],
+  },
+  fork: {
+    summary: "make a new session that goes on from where this one's conversation stands",
+    detail: "Answers once it is ready. Only for agents whose protocol can do it.",
+    arguments: [session, { name: "name", summary: "its name (default: generated)", optional: true }],
+    flags: {},
+    examples: [],
   },
   cancel: {
     summary: "cancel a turn; the session lives on",
@@ -256,7 +328,12 @@ export const commands = {
     flags: {},
     examples: [],
   },
-  stats: { summary: "counts, outcomes, restarts and memory of the runtime", arguments: [], flags: {}, examples: [] },
+  stats: {
+    summary: "counts by status and template, outcomes, durations, restarts, memory and the size of the store",
+    arguments: [],
+    flags: {},
+    examples: [],
+  },
   config: {
     summary: "check a configuration file, or print the JSON schema of such files",
     detail:

@@ -33,25 +33,30 @@ export interface Column<Row> {
 }
 
 /** Columns two spaces apart, titles above; no trailing blanks. */
-export const table = <Row>(columns: ReadonlyArray<Column<Row>>, rows: ReadonlyArray<Row>): string => {
-  const cells = rows.map((row) => columns.map((column) => visibleLine(column.value(row))))
-  const widths = columns.map((column, at) =>
-    Math.max(widthOf(column.title), ...cells.map((line) => widthOf(line[at]!))),
-  )
+export const table = <Row>(columns: ReadonlyArray<Column<Row>>, rows: ReadonlyArray<Row>): string =>
+  tableInPages(columns)(rows)
+
+/** The same for rows that come page by page: titles above the first; a column never gets narrower than it was. */
+export const tableInPages = <Row>(columns: ReadonlyArray<Column<Row>>): ((rows: ReadonlyArray<Row>) => string) => {
+  let widths = columns.map((column) => widthOf(column.title))
+  let begun = false
   const pad = (text: string, at: number) => {
     const blanks = " ".repeat(widths[at]! - widthOf(text))
     return columns[at]!.align === "right" ? blanks + text : text + blanks
   }
-  const lines = [
-    columns.map((column, at) => pad(column.title, at)),
-    ...cells.map((line, index) =>
+  return (rows) => {
+    const cells = rows.map((row) => columns.map((column) => visibleLine(column.value(row))))
+    widths = widths.map((width, at) => cells.reduce((most, line) => Math.max(most, widthOf(line[at]!)), width))
+    const lines = cells.map((line, index) =>
       line.map((text, at) => {
         const padded = pad(text, at)
         return columns[at]!.paint?.(padded, rows[index]!) ?? padded
       }),
-    ),
-  ]
-  return lines.map((line) => `${line.join("  ").trimEnd()}\n`).join("")
+    )
+    if (!begun) lines.unshift(columns.map((column, at) => pad(column.title, at)))
+    begun = true
+    return lines.map((line) => `${line.join("  ").trimEnd()}\n`).join("")
+  }
 }
 
 /** `4s`, `3m`, `5h`, `2d`: how long ago, coarse enough to be read at a glance. */
@@ -61,6 +66,17 @@ export const age = (at: string, now: number): string => {
   if (seconds < 3600) return `${Math.floor(seconds / 60)}m`
   if (seconds < 86_400) return `${Math.floor(seconds / 3600)}h`
   return `${Math.floor(seconds / 86_400)}d`
+}
+
+/** `2026-01-31T12:00:00Z` of a time on the wire. */
+export const shortTime = (at: string): string => `${at.slice(0, 19)}Z`
+
+/** `12 ms`, `3.4 s`, `5.0 min`, `2.5 h`. */
+export const duration = (ms: number): string => {
+  if (ms < 999.5) return `${Math.round(ms)} ms`
+  if (ms < 59_950) return `${(ms / 1000).toFixed(1)} s`
+  if (ms < 3_597_000) return `${(ms / 60_000).toFixed(1)} min`
+  return `${(ms / 3_600_000).toFixed(1)} h`
 }
 
 export const bytes = (count: number): string => {

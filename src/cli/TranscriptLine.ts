@@ -8,7 +8,8 @@ const exitText = (exit: WireExit): string => describeExit({ ...exit, at: Date.pa
 
 const json = (value: unknown): string => (value === undefined ? "" : clip(JSON.stringify(value), 200))
 
-const what = (entry: WireEntry): string => {
+/** What happened, in one phrase; empty where the type says it all. */
+export const entryText = (entry: WireEntry): string => {
   switch (entry.type) {
     case "status":
       return entry.detail === undefined ? entry.status : `${entry.status} (${entry.detail})`
@@ -51,6 +52,6 @@ const what = (entry: WireEntry): string => {
 export const transcriptLine = (entry: WireEntry, colours: boolean): string => {
   const time = entry.at.slice(11, 23)
   const turn = entry.turn === undefined ? "" : ` ${entry.turn}`
-  const text = visibleLine(what(entry).trimEnd())
+  const text = visibleLine(entryText(entry).trimEnd())
   return `${faint(colours, `${String(entry.seq).padStart(5)} ${time}`)} ${entry.type.padEnd(17)}${faint(colours, turn)}${text === "" ? "" : ` ${text}`}`
 }

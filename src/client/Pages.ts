@@ -35,20 +35,29 @@ export type SessionPages = Omit<Params<"session/list">, "limit" | "cursor"> & {
   readonly pageSize?: number
 }
 
-/** Each page with its entries in order and, where entries before them are gone, which. */
+export interface TranscriptPage {
+  /** In order; none where all that was looked at was filtered out, or is gone. */
+  readonly entries: ReadonlyArray<WireEntry>
+  /** What is gone before them. */
+  readonly missed: Missed | undefined
+  /** Looked at so far. */
+  readonly nextAfter: number
+}
+
 export async function* transcriptPages(
   request: Request,
   { pageSize = 500, through = Number.MAX_SAFE_INTEGER, ...query }: TranscriptPages,
   options: RequestOptions = {},
-): AsyncGenerator<{ readonly entries: ReadonlyArray<WireEntry>; readonly missed: Missed | undefined }, void> {
+): AsyncGenerator<TranscriptPage, void> {
   let after = query.after ?? 0
   while (after < through) {
     const page: WirePage = await request("session/transcript", { ...query, after, limit: pageSize }, options)
     const entries = page.nextAfter <= through ? page.entries : page.entries.filter(({ seq }) => seq <= through)
     const missed = page.trimmed > after ? { after, through: Math.min(page.trimmed, through) } : undefined
-    if (entries.length > 0 || missed !== undefined) yield { entries, missed }
-    if (page.entries.length === 0 || page.nextAfter <= after) return
-    after = page.nextAfter
+    if (page.nextAfter <= after) return
+    after = Math.min(page.nextAfter, through)
+    yield { entries, missed, nextAfter: after }
+    if (page.entries.length === 0) return
   }
 }
 

@@ -288,9 +288,18 @@ export const contract = {
   }),
   "session/fork": method<WireSession>()({
     params: Schema.Struct({ session: name, name: optional(SessionName) }),
-    result: "Session, suspended until it is asked",
+    result: "Session, once it is ready",
     doc: "A new session that goes on from where this one's conversation stands, where its protocol can; its name is generated when left out.",
-    errors: [...unknownSession, "Unsupported", "SessionAlreadyExists", "LimitReached", "Draining"],
+    errors: [
+      ...unknownSession,
+      "Unsupported",
+      "SessionAlreadyExists",
+      "SpawnFailed",
+      "NotReady",
+      "RestartIntensityReached",
+      "LimitReached",
+      "Draining",
+    ],
   }),
   "session/subscribe": method<{ readonly subscription: string }>()({
     params: Schema.Struct({ session: optional(name), after: optional(seq), types: optional(types) }),

@@ -289,6 +289,7 @@ export const makeStub = (flood: Flood = { total: 0, text: "" }): Stub => {
           ? Effect.succeed(found.session)
           : Effect.fail(new SessionAlreadyExists({ session: found.session.name, field: "name" }))
       }),
+    configure: (spec) => service.start(spec, "return"),
     get: control,
     list: () => Effect.sync(() => ({ sessions: [...sessions.values()].map((each) => each.session), nextCursor: null })),
     ask: (request) =>
@@ -352,7 +353,7 @@ export const makeStub = (flood: Flood = { total: 0, text: "" }): Stub => {
       need(session, ({ session: { id } }) => {
         const older = [...turns.values()]
           .filter((turn) => turn.session === id && turn.firstSeq < before)
-          .sort((a, b) => b.firstSeq - a.firstSeq)
+          .toSorted((a, b) => b.firstSeq - a.firstSeq)
         const page = older.slice(0, limit)
         return { turns: page, nextBefore: older.length > limit ? page.at(-1)!.firstSeq : null }
       }),
@@ -362,7 +363,7 @@ export const makeStub = (flood: Flood = { total: 0, text: "" }): Stub => {
           .filter((turn) => within === undefined || turn.session === within.id)
           .filter((turn) => query.split(" ").every((word) => promptText(turn.prompt).includes(word)))
           .slice(-limit)
-          .reverse()
+          .toReversed()
           .map((turn) => ({ turn, snippet: promptText(turn.prompt) })),
       ),
     extend: (session, expiresInMs) =>
@@ -379,7 +380,7 @@ export const makeStub = (flood: Flood = { total: 0, text: "" }): Stub => {
             : Effect.sync(() => {
                 const { template: _, ...fork } = spec
                 const forked = make({ ...fork, name: name ?? `${spec.name}-fork`, task: null } as SessionSpecInput)
-                return update(forked.name, { status: "suspended", pid: null, forkedFrom: "conversation" })
+                return update(forked.name, { forkedFrom: "conversation" })
               }),
       ),
     templates: makeTemplates({ builtIn: { cat: { command: "cat" } }, file: {} }, makeMemory()),

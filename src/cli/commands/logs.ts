@@ -1,42 +1,81 @@
-/** `creche logs`: a session's transcript; with `-f` also what comes, without a gap in between. */
+/** `creche logs`: a session's transcript; with `--all` from the archive on, with `-f` also what comes, without a gap in between. */
 import type { TranscriptType } from "../../domain/Transcript.ts"
+import type { Client, Missed } from "../../client/index.ts"
+import { type TranscriptPages, transcriptPages } from "../../client/Pages.ts"
 import type { WireEntry } from "../../transport/Wire.ts"
+import type { Invocation } from "../Commands.ts"
 import { withRuntime } from "../Connection.ts"
 import { CommandFailure } from "../Failure.ts"
-import type { ExitCode } from "../Io.ts"
+import type { ExitCode, Io } from "../Io.ts"
 import type { Run } from "../Run.ts"
 import { transcriptLine } from "../TranscriptLine.ts"
 
-export const run: Run<"logs"> = async (call, io) => {
-  const { session } = call.args
-  const { flags } = call
-  const types = flags.type.length > 0 ? { types: flags.type as ReadonlyArray<TranscriptType> } : {}
-  const line = (entry: WireEntry) =>
-    call.shared.json ? `${JSON.stringify(entry)}\n` : `${transcriptLine(entry, io.colours)}\n`
-  const missed = (through: number) => {
-    io.stderr(`entries up to seq ${through} were dropped by the session's limits\n`)
-  }
-  return withRuntime(call, io, async (client): Promise<ExitCode> => {
-    let after = flags.after ?? 0
-    if (flags.follow) {
-      const events = await client.subscribe({ session, after, ...types })
-      io.onInterrupt(() => void events.close())
-      for await (const event of events) {
-        if ("missed" in event) missed(event.missed.through)
-        else if (flags.turn === undefined || event.entry.turn === flags.turn) await io.stdout(line(event.entry))
-      }
-      const ending = events.ending()
-      if (ending === "removed") io.stderr(`the session ${session} was removed\n`)
-      if (ending !== "lost") return 0
-      throw new CommandFailure("the runtime closed the connection", { tag: "ConnectionLost" })
-    }
-    for (let first = true; ; first = false) {
-      const turn = flags.turn === undefined ? {} : { turn: flags.turn }
-      const page = await client.request("session/transcript", { session, after, limit: 1000, ...types, ...turn })
-      if (first && page.trimmed > after) missed(page.trimmed)
-      await io.stdout(page.entries.map(line).join(""))
-      if (page.entries.length === 0 || page.nextAfter <= after) return 0
-      after = page.nextAfter
-    }
+type Logs = Invocation<"logs">
+
+export const run: Run<"logs"> = (call, io) =>
+  withRuntime(call, io, async (client) => {
+    const { after = 0, all, follow } = call.flags
+    if (follow) return followed(client, call, io, all ? await stored(client, call, io, { after }) : after)
+    await stored(client, call, io, { after })
+    return 0
   })
+
+const typesOf = ({ flags }: Logs) =>
+  flags.type.length > 0 ? { types: flags.type as ReadonlyArray<TranscriptType> } : {}
+
+const print = (call: Logs, io: Io, entries: ReadonlyArray<WireEntry>): Promise<void> =>
+  io.stdout(
+    entries
+      .map((entry) => (call.shared.json ? `${JSON.stringify(entry)}\n` : `${transcriptLine(entry, io.colours)}\n`))
+      .join(""),
+  )
+
+const tellMissed = (call: Logs, io: Io, { after, through }: Missed): void => {
+  io.stderr(
+    call.flags.all
+      ? `entries ${after + 1} to ${through} are no longer kept\n`
+      : `entries ${after + 1} to ${through} are over the session's limits; --all shows what is still archived\n`,
+  )
+}
+
+/** Prints what is there, and gives the seq up to which it looked. */
+const stored = async (
+  client: Client,
+  call: Logs,
+  io: Io,
+  range: Pick<TranscriptPages, "after" | "through">,
+): Promise<number> => {
+  const { session } = call.args
+  const { all, turn } = call.flags
+  let seen = range.after ?? 0
+  const query = {
+    session,
+    ...typesOf(call),
+    ...(turn === undefined ? {} : { turn }),
+    ...(all ? { all } : {}),
+    ...range,
+  }
+  for await (const { entries, missed, nextAfter } of transcriptPages(client.request, query)) {
+    if (missed !== undefined) tellMissed(call, io, missed)
+    await print(call, io, entries)
+    seen = nextAfter
+  }
+  return seen
+}
+
+const followed = async (client: Client, call: Logs, io: Io, after: number): Promise<ExitCode> => {
+  const { session } = call.args
+  const { all, turn } = call.flags
+  const events = await client.subscribe({ session, after, ...typesOf(call) })
+  io.onInterrupt(() => void events.close())
+  for await (const event of events) {
+    if ("entry" in event) {
+      if (turn === undefined || event.entry.turn === turn) await print(call, io, [event.entry])
+    } else if (all) await stored(client, call, io, { after: event.missed.after, through: event.missed.through })
+    else tellMissed(call, io, event.missed)
+  }
+  const ending = events.ending()
+  if (ending === "removed") io.stderr(`the session ${session} was removed\n`)
+  if (ending !== "lost") return 0
+  throw new CommandFailure("the runtime closed the connection", { tag: "ConnectionLost" })
 }

@@ -9,7 +9,7 @@ import type { Run } from "../Run.ts"
 import { visible } from "../Text.ts"
 
 export const run: Run<"serve"> = async (call, io) => {
-  const { demo, config } = call.flags
+  const { demo, config, memory } = call.flags
   const configuration = config === undefined ? undefined : await configurationOf(config, io.cwd)
   const { dataDirectory, socket } = resolvePaths(call.shared, withPaths(io.env, configuration), io.cwd)
   await Effect.runPromise(
@@ -17,6 +17,7 @@ export const run: Run<"serve"> = async (call, io) => {
       dataDirectory,
       socket,
       demo,
+      store: memory ? "memory" : "sqlite",
       ...(configuration === undefined ? {} : { configuration }),
       onListening: (info) => {
         io.stderr(

@@ -11,7 +11,8 @@ import type { Io } from "../Io.ts"
 import { pairs } from "../Pairs.ts"
 
 export const run: Run<"start"> = async (call, io) => {
-  const spec = { ...(await specFile(call, io)), ...fromFlags(call, io) }
+  const inFile = await specFile(call, io)
+  const spec = { ...inFile, ...fromFlags(call, io), ...retention(call, inFile) }
   if (spec.command === undefined && spec.template === undefined && !suppliesCommand(spec.protocol))
     throw wrongUsage("a command is missing: creche start NAME -- COMMAND ARGS…")
   const session = await withRuntime(call, io, (client) => client.request("session/start", spec))
@@ -76,9 +77,23 @@ const fromFlags = (call: Invocation<"start">, io: Io): Input => {
     ...ms(flags["ready-timeout-ms"], "readyTimeoutMs"),
     ...ms(flags["turn-timeout-ms"], "turnTimeoutMs"),
     ...(flags["idle-timeout-ms"] === undefined ? {} : { idleTimeoutMs: flags["idle-timeout-ms"] || null }),
+    ...(flags["expires-in-ms"] === undefined ? {} : { expiresInMs: flags["expires-in-ms"] || null }),
     ...(flags["grace-ms"] === undefined ? {} : { shutdown: { graceMs: flags["grace-ms"] } }),
     ...ms(flags["retry-turns"], "retryTurns"),
     ...(flags["if-exists"] === undefined ? {} : { ifExists: flags["if-exists"] }),
+  }
+}
+
+/** Its two flags are two fields of one: the one that was not given stays as the file has it. */
+const retention = (call: Invocation<"start">, inFile: Input): Input => {
+  const { "retention-age-ms": maxAgeMs, "retention-bytes": maxBytes } = call.flags
+  if (maxAgeMs === undefined && maxBytes === undefined) return {}
+  return {
+    retention: {
+      ...inFile.retention,
+      ...(maxAgeMs === undefined ? {} : { maxAgeMs }),
+      ...(maxBytes === undefined ? {} : { maxBytes }),
+    },
   }
 }
 

@@ -1,8 +1,8 @@
 /** `creche stats`: the runtime's counts as a table. */
-import type { RuntimeStats } from "../../supervisor/Runtime.ts"
+import type { RuntimeStats, TurnDurations } from "../../supervisor/Runtime.ts"
 import { withRuntime } from "../Connection.ts"
 import type { Run } from "../Run.ts"
-import { bytes, table } from "../Text.ts"
+import { bytes, duration, table } from "../Text.ts"
 
 export const run: Run<"stats"> = async (call, io) => {
   const stats = await withRuntime(call, io, (client) => client.request("runtime/stats", {}))
@@ -16,6 +16,15 @@ const counts = (of: Readonly<Record<string, number>>): string => {
   return present.length === 0 ? "0" : present.map(([status, count]) => `${count} ${status}`).join(", ")
 }
 
+/** Of completed turns alone. */
+const durations = ({ count, meanMs, p50Ms, p90Ms, p99Ms, maxMs }: TurnDurations): string => {
+  if (count === 0) return "-"
+  const named = { mean: meanMs, p50: p50Ms, p90: p90Ms, p99: p99Ms, max: maxMs }
+  return Object.entries(named)
+    .flatMap(([name, ms]) => (ms === null ? [] : [`${name} ${duration(ms)}`]))
+    .join(", ")
+}
+
 const render = (stats: RuntimeStats): string =>
   table(
     [
@@ -24,12 +33,16 @@ const render = (stats: RuntimeStats): string =>
     ],
     [
       ["sessions", counts(stats.sessions)],
+      ["templates", counts(stats.templates)],
+      ["expired", `${stats.expiredPending} being removed`],
       ["turns", counts(stats.turns)],
+      ["durations", durations(stats.durations)],
       ["spawns", String(stats.spawns)],
       ["crashes", String(stats.crashes)],
       ["restarts", String(stats.restarts)],
       ["gave up", String(stats.gaveUp)],
       ["uptime", `${Math.floor(stats.uptimeMs / 1000)} s`],
+      ["store", `${bytes(stats.store.sizeBytes)} ${stats.store.durable ? "on disk" : "in memory"}`],
       ["memory", `${bytes(stats.memory.rssBytes)} resident, ${bytes(stats.memory.heapUsedBytes)} heap`],
     ] as ReadonlyArray<readonly [string, string]>,
   )
