@@ -4,7 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { Draining, SessionNotRunning, type RuntimeError } from "../domain/Errors.ts"
+import { Draining, SessionNotRunning, type RuntimeError, type StoreUnavailable } from "../domain/Errors.ts"
 import type { SessionId, TurnId } from "../domain/Ids.ts"
 import type { Session } from "../domain/Session.ts"
 import type { MailboxSpec } from "../domain/SessionSpec.ts"
@@ -28,7 +28,7 @@ import { StepCommit } from "./StepCommit.ts"
 import { StdinBacklog } from "./StdinBacklog.ts"
 import { SubprocessLink } from "./SubprocessLink.ts"
 import { TurnDesk, type Handed, type Until } from "./TurnDesk.ts"
-import { untilAnswered } from "./StoreRetry.ts"
+import { untilAnswered, type Patience } from "./StoreRetry.ts"
 
 /** Turns are bounded by the session's own mailbox; what else comes is bounded by the process and by clients. */
 const unbounded: MailboxSpec = { capacity: Infinity, overflow: "fail" }
@@ -43,6 +43,14 @@ export class SessionActor implements ActorOptions<SessionEvent> {
   readonly #turns = new TurnDesk()
   #stdin: StdinBacklog | undefined
   #listeners: Set<() => void> | undefined
+  /** Since when the store does not answer, and what it said first. */
+  #trouble: { readonly error: StoreUnavailable; readonly since: number } | undefined
+  /** Set once the store was given up. */
+  #unstored: StoreUnavailable | undefined
+  readonly #patience: Patience = {
+    isOver: () => this.#host.hurried,
+    onTrouble: (error) => (this.#trouble ??= { error, since: this.#host.now() }),
+  }
 
   constructor(host: SessionHost, state: SessionState) {
     this.#host = host
@@ -130,6 +138,11 @@ export class SessionActor implements ActorOptions<SessionEvent> {
 
   /** The same from outside of Effect, for a caller that does not go away. */
   hand(pending: PendingTurn, until: Until, reply: TurnReply): Handed | undefined {
+    // What cannot be made durable is not taken in, and need not wait behind what waits for the store already.
+    const trouble = this.#trouble
+    if (trouble !== undefined && this.#host.now() - trouble.since >= hiccupMs) {
+      return void reply(Exit.fail(trouble.error))
+    }
     const handed = this.#turns.add(pending.turn, until, reply)
     if (this.#actor.tellUnsafe({ type: "submit", pending }) !== undefined) this.#turns.abandon(() => this.#notRunning())
     return handed
@@ -176,12 +189,18 @@ export class SessionActor implements ActorOptions<SessionEvent> {
   /** A second turn under the same key is the first one again. */
   #admitOnce(event: Extract<SessionEvent, { readonly type: "submit" }>): Effect.Effect<ReadonlyArray<SessionEvent>> {
     const { id, idempotencyKey } = event.pending.turn
-    return untilAnswered(this.#host.store.turnByKey(this.id, idempotencyKey!)).pipe(
-      Effect.map((stored) => {
-        const unaccepted = Mailbox.everything(this.#state.queue).find(
-          ({ turn }) => turn.firstSeq === 0 && turn.idempotencyKey === idempotencyKey,
-        )
-        return this.#turns.lookedUp(id, stored, unaccepted?.turn) === "new" ? [event] : []
+    return untilAnswered(this.#host.store.turnByKey(this.id, idempotencyKey!), this.#patience).pipe(
+      Effect.match({
+        onFailure: (trouble) => {
+          this.#turns.refused(id, Exit.fail(trouble))
+          return []
+        },
+        onSuccess: (stored) => {
+          const unaccepted = Mailbox.everything(this.#state.queue).find(
+            ({ turn }) => turn.firstSeq === 0 && turn.idempotencyKey === idempotencyKey,
+          )
+          return this.#turns.lookedUp(id, stored, unaccepted?.turn) === "new" ? [event] : []
+        },
       }),
     )
   }
@@ -206,9 +225,43 @@ export class SessionActor implements ActorOptions<SessionEvent> {
     }
     if (entries.length === 0 && turns.length === 0) return this.#perform(actions, false)
     // Nothing is acknowledged that is not stored: a session whose store does not answer holds still.
-    return Effect.map(untilAnswered(host.store.commit(new StepCommit(this.#state, entries, turns, history))), () =>
-      this.#perform(actions, true),
-    )
+    if (this.#unstored !== undefined) return this.#performUnstored(actions, this.#unstored)
+    const commit = host.store.commit(new StepCommit(this.#state, entries, turns, history))
+    return Effect.match(untilAnswered(commit, this.#patience), {
+      onFailure: (trouble) => {
+        // From here on the record has a gap that only the next runtime can close: nothing more is written behind it.
+        this.#unstored = trouble
+        return this.#performUnstored(actions, trouble)
+      },
+      onSuccess: () => {
+        this.#trouble = undefined
+        return this.#perform(actions, true)
+      },
+    })
+  }
+
+  /** The runtime ends and the store takes nothing: processes are ended all the same, and nobody is told what is not stored. */
+  #performUnstored(actions: ReadonlyArray<SessionAction>, trouble: StoreUnavailable): Verdict {
+    const failed = Exit.fail(trouble)
+    const untold = actions.flatMap((action): ReadonlyArray<SessionAction> => {
+      switch (action.type) {
+        case "accepted":
+        case "ended":
+          this.#turns.refused(action.turn.id, failed)
+          return []
+        case "reply":
+        case "replyTurn":
+        case "replyTurnFailed":
+          action.to(failed)
+          return []
+        case "write":
+          action.reply?.(failed)
+          return []
+        default:
+          return [action]
+      }
+    })
+    return this.#perform(untold, false)
   }
 
   /** Takes the next state over and asks the supervisor where the step wants its word; the rest is for `#perform`. */
@@ -350,6 +403,9 @@ export class SessionActor implements ActorOptions<SessionEvent> {
     stdin?.close(() => this.#notRunning())
   }
 }
+
+/** A store that does not answer for so long refuses turns; until then they wait. */
+const hiccupMs = 1_000
 
 /** A wall clock that was set differently; smaller differences are the clocks' own. */
 const noticedSkewMs = 100

@@ -22,6 +22,8 @@ export interface SessionHost {
   readonly spawner: Spawner["Service"]
   /** The runtime is shutting down: nothing is started any more. */
   readonly draining: boolean
+  /** It is ending, and a store that does not answer must not keep it. */
+  readonly hurried: boolean
   /** Starts a fiber, at once and on the caller's stack. */
   run(effect: Effect.Effect<unknown>): Fiber.Fiber<unknown>
   /** A clock that no correction moves (ms), for everything that has to pass; `wall` is for the record. */

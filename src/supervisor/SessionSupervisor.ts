@@ -44,6 +44,9 @@ import { admit, type Admitted } from "./SpecAdmission.ts"
 /** How long the last stop goes strictly one after the other, before the rest are told all at once (ms). */
 const orderedStopMs = 5_000
 
+/** How long the end of the runtime waits for a store that does not answer (ms). */
+const storePatienceMs = 2_000
+
 export interface Counters {
   restarts: number
   crashes: number
@@ -91,6 +94,7 @@ export class SessionSupervisor implements SessionHost {
   readonly #listeners = new Set<Listener>()
   /** Brings the steady clock near the wall clock, so that its times mean something to a reader. */
   readonly #origin: number
+  #stoppingSince: number | undefined
   /** Removed, and not yet from the store. */
   readonly #leaving = new Set<SessionId>()
   #bucket: SpawnBucket
@@ -102,6 +106,10 @@ export class SessionSupervisor implements SessionHost {
     this.#origin = 0
     this.#origin = this.wall() - this.now()
     this.#bucket = fullBucket(options.config.restarts, this.now())
+  }
+
+  get hurried(): boolean {
+    return this.#stoppingSince !== undefined && this.now() - this.#stoppingSince >= storePatienceMs
   }
 
   /** A clock that no correction of the wall clock moves (ms): for everything that has to pass. */
@@ -406,7 +414,7 @@ export class SessionSupervisor implements SessionHost {
         // A caller that gave up its start hears last, and from the actor itself.
         Effect.yieldNow.pipe(
           Effect.andThen(Effect.suspend(() => Effect.all(slot.farewells ?? [], { discard: true }))),
-          Effect.andThen(untilAnswered(store.remove(id))),
+          Effect.andThen(Effect.ignore(untilAnswered(store.remove(id), { isOver: () => this.hurried }))),
           Effect.andThen(Effect.ignore(Effect.tryPromise(directory))),
           Effect.andThen(slot.actor.close()),
           Effect.ensuring(
@@ -445,6 +453,7 @@ export class SessionSupervisor implements SessionHost {
   stopAll(): Effect.Effect<ReadonlyArray<number>> {
     return Effect.gen({ self: this }, function* () {
       this.draining = true
+      this.#stoppingSince = this.now()
       const { durable } = this.#options.config
       const until = this.now() + orderedStopMs
       const rest = this.slots().toReversed()

@@ -49,6 +49,7 @@ const make = Effect.fnUntraced(function* (
     store,
     spawner: spawner.service,
     draining: false,
+    hurried: false,
     run: Effect.runForkWith(yield* Effect.context<never>()),
     now: () => 0,
     wall: () => 0,
@@ -69,8 +70,8 @@ const make = Effect.fnUntraced(function* (
     turnEnded: () => {},
     committed: () => {},
     gone: () => {},
-    ...options.host,
   }
+  Object.defineProperties(host, Object.getOwnPropertyDescriptors(options.host ?? {}))
   const actor = yield* Effect.acquireRelease(
     Effect.sync(
       () =>
@@ -112,11 +113,79 @@ describe("a session's actor", () => {
         yield* TestClock.adjust(1_000)
         expect((yield* Fiber.join(told)).status).toBe("queued")
         expect((yield* Fiber.join(asked)).text).toBe("2")
+        expect((yield* actor.submit(pending("3"), "ended")).text).toBe("3")
         const all = yield* seqs(store)
         expect(all).toEqual(all.map((_, i) => i + 1))
       }).pipe(Effect.scoped),
     )
   }
+
+  it.effect("whose store stays away takes no more turns, and says so at once", () =>
+    Effect.gen(function* () {
+      const inner = MemorySessionStore.make()
+      let now = 0
+      let down = false
+      const store: SessionStore["Service"] = {
+        ...inner,
+        commit: (commit) =>
+          Effect.suspend(() => (down ? Effect.fail(new StoreUnavailable({ detail: "full" })) : inner.commit(commit))),
+      }
+      const { actor } = yield* make({ store, host: { now: () => now } })
+      yield* start(actor)
+      down = true
+      const first = yield* Effect.forkChild(actor.submit(pending("1"), "ended"), { startImmediately: true })
+      yield* TestClock.adjust(300)
+      now = 999
+      const second = yield* Effect.forkChild(actor.submit(pending("2"), "ended"), { startImmediately: true })
+      now = 1_000
+      const refused = yield* Effect.flip(actor.submit(pending("3"), "accepted"))
+      expect([refused._tag, refused.message]).toEqual(["StoreUnavailable", "the store does not answer: full"])
+      down = false
+      yield* TestClock.adjust(1_000)
+      expect((yield* Fiber.join(first)).text).toBe("1")
+      expect((yield* Fiber.join(second)).text).toBe("2")
+      expect((yield* actor.submit(pending("4"), "ended")).text).toBe("4")
+    }).pipe(Effect.scoped),
+  )
+
+  it.effect("whose store stays away does not keep the runtime from ending, and writes nothing behind the gap", () =>
+    Effect.gen(function* () {
+      const inner = MemorySessionStore.make()
+      let down = false
+      let hurried = false
+      const host = {
+        get hurried() {
+          return hurried
+        },
+      }
+      const store: SessionStore["Service"] = {
+        ...inner,
+        commit: (commit) =>
+          Effect.suspend(() => (down ? Effect.fail(new StoreUnavailable({ detail: "full" })) : inner.commit(commit))),
+      }
+      const { actor, spawner } = yield* make({ store, host })
+      yield* start(actor)
+      down = true
+      const told = yield* Effect.forkChild(Effect.flip(actor.submit(pending("1"), "accepted")), {
+        startImmediately: true,
+      })
+      const left = yield* Effect.forkChild(Effect.exit(actor.request((reply) => ({ type: "leave", reply }))), {
+        startImmediately: true,
+      })
+      yield* TestClock.adjust(1_000)
+      expect(spawner.alive().length).toBe(1)
+      hurried = true
+      yield* TestClock.adjust(10_000)
+      expect((yield* Fiber.join(told))._tag).toBe("StoreUnavailable")
+      expect((yield* Fiber.join(left))._tag).toBe("Failure")
+      expect(spawner.alive().length).toBe(0)
+      const before = yield* seqs(store)
+      down = false
+      actor.post({ type: "note", text: "late" })
+      yield* settle
+      expect(yield* seqs(store)).toEqual(before)
+    }).pipe(Effect.scoped),
+  )
 
   it.effect("whose protocol throws fails that turn, replaces the process, and keeps seq and other turns whole", () =>
     Effect.gen(function* () {
