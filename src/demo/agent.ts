@@ -5,16 +5,21 @@
  *
  * In:  {"type":"prompt","prompt":TEXT}   {"type":"cancel"}
  * Out: {"type":"delta","delta":TEXT}…    {"type":"result","text":TEXT,"usage":{…}} or with `error` or `cancelled`
+ *      {"type":"conversation","id":ID}   first of all; `--resume ID` goes on with it, `--fork` besides makes it a new one
  */
 import { spawn } from "node:child_process"
 import { createInterface } from "node:readline"
 import { setImmediate, setTimeout } from "node:timers/promises"
+import { Memory, ownDirectory } from "./Memory.ts"
 
 const help = `I am the demo agent. Say anything, or one of these:
 /echo TEXT            answer TEXT
 /slow MS TEXT         answer TEXT after MS milliseconds
 /stream N TEXT        answer TEXT N times, piece by piece
 /fail TEXT            end the turn with the error TEXT
+/remember KEY TEXT    keep TEXT, for as long as this conversation lives
+/recall KEY           what I keep under KEY
+/history              the prompts of this conversation before this one, one a line
 /env NAME             the value of an environment variable
 /cwd, /pid            the working directory, the process id
 /stderr TEXT          write TEXT to stderr
@@ -25,7 +30,11 @@ const help = `I am the demo agent. Say anything, or one of these:
 /crash [CODE]         exit with CODE (default 1) in the middle of the turn
 /kill                 SIGKILL myself in the middle of the turn
 /exit                 answer, then exit with code 0
-/help                 this text`
+/help                 this text
+What I keep outlives this process: started with --resume ID I go on with a conversation, with --fork besides I begin a
+new one that knows the same. It is in a file demo-….jsonl in the session's own directory and goes with it: the working
+directory, or TMPDIR where the session was given another one to work in. DEMO_MEMORY=DIR names a directory instead;
+outside of a session and without DEMO_MEMORY I keep nothing.`
 
 const notUnderstood = 'I read {"type":"prompt","prompt":"…"} and {"type":"cancel"}, one a line'
 
@@ -38,6 +47,17 @@ interface TurnContext {
 }
 
 type CommandFunction = (argument: string, turn: TurnContext) => string | Promise<string>
+
+const memory = ((): Memory => {
+  const [given, id, ...more] = process.argv.slice(2)
+  const directory = ownDirectory(process.env, process.cwd())
+  if (given === undefined) return Memory.begin(directory)
+  const forks = more.length === 1 && more[0] === "--fork"
+  const resumed = given === "--resume" && id !== undefined ? Memory.resume(id, directory) : undefined
+  if (resumed !== undefined && (forks || more.length === 0)) return forks ? resumed.fork(directory) : resumed
+  process.stderr.write(`usage: agent [--resume ID [--fork]], where ID is what an agent reported as its conversation\n`)
+  process.exit(2)
+})()
 
 let turns = 0
 let exiting = false
@@ -92,6 +112,22 @@ const commands: { readonly [name: string]: CommandFunction } = {
   cwd: () => process.cwd(),
   pid: () => String(process.pid),
   env: (name) => process.env[name] ?? `${name} is not set`,
+  remember: (argument) => {
+    const match = /^(\S+)\s+([^]+)$/.exec(argument)
+    if (match === null) throw new Refused("usage: /remember KEY TEXT")
+    const [, key = "", text = ""] = match
+    memory.remember(key, text)
+    return `I remember ${key}`
+  },
+  recall: (key) => {
+    if (!/^\S+$/.test(key)) throw new Refused("usage: /recall KEY")
+    return memory.recall(key) ?? `I remember nothing of ${key}`
+  },
+  history: () =>
+    memory.prompts
+      .slice(0, -1)
+      .map((prompt) => prompt.replace(/[\r\n]+/g, " "))
+      .join("\n"),
   slow: async (argument, turn) => {
     const [ms, text] = numberAndText(argument, "/slow MS TEXT")
     await wait(ms, turn.signal)
@@ -168,8 +204,18 @@ const answer = (prompt: string, turn: TurnContext): string | Promise<string> => 
 
 const words = (text: string) => (text.match(/\S+/g) ?? []).length
 
+/** A prompt is answered also where it cannot be kept. */
+const hear = (prompt: string) => {
+  try {
+    memory.heard(prompt)
+  } catch (error) {
+    process.stderr.write(`this prompt is not kept: ${String(error)}\n`)
+  }
+}
+
 const runTurn = async (prompt: string, signal: AbortSignal) => {
   turns += 1
+  hear(prompt)
   let said = ""
   const say = (delta: string) => {
     said += delta
@@ -219,6 +265,7 @@ const receive = (line: string) => {
 // Whoever read the answers is gone: nothing is left to do.
 process.stdout.on("error", () => process.exit(0))
 process.stderr.on("error", () => {})
+send({ type: "conversation", id: memory.id })
 // At the end of stdin the turns that were asked are finished; then nothing keeps the process alive.
 createInterface({ input: process.stdin, crlfDelay: Infinity, terminal: false }).on("line", (line) => {
   if (line.trim() !== "") receive(line)

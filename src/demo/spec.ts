@@ -15,6 +15,10 @@ export const demoSpec = (overrides: SessionSpecInput = {}): SessionSpecInput => 
   command: process.execPath,
   // Older Nodes warn on stderr of each start that reading TypeScript is experimental.
   args: [...(isSource ? ["--disable-warning=ExperimentalWarning"] : []), demoAgentPath],
-  protocol: { type: "ndjson", end: { type: "result" } },
+  protocol: {
+    type: "ndjson",
+    end: { type: "result" },
+    conversation: { field: "id", resume: ["--resume", "{id}"], fork: ["--resume", "{id}", "--fork"] },
+  },
   ...overrides,
 })

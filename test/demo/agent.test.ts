@@ -1,23 +1,27 @@
 /** The demo agent, driven by the ndjson protocol as a session would; every command of its help is asked here. */
 import { setTimeout as sleep } from "node:timers/promises"
 import { tmpdir } from "node:os"
-import { realpathSync } from "node:fs"
+import { mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync } from "node:fs"
 import { readFile } from "node:fs/promises"
-import { afterEach, describe, expect, it } from "vitest"
+import { join } from "node:path"
+import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { resolveSpec } from "../../src/domain/SessionSpec.ts"
 import { demoAgentPath, demoSpec } from "../../src/demo/spec.ts"
 import { protocolFor } from "../../src/protocols/ProtocolFor.ts"
+import type { Resumption } from "../../src/protocols/Protocol.ts"
 import { converse, type Conversation } from "../protocols/Conversation.ts"
 
 let open: Array<Conversation> = []
 /** Processes that the agent leaves behind on purpose: ended by the pids that it answered. */
 let left: Array<number> = []
 
-const start = async (options: Parameters<typeof converse>[3] = {}) => {
-  const spec = resolveSpec({ name: "demo", command: "", ...demoSpec() })
+const spec = resolveSpec({ name: "demo", command: "", ...demoSpec() })
+
+const start = async (options: Parameters<typeof converse>[3] = {}, from: Resumption | null = null) => {
   const protocol = protocolFor(spec.protocol)
   if (protocol === undefined) throw new Error("the demo's protocol is not spoken")
-  const agent = converse(protocol, spec.command, spec.args, options)
+  const args = from === null ? spec.args : [...spec.args, ...(protocol.resumeArgs?.(from) ?? [])]
+  const agent = converse(protocol, spec.command, args, options, from)
   open.push(agent)
   await agent.ready
   return agent
@@ -177,6 +181,139 @@ describe("the demo agent's cancel", () => {
     const turn = agent.ask("/slow 60000 never")
     agent.child.stdin?.write('{"type":"cancel"}\n')
     expect(await turn).toMatchObject({ status: "cancelled", text: "" })
+  })
+})
+
+describe("the demo agent's memory", () => {
+  let data = ""
+  beforeEach(() => {
+    data = mkdtempSync(join(realpathSync(tmpdir()), "creche-demo-"))
+  })
+  afterEach(async () => {
+    await Promise.all(open.map((agent) => agent.stop()))
+    rmSync(data, { recursive: true, force: true })
+  })
+
+  /** As a session would start it. */
+  const inSession = (session: string, from: Resumption | null = null, cwd = join(data, "sessions", session)) => {
+    const temporary = join(data, "tmp", session)
+    for (const path of [cwd, temporary]) mkdirSync(path, { recursive: true })
+    return start({ cwd, env: { CRECHE_SESSION: session, TMPDIR: temporary } }, from)
+  }
+  const reported = (agent: Conversation) =>
+    agent.events.flatMap((event) => (event.type === "conversation" ? [event.id] : []))
+  /** The one id that it has reported by the time of its first answer. */
+  const idOf = (agent: Conversation): string => {
+    const [id, ...more] = reported(agent)
+    expect(more).toEqual([])
+    if (id === undefined) throw new Error("it reported no conversation")
+    return id
+  }
+  const textOf = async (agent: Conversation, prompt: string) => (await agent.ask(prompt)).text
+
+  it("/remember keeps a text for /recall, and /history has the prompts before it", async () => {
+    const agent = await inSession("ses_1")
+    expect(await textOf(agent, "/history")).toBe("")
+    expect(await textOf(agent, "/remember colour  deep blue\nor green ")).toBe("I remember colour")
+    expect(await textOf(agent, "/recall colour")).toBe("deep blue\nor green ")
+    expect(await textOf(agent, "/recall shape")).toBe("I remember nothing of shape")
+    expect(await textOf(agent, "/history")).toBe(
+      ["/history", "/remember colour  deep blue or green ", "/recall colour", "/recall shape"].join("\n"),
+    )
+    for (const wrong of ["/remember", "/remember key", "/recall", "/recall two keys"]) {
+      expect((await agent.ask(wrong)).error?.message).toMatch(/^usage: /)
+    }
+  })
+
+  it("survives kill -9, also in the middle of a turn, any number of times, under the same id", async () => {
+    let agent = await inSession("ses_1")
+    await agent.ask("/remember life 0")
+    const id = idOf(agent)
+    for (const life of [1, 2, 3]) {
+      await lastWords(agent, life === 2 ? "/crash" : "/kill")
+      agent = await inSession("ses_1", { conversation: id, fork: false })
+      expect(await textOf(agent, "/recall life")).toBe(String(life - 1))
+      expect(reported(agent)).toEqual([])
+      await agent.ask(`/remember life ${life}`)
+    }
+    expect((await textOf(agent, "/history")).split("\n").filter((prompt) => /^.(kill|crash)/.test(prompt))).toEqual([
+      "/kill",
+      "/crash",
+      "/kill",
+    ])
+    expect(readdirSync(join(data, "sessions", "ses_1"))).toHaveLength(1)
+  })
+
+  it("is what a fork begins with, in another session, while the first one lives on", async () => {
+    const first = await inSession("ses_1")
+    await first.ask("/remember k shared")
+    const parent = idOf(first)
+    const fork = await inSession("ses_2", { conversation: parent, fork: true })
+    expect(await textOf(fork, "/recall k")).toBe("shared")
+    expect(idOf(fork)).not.toBe(parent)
+    await fork.ask("/remember k forked")
+    expect(await textOf(first, "/recall k")).toBe("shared")
+    expect(await textOf(first, "/history")).not.toContain("forked")
+    await lastWords(fork, "/kill")
+    // The first one is removed; the fork stands on its own.
+    await first.stop()
+    rmSync(join(data, "sessions", "ses_1"), { recursive: true })
+    const back = await inSession("ses_2", { conversation: idOf(fork), fork: false })
+    expect(await textOf(back, "/recall k")).toBe("forked")
+  })
+
+  it("lies in the session's TMPDIR where it works elsewhere, and leaves nothing there", async () => {
+    const elsewhere = join(data, "elsewhere")
+    const agent = await inSession("ses_1", null, elsewhere)
+    await agent.ask("/remember k v")
+    await lastWords(agent, "/kill")
+    expect(readdirSync(elsewhere)).toEqual([])
+    expect(readdirSync(join(data, "tmp", "ses_1"))).toHaveLength(1)
+    const back = await inSession("ses_1", { conversation: idOf(agent), fork: false }, elsewhere)
+    expect(await textOf(back, "/recall k")).toBe("v")
+  })
+
+  it("lies in DEMO_MEMORY outside of a session, and nowhere without it", async () => {
+    const cwd = join(data, "cwd")
+    mkdirSync(cwd)
+    const none = { CRECHE_SESSION: undefined, TMPDIR: undefined }
+    const forgets = await start({ cwd, env: none })
+    expect(await textOf(forgets, "/remember k v")).toBe("I remember k")
+    expect(await textOf(forgets, "/recall k")).toBe("v")
+    const after = await start({ cwd, env: none }, { conversation: idOf(forgets), fork: false })
+    expect(await textOf(after, "/recall k")).toContain("nothing")
+    expect(readdirSync(cwd)).toEqual([])
+    const env = { ...none, DEMO_MEMORY: "memory" }
+    const keeps = await start({ cwd, env })
+    await keeps.ask("/remember k v")
+    const back = await start({ cwd, env }, { conversation: idOf(keeps), fork: false })
+    expect(await textOf(back, "/recall k")).toBe("v")
+    expect(readdirSync(cwd)).toEqual(["memory"])
+  })
+
+  it("that cannot be kept is said on stderr: the prompt is answered, but /remember fails", async () => {
+    const agent = await inSession("ses_1")
+    const stderr = stderrOf(agent)
+    // Once it speaks it runs; without a working directory Node itself would not start.
+    await until("its conversation", () => reported(agent).length === 1)
+    rmSync(join(data, "sessions"), { recursive: true })
+    expect(await agent.ask("/echo x")).toMatchObject({ status: "completed", text: "x" })
+    await until("its complaint", () => stderr().startsWith("this prompt is not kept: Error: ENOENT"))
+    expect(await agent.ask("/remember k v")).toMatchObject({ status: "failed", error: { tag: "AgentError" } })
+    expect(await textOf(agent, "/recall k")).toContain("nothing")
+    expect(readdirSync(data)).toEqual(["tmp"])
+  })
+
+  it("is no place for an id that is none, or for other arguments", async () => {
+    for (const args of [["--resume", "nothing"], ["--resume"], ["--fork"], ["--resume", "x", "--fork"], ["help"]]) {
+      const protocol = protocolFor(spec.protocol)
+      if (protocol === undefined) throw new Error("the demo's protocol is not spoken")
+      const agent = converse(protocol, spec.command, [...spec.args, ...args])
+      open.push(agent)
+      const stderr = stderrOf(agent)
+      expect(await agent.exited).toEqual({ code: 2, signal: null })
+      expect(stderr()).toMatch(/^usage: /)
+    }
   })
 })
 

@@ -5,7 +5,7 @@
 import { spawn, type ChildProcess } from "node:child_process"
 import { StringDecoder } from "node:string_decoder"
 import type { Prompt } from "../../src/domain/Prompt.ts"
-import type { Protocol, ProtocolEvent, Step } from "../../src/protocols/Protocol.ts"
+import type { Protocol, ProtocolEvent, Resumption, Step } from "../../src/protocols/Protocol.ts"
 
 export type Ended = ProtocolEvent & { readonly type: "ended" }
 
@@ -26,6 +26,7 @@ export const converse = (
   command: string,
   args: ReadonlyArray<string>,
   options: { readonly env?: NodeJS.ProcessEnv; readonly cwd?: string } = {},
+  from: Resumption | null = null,
 ): Conversation => {
   const child = spawn(command, args, {
     stdio: ["pipe", "pipe", "pipe"],
@@ -111,7 +112,7 @@ export const converse = (
     }
   }
 
-  take(protocol.start({ from: null, now: Date.now() }))
+  take(protocol.start({ from, now: Date.now() }))
   return {
     child,
     events,
