@@ -3,7 +3,7 @@ import type { Step } from "./SessionDraft.ts"
 import { answer, beginEnding, beginStart, goAway, notRunning, refuse, wakeForTurns } from "./SessionPhases.ts"
 import type { SessionEvent } from "./SessionEvent.ts"
 import { guarded } from "./GuardedProtocol.ts"
-import { processOf, type SessionReply } from "./SessionState.ts"
+import { isIdle, processOf, type SessionReply } from "./SessionState.ts"
 import * as Endings from "./TurnEndings.ts"
 
 export const suspend = (step: Step, reply: SessionReply): void => {
@@ -128,6 +128,12 @@ export const stop = (step: Step, aim: "stop" | "remove", reply: SessionReply, br
   }
   if (aim === "remove") goAway(step, "removed")
   answer(step, reply)
+}
+
+/** Only from what is idle at this moment: whoever chose it may have seen it as it was before. */
+export const makeRoom = (step: Step, reply: SessionReply): void => {
+  if (!isIdle(step.draft)) return refuse(step, reply)
+  beginEnding(step, { aim: "suspend", by: "room", stopReplies: [reply] })
 }
 
 /** The runtime ends and comes back: nothing is lost but the turn that runs. A temporary child is not brought back. */

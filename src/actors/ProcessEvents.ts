@@ -2,8 +2,9 @@
  * The part of the transition that follows the process: spawned, exited, gone with all of its tree. What comes then was
  * decided when the ending began; where nobody had asked for it, the supervisor is asked.
  */
-import { SessionNotRunning, type RuntimeError } from "../domain/Errors.ts"
+import { type LimitReached, SessionNotRunning, type RuntimeError } from "../domain/Errors.ts"
 import { describeExit, isNormal, type ExitReason } from "../domain/ExitReason.ts"
+import type { SuspendedBy } from "../domain/Session.ts"
 import type { Step } from "./SessionDraft.ts"
 import type { SessionEvent } from "./SessionEvent.ts"
 import { answer, beginStart, goAway, notReady, refuse, wakeForTurns } from "./SessionPhases.ts"
@@ -37,6 +38,22 @@ export const startFailed = (step: Step, error: RuntimeError, exit: ExitReason | 
   if (phase._tag === "Ending") return treeGone(step, [])
   if (phase._tag !== "Starting") return
   settleFailedStart(step, phase.cause, phase.replies, error)
+}
+
+/**
+ * There was no room for it among the live sessions, and it may not wait. A first start fails; a session that is there
+ * already sleeps, uncharged: its next turn, or a resume, tries again.
+ */
+export const notAdmitted = (step: Step, error: LimitReached): void => {
+  const { draft } = step
+  const { phase } = draft
+  if (phase._tag === "Ending") return treeGone(step, [])
+  if (phase._tag !== "Starting") return
+  if (phase.cause === "initial") return settleFailedStart(step, phase.cause, phase.replies, error)
+  step.enter({ _tag: "Suspended", by: "room" }, error.message)
+  const ended = { status: "failed", text: "", stopReason: null, error: Endings.turnError(error) } as const
+  Endings.endQueue(step, () => ended, error)
+  phase.replies.forEach((to) => answer(step, to, error))
 }
 
 const settleFailedStart = (
@@ -123,6 +140,13 @@ const unkillable = (step: Step, survivors: ReadonlyArray<number>): void => {
   fail(step, new SessionNotRunning({ session: draft.spec.name, status: "failed", exit: draft.exit }))
 }
 
+const suspensions: Readonly<Record<SuspendedBy, string | undefined>> = {
+  client: undefined,
+  idle: undefined,
+  room: "to make room for another session",
+  runtime: "the runtime is ending",
+}
+
 const treeGone = (step: Step, survivors: ReadonlyArray<number>, stderrTail = ""): void => {
   const { draft } = step
   const { phase } = draft
@@ -147,7 +171,7 @@ const treeGone = (step: Step, survivors: ReadonlyArray<number>, stderrTail = "")
       stopReplies.forEach((to) => answer(step, to))
       return
     case "suspend":
-      step.enter({ _tag: "Suspended", by }, by === "runtime" ? "the runtime is ending" : undefined)
+      step.enter({ _tag: "Suspended", by }, suspensions[by])
       if (by === "runtime") {
         // Whoever waits for a first start hears that it came to nothing, and so nothing may come back of it.
         if (cause === "initial") goAway(step, "startFailed")

@@ -16,6 +16,7 @@ import * as Mailbox from "./Mailbox.ts"
 import type { SessionAction, SessionEvent } from "./SessionEvent.ts"
 import type { SessionHost } from "./SessionHost.ts"
 import {
+  isIdle,
   nextDeadline,
   toSession,
   type PendingTurn,
@@ -325,6 +326,8 @@ export class SessionActor implements ActorOptions<SessionEvent> {
     }
     this.#link?.taken()
     this.#alarm.set(nextDeadline(this.#state))
+    if (this.#link === undefined) this.#host.vacated(this)
+    else if (isIdle(this.#state)) this.#host.rested(this)
     return verdict
   }
 
@@ -370,7 +373,6 @@ export class SessionActor implements ActorOptions<SessionEvent> {
   #spawn(): void {
     const host = this.#host
     const { protocol, spec } = this.#state
-    host.spawning(this)
     this.#closeStdin()
     const link: SubprocessLink = new SubprocessLink({
       spawner: host.spawner,
@@ -383,7 +385,7 @@ export class SessionActor implements ActorOptions<SessionEvent> {
         if (event.type === "closed" || event.type === "spawnFailed") {
           this.#link = undefined
           this.#closeStdin()
-        }
+        } else if (event.type === "admitted") host.spawning(this)
         this.post(event)
       },
       onDrain: () => this.#stdin?.drained(),

@@ -47,6 +47,8 @@ export type SessionEvent =
   /** Another spec of the same name; answered when it counts, which is with the next start. */
   | { readonly type: "respec"; readonly spec: SessionSpec; readonly protocol: Protocol; readonly reply: SessionReply }
   // from the process
+  /** The session has its place among the live ones, and its spawn begins: from here on it has `readyTimeoutMs`. */
+  | { readonly type: "admitted" }
   | { readonly type: "spawned"; readonly pid: number; readonly containment: Containment }
   | { readonly type: "spawnFailed"; readonly error: RuntimeError }
   | { readonly type: "frames"; readonly frames: ReadonlyArray<string> }
@@ -68,6 +70,8 @@ export type SessionEvent =
       readonly delayMs: number
       readonly reply: SessionReply
     }
+  /** Another session wants its place: suspends one that is idle, answered when it is; any other refuses. */
+  | { readonly type: "makeRoom"; readonly reply: SessionReply }
   /** The runtime ends, and comes back: the session is suspended until then. */
   | { readonly type: "leave"; readonly reply: SessionReply }
   | { readonly type: "decision"; readonly decision: Decision }

@@ -4,7 +4,7 @@
  */
 import type * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
-import type { SpawnFailed } from "../domain/Errors.ts"
+import type { LimitReached, SpawnFailed } from "../domain/Errors.ts"
 import type { SessionStore } from "../domain/SessionStore.ts"
 import type { Turn } from "../domain/Turn.ts"
 import type { Command } from "../process/Command.ts"
@@ -29,14 +29,19 @@ export interface SessionHost {
   /** A clock that no correction moves (ms), for everything that has to pass; `wall` is for the record. */
   now(): number
   wall(): number
-  /** What to run for the next incarnation. */
-  command(session: HostedSession): Effect.Effect<Command, SpawnFailed>
+  /** What to run for the next incarnation, once the session may: it waits for a place among the live ones, or gets none. */
+  command(session: HostedSession): Effect.Effect<Command, SpawnFailed | LimitReached>
+  /** It has no process and none is on its way: its place is another's. Told also of what had none. */
+  vacated(session: HostedSession): void
+  /** It has a process and nothing to do. */
+  rested(session: HostedSession): void
   /** Consulted when a process ended that nobody had asked to end. */
   supervise(session: HostedSession, report: ExitReport): Decision
   /** The restart history, any JSON: kept with the session's record whenever it has changed. */
   history(session: HostedSession): unknown
   /** A client started it: past restarts count no more. */
   forgive(session: HostedSession): void
+  /** It was let in, and its spawn begins. */
   spawning(session: HostedSession): void
   turnEnded(session: HostedSession, turn: Turn): void
   /** Something new is stored. */

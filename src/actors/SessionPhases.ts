@@ -31,9 +31,14 @@ export const beginStart = (step: Step, cause: StartCause, replies: ReadonlyArray
   draft.incarnation++
   draft.begunAt = now
   if (cause === "client") step.act({ type: "forgive" })
-  const deadline = now + draft.spec.readyTimeoutMs
-  step.enter({ _tag: "Starting", cause, process: null, authenticating: false, deadline, replies })
+  step.enter({ _tag: "Starting", cause, process: null, authenticating: false, deadline: null, replies })
   step.act({ type: "spawn" })
+}
+
+/** It has its place, and its spawn begins. */
+export const admitted = ({ draft, now }: Step): void => {
+  if (draft.phase._tag !== "Starting") return
+  draft.phase = { ...draft.phase, deadline: now + draft.spec.readyTimeoutMs }
 }
 
 export const becomeReady = (step: Step): void => {

@@ -72,7 +72,8 @@ export type Phase =
       /** null while the spawn is under way. */
       readonly process: Incarnation | null
       readonly authenticating: boolean
-      readonly deadline: number
+      /** null while it waits for its place among the live sessions: that time is not its own. */
+      readonly deadline: number | null
       readonly replies: ReadonlyArray<SessionReply>
     }
   | { readonly _tag: "Ready"; readonly process: Incarnation; readonly since: number; readonly idleAt: number | null }
@@ -181,6 +182,13 @@ export const resumptionOf = ({ conversation, forkedFrom }: SessionState): Resump
       : null
 
 export const processOf = (phase: Phase): Incarnation | null => ("process" in phase ? phase.process : null)
+
+/** Whether the process can still answer a prompt. */
+export const answers = (process: Incarnation): boolean => process.exit === null && process.eofAt === null
+
+/** Ready, and nothing to do: another session may have its place. */
+export const isIdle = ({ phase, queue }: SessionState): boolean =>
+  phase._tag === "Ready" && answers(phase.process) && Mailbox.isEmpty(queue)
 
 /** The status that clients see. */
 export const statusOf = (phase: Phase): SessionStatus => {

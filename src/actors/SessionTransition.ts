@@ -9,7 +9,7 @@ import * as Process from "./ProcessEvents.ts"
 import { recover } from "./SessionRecovery.ts"
 import { Step } from "./SessionDraft.ts"
 import type { Decision, SessionAction, SessionEvent } from "./SessionEvent.ts"
-import { answer, beginEnding, beginStart, notRunning, refuse } from "./SessionPhases.ts"
+import { admitted, answer, beginEnding, beginStart, notRunning, refuse } from "./SessionPhases.ts"
 import { eofGraceMs, processOf, type SessionState } from "./SessionState.ts"
 import * as Events from "./ProtocolEvents.ts"
 import * as Endings from "./TurnEndings.ts"
@@ -68,11 +68,16 @@ const apply = (step: Step, event: SessionEvent): void => {
       return Wishes.respec(step, event)
     case "recover":
       return recover(step, event)
+    case "makeRoom":
+      return Wishes.makeRoom(step, event.reply)
     case "leave":
       return Wishes.leave(step, event.reply)
+    case "admitted":
+      return admitted(step)
     case "spawned":
       return Process.spawned(step, event)
     case "spawnFailed":
+      if (event.error._tag === "LimitReached") return Process.notAdmitted(step, event.error)
       return Process.startFailed(step, event.error, { kind: "spawnFailed", detail: event.error.message, at: step.at })
     case "frames": {
       const process = processOf(draft.phase)
@@ -133,6 +138,7 @@ const tooLate = (step: Step, event: SessionEvent): void => {
     case "start":
     case "write":
     case "signal":
+    case "makeRoom":
     case "suspend":
     case "resume":
     case "restart":
@@ -180,7 +186,7 @@ const tick = (step: Step): void => {
   Turns.turnDeadlines(step)
   switch (draft.phase._tag) {
     case "Starting":
-      if (draft.phase.deadline <= now) {
+      if (draft.phase.deadline !== null && draft.phase.deadline <= now) {
         beginEnding(step, { aim: "crash", detail: `it was not ready after ${draft.spec.readyTimeoutMs} ms` })
       }
       break

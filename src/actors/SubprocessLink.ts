@@ -8,7 +8,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Cause from "effect/Cause"
 import * as Scope from "effect/Scope"
-import { SpawnFailed } from "../domain/Errors.ts"
+import { LimitReached, SpawnFailed } from "../domain/Errors.ts"
 import type { ShutdownSpec, Signal } from "../domain/SessionSpec.ts"
 import type { Command } from "../process/Command.ts"
 import { makeFraming, type Framing } from "../process/Framing.ts"
@@ -23,7 +23,8 @@ const highWaterBytes = 1024 * 1024
 
 export interface SubprocessLinkOptions {
   readonly spawner: Spawner["Service"]
-  readonly command: Effect.Effect<Command, SpawnFailed>
+  /** May take its time; interrupted when the start is given up. */
+  readonly command: Effect.Effect<Command, SpawnFailed | LimitReached>
   readonly framing: FramingKind
   readonly lineBytes: number
   readonly post: (event: SessionEvent) => void
@@ -58,16 +59,19 @@ export class SubprocessLink implements SubprocessHandlers {
   }
 
   start(): void {
-    const { spawner, command, run } = this.#options
+    const { spawner, command, post, run } = this.#options
     this.#spawning = run(
-      Effect.flatMap(command, (ready) => Scope.provide(spawner.spawn(ready, this), this.#scope)).pipe(
+      Effect.flatMap(command, (ready) => {
+        post({ type: "admitted" })
+        return Scope.provide(spawner.spawn(ready, this), this.#scope)
+      }).pipe(
         Effect.onExit((exit) => Effect.sync(() => this.#spawned(exit))),
         Effect.exit,
       ),
     )
   }
 
-  #spawned(exit: Exit.Exit<Subprocess, SpawnFailed>): void {
+  #spawned(exit: Exit.Exit<Subprocess, SpawnFailed | LimitReached>): void {
     const { post } = this.#options
     this.#spawning = undefined
     if (Exit.isSuccess(exit)) {
@@ -86,7 +90,7 @@ export class SubprocessLink implements SubprocessHandlers {
       : {
           type: "spawnFailed",
           error:
-            failure instanceof SpawnFailed
+            failure instanceof SpawnFailed || failure instanceof LimitReached
               ? failure
               : new SpawnFailed({ command: "", field: "command", errno: "EIO", detail: String(failure) }),
         }

@@ -71,8 +71,8 @@ export const replaceUnder = (step: Step, ended: Ended): void => {
   beginEnding(step, { aim: "replace" })
 }
 
-/** Ends every queued turn, and refuses those that waited for room: the session will not get to them. */
-export const endQueue = (step: Step, ending: () => Ended): void => {
+/** Ends every queued turn, and refuses those that waited for room (for `why`): the session will not get to them. */
+export const endQueue = (step: Step, ending: () => Ended, why?: RuntimeError): void => {
   const { draft } = step
   draft.queueDueAt = null
   if (draft.queue.items.size === 0 && draft.queue.waiting.size === 0) return
@@ -81,7 +81,7 @@ export const endQueue = (step: Step, ending: () => Ended): void => {
   draft.queue = mailbox
   for (const pending of items) endUnstarted(step, pending, ended)
   for (const pending of waiting) {
-    step.act({ type: "refused", turn: pending.turn.id, error: refusal(step) })
+    step.act({ type: "refused", turn: pending.turn.id, error: why ?? refusal(step) })
   }
 }
 

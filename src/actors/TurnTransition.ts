@@ -5,7 +5,7 @@ import * as Mailbox from "./Mailbox.ts"
 import { follow, running } from "./ProtocolEvents.ts"
 import type { Step } from "./SessionDraft.ts"
 import { beginEnding, beginStart } from "./SessionPhases.ts"
-import type { Cancelling, Incarnation, PendingTurn, RunningTurn, TurnReply } from "./SessionState.ts"
+import { answers, type Cancelling, type PendingTurn, type RunningTurn, type TurnReply } from "./SessionState.ts"
 import { cutShort, endRunning, endUnstarted, refusal, replaceUnder, turnError } from "./TurnEndings.ts"
 
 /** How long a protocol's own cancel may take before the incarnation is replaced. */
@@ -76,9 +76,6 @@ const acceptPromoted = (
   const accepted = new Map(promoted.map((pending) => [pending, step.accept(pending)]))
   step.draft.queue = Mailbox.map(mailbox, (pending) => accepted.get(pending) ?? pending)
 }
-
-/** Whether the process can still answer a prompt. */
-const answers = (process: Incarnation): boolean => process.exit === null && process.eofAt === null
 
 /** Gives the next queued turn to a session that is ready for it. */
 export const advance = (step: Step): void => {

@@ -4,6 +4,9 @@
  * nothing. Called by `SessionSupervisor`; costs of a step do not grow with the number of sessions that have no place.
  */
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type { SessionActor } from "../actors/SessionActor.ts"
+import { isIdle, processOf, type SessionState } from "../actors/SessionState.ts"
 import type { LimitReached } from "../domain/Errors.ts"
 import type { SessionId } from "../domain/Ids.ts"
 import { believedMs } from "../process/ProcessCount.ts"
@@ -26,6 +29,28 @@ export interface Resident {
   /** Suspends it if it is idle still; `passedOver` is called when it is not, or not any more. */
   makeRoom(passedOver: () => void): void
 }
+
+/** Least recently used goes by its last turn, or by when it became ready where no turn has come since. */
+const occupancyOf = (state: SessionState): Occupancy => {
+  const { phase, lastActiveAt, skewMs } = state
+  if (phase._tag === "Ready" && isIdle(state)) {
+    return { _tag: "Idle", since: Math.max(lastActiveAt, phase.since + skewMs) }
+  }
+  const leaves = phase._tag === "Ending" && (phase.aim === "stop" || phase.aim === "remove" || phase.aim === "suspend")
+  return leaves ? { _tag: "Leaving" } : { _tag: "Busy" }
+}
+
+export const residentOf = (actor: SessionActor): Resident => ({
+  id: actor.id,
+  get occupancy() {
+    return occupancyOf(actor.state)
+  },
+  get leader() {
+    return processOf(actor.state.phase)?.pid ?? null
+  },
+  makeRoom: (passedOver) =>
+    actor.post({ type: "makeRoom", reply: (exit) => (Exit.isFailure(exit) ? passedOver() : undefined) }),
+})
 
 export interface LiveSessionsOptions {
   readonly admission: AdmissionSpec

@@ -15,6 +15,7 @@ import { initialState, processOf, resumptionOf, statusOf, type SessionState } fr
 import { untilAnswered } from "../actors/StoreRetry.ts"
 import {
   Draining,
+  type LimitReached,
   SessionNotFound,
   SpawnFailed,
   type StoreUnavailable,
@@ -28,9 +29,11 @@ import type { RecoverableSession, SessionStore } from "../domain/SessionStore.ts
 import type { TerminalTurnStatus, Turn } from "../domain/Turn.ts"
 import type { Command } from "../process/Command.ts"
 import { childEnvironment } from "../process/Environment.ts"
+import { ProcessCount } from "../process/ProcessCount.ts"
 import type { Spawner } from "../process/Subprocess.ts"
 import { protocolFor } from "../protocols/ProtocolFor.ts"
 import { keep, takeUp } from "./KeptHistory.ts"
+import { LiveSessions, residentOf } from "./LiveSessions.ts"
 import { neverBegan, sameSpec, withTextSoFar } from "./Recovery.ts"
 import { decide, noHistory, wantsRestart, type RestartHistory } from "./RestartPolicy.ts"
 import type { RuntimeOptions } from "./RuntimeConfig.ts"
@@ -92,6 +95,7 @@ export class SessionSupervisor implements SessionHost {
   readonly #slots = new Registry<SessionId, Slot>()
   readonly #names = new SessionNames()
   readonly #listeners = new Set<Listener>()
+  readonly #live: LiveSessions
   /** Brings the steady clock near the wall clock, so that its times mean something to a reader. */
   readonly #origin: number
   #stoppingSince: number | undefined
@@ -106,6 +110,13 @@ export class SessionSupervisor implements SessionHost {
     this.#origin = 0
     this.#origin = this.wall() - this.now()
     this.#bucket = fullBucket(options.config.restarts, this.now())
+    const processes = new ProcessCount()
+    this.#live = new LiveSessions({
+      admission: options.config.admission,
+      countProcesses: (leaders) => processes.of(leaders),
+      isClosed: () => this.draining,
+      later: (ms, callback) => void this.run(Effect.andThen(Effect.sleep(ms), Effect.sync(callback))),
+    })
   }
 
   get hurried(): boolean {
@@ -323,10 +334,14 @@ export class SessionSupervisor implements SessionHost {
     })
   }
 
-  command({ state }: HostedSession): Effect.Effect<Command, SpawnFailed> {
+  command(session: HostedSession): Effect.Effect<Command, SpawnFailed | LimitReached> {
     const { config } = this.#options
-    const { id, spec, protocol } = state
-    return Effect.suspend(() => {
+    const slot = this.#slots.whereIs(session.state.id)
+    const place = slot === undefined ? Effect.void : this.#live.acquire(residentOf(slot.actor))
+    return Effect.flatMap(place, () => {
+      // As it is by now: it may have waited long.
+      const { state } = session
+      const { id, spec, protocol } = state
       const from = resumptionOf(state)
       const resumeArgs = from === null ? undefined : protocol.resumeArgs?.(from)
       const cwd = spec.cwd ?? SessionDirectories.directoryOf(config.dataDirectory, id)
@@ -365,6 +380,14 @@ export class SessionSupervisor implements SessionHost {
   forgive({ state: { id } }: HostedSession): void {
     const slot = this.#slots.whereIs(id)
     if (slot !== undefined) slot.history = noHistory
+  }
+
+  vacated({ state: { id } }: HostedSession): void {
+    this.#live.release(id)
+  }
+
+  rested(): void {
+    this.#live.rested()
   }
 
   spawning(): void {

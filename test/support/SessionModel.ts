@@ -288,7 +288,7 @@ export class SessionModel {
         this.life = "spawning"
         this.ending = false
         this.spawns++
-        return
+        return this.event({ type: "admitted" })
       case "terminate":
         if (this.life !== "none") this.ending = true
         return
