@@ -42,12 +42,14 @@ const makeOne = (dataDirectory: string, parent: Parent, session: string): string
   return path
 }
 
+export interface OwnDirectories {
+  /** Where the session works: the `cwd` given, or its own. */
+  readonly cwd: string
+  readonly temporary: string
+}
+
 /** Both directories; with a `cwd` the temporary one alone. Throws what the operating system says. */
-export const make = (
-  dataDirectory: string,
-  session: string,
-  cwd: string | null = null,
-): { readonly cwd: string; readonly temporary: string } => ({
+export const make = (dataDirectory: string, session: string, cwd: string | null = null): OwnDirectories => ({
   cwd: cwd ?? makeOne(dataDirectory, "sessions", session),
   temporary: makeOne(dataDirectory, "tmp", session),
 })

@@ -344,24 +344,23 @@ export class SessionSupervisor implements SessionHost {
       const { id, spec, protocol } = state
       const from = resumptionOf(state)
       const resumeArgs = from === null ? undefined : protocol.resumeArgs?.(from)
-      const cwd = spec.cwd ?? SessionDirectories.directoryOf(config.dataDirectory, id)
-      if (spec.cwd === null) {
-        try {
-          SessionDirectories.make(config.dataDirectory, id)
-        } catch (error) {
-          const { code = "EIO", message } = error as NodeJS.ErrnoException
-          const detail = `the session's own directory cannot be made: ${message}`
-          return Effect.fail(new SpawnFailed({ command: spec.command, field: "cwd", errno: code, detail }))
-        }
+      let directories: SessionDirectories.OwnDirectories
+      try {
+        directories = SessionDirectories.make(config.dataDirectory, id, spec.cwd)
+      } catch (error) {
+        const { code = "EIO", message } = error as NodeJS.ErrnoException
+        const detail = `the session's own directory cannot be made: ${message}`
+        return Effect.fail(new SpawnFailed({ command: spec.command, field: "cwd", errno: code, detail }))
       }
       return Effect.succeed({
         session: id,
         command: spec.command,
         args: resumeArgs === undefined ? spec.args : [...spec.args, ...resumeArgs],
-        cwd,
+        cwd: directories.cwd,
         env: childEnvironment(spec.inheritEnv, spec.env, config.environment, {
           CRECHE_RUNTIME: config.marker,
           CRECHE_SESSION: id,
+          TMPDIR: directories.temporary,
         }),
         shutdown: spec.shutdown,
         containment: spec.containment,
@@ -422,7 +421,7 @@ export class SessionSupervisor implements SessionHost {
   }
 
   /** The session is gone: nothing of it stays. */
-  gone({ state: { id, spec } }: HostedSession): void {
+  gone({ state: { id } }: HostedSession): void {
     const { store, run } = this.#options
     const slot = this.#slots.whereIs(id)
     if (slot === undefined) return
@@ -430,15 +429,14 @@ export class SessionSupervisor implements SessionHost {
     this.#names.takeBack(slot)
     this.#leaving.add(id)
     this.#listeners.forEach((listener) => listener(id, true))
-    const directory = () =>
-      spec.cwd === null ? SessionDirectories.remove(this.#options.config.dataDirectory, id) : Promise.resolve()
+    const directories = () => SessionDirectories.remove(this.#options.config.dataDirectory, id)
     slot.removed = new Promise((resolve) => {
       run(
         // A caller that gave up its start hears last, and from the actor itself.
         Effect.yieldNow.pipe(
           Effect.andThen(Effect.suspend(() => Effect.all(slot.farewells ?? [], { discard: true }))),
           Effect.andThen(Effect.ignore(untilAnswered(store.remove(id), { isOver: () => this.hurried }))),
-          Effect.andThen(Effect.ignore(Effect.tryPromise(directory))),
+          Effect.andThen(Effect.ignore(Effect.tryPromise(directories))),
           Effect.andThen(slot.actor.close()),
           Effect.ensuring(
             Effect.sync(() => {
