@@ -300,7 +300,7 @@ export const commands = {
     detail: "Answers once it is ready. Only for agents whose protocol can do it.",
     arguments: [session, { name: "name", summary: "its name (default: generated)", optional: true }],
     flags: {},
-    examples: [],
+    examples: [{ command: "creche fork demo another", summary: "try something else from here on" }],
   },
   cancel: {
     summary: "cancel a turn; the session lives on",

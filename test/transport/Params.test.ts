@@ -42,6 +42,42 @@ describe("params", () => {
     expect(problem({ restart: "always" })).toBe('restart: must be one of "permanent", "transient", "temporary"')
   })
 
+  it.each([
+    ["session/search", {}, "query: is required"],
+    ["session/search", { query: "" }, "query: must not be empty"],
+    ["session/search", { query: "a", limit: 0 }, "limit: must be a value between 1 and 1000"],
+    ["session/search", { query: "a", limit: 1001 }, "limit: must be a value between 1 and 1000"],
+    ["session/search", { query: "a", sesion: "b" }, 'sesion: is not a known field; did you mean "session"?'],
+    ["session/extend", { session: "a" }, "expiresInMs: is required"],
+    ["session/extend", { session: "a", expiresInMs: 0 }, "expiresInMs: must be a value greater than or equal to 1"],
+    ["session/extend", { session: "a", expiresInMs: 1.5 }, "expiresInMs: must be an integer"],
+    ["session/extend", { session: "a", expiresInMs: "never" }, "expiresInMs: must be a number or null"],
+    ["session/fork", { session: "a", name: "b/c" }, /^name: .*no slash/],
+    ["session/fork", { name: "b" }, "session: is required"],
+    ["session/history", { session: "a", limit: 0 }, "limit: must be a value between 1 and 1000"],
+    ["session/history", { session: "a", before: -1 }, "before: must be a value greater than or equal to 0"],
+    ["session/history", { session: "a", after: 1 }, /^after: is not a known field/],
+    ["session/transcript", { session: "a", all: "yes" }, "all: must be true or false"],
+    ["session/transcript", { session: "a", limit: 10_001 }, "limit: must be a value between 1 and 10000"],
+  ] as const)("of %s, %j, are refused at their field", (method, params, expected) => {
+    const issues = issuesOf(method, params)
+    expect(issues).toHaveLength(1)
+    const said = `${issues[0]?.path}: ${issues[0]?.message}`
+    if (typeof expected === "string") expect(said).toBe(expected)
+    else expect(said).toMatch(expected)
+  })
+
+  it("of the methods for a session's past take their bounds", () => {
+    for (const expiresInMs of [1, null, 2 ** 40])
+      expect(issuesOf("session/extend", { session: "a", expiresInMs })).toEqual([])
+    for (const limit of [1, 1000]) {
+      expect(issuesOf("session/history", { session: "a", limit, before: 0 })).toEqual([])
+      expect(issuesOf("session/search", { query: "a", session: "b", limit })).toEqual([])
+    }
+    expect(issuesOf("session/transcript", { session: "a", all: true })).toEqual([])
+    expect(issuesOf("session/fork", { session: "a" })).toEqual([])
+  })
+
   it("say what a union takes", () => {
     expect(problem({ protocol: "nope" })).toMatch(/^protocol: must be one of "text", "lines".*or an object/)
     expect(problem({ protocol: { type: "nope" } })).toMatch(/^protocol: must be one of "text"/)

@@ -55,6 +55,7 @@ export const makeStub = (flood: Flood = { total: 0, text: "" }): Stub => {
   const asks = { waiting: 0, interrupted: 0 }
   const pulled = { entries: 0 }
   const liveSubscriptions = { count: 0 }
+  let listed: ReadonlyArray<Stubbed> = []
   const shutdowns: Array<number | undefined> = []
   let close!: () => void
   const closed = new Promise<void>((resolve) => (close = resolve))
@@ -291,7 +292,14 @@ export const makeStub = (flood: Flood = { total: 0, text: "" }): Stub => {
       }),
     configure: (spec) => service.start(spec, "return"),
     get: control,
-    list: () => Effect.sync(() => ({ sessions: [...sessions.values()].map((each) => each.session), nextCursor: null })),
+    list: ({ limit = 100, cursor = "0" }) =>
+      Effect.sync(() => {
+        const from = Number(cursor)
+        if (listed.length !== sessions.size) listed = [...sessions.values()]
+        const page = listed.slice(from, from + limit)
+        const next = from + limit < listed.length ? String(from + limit) : null
+        return { sessions: page.map((each) => each.session), nextCursor: next }
+      }),
     ask: (request) =>
       promptText(request.prompt) === "die"
         ? Effect.die(new Error("a secret in a stack"))

@@ -17,7 +17,7 @@ export const run: Run<"serve"> = async (call, io) => {
       dataDirectory,
       socket,
       demo,
-      store: memory ? "memory" : "sqlite",
+      ...(memory ? { store: "memory" as const } : {}),
       ...(configuration === undefined ? {} : { configuration }),
       onListening: (info) => {
         io.stderr(
