@@ -16,7 +16,7 @@ import * as TemplateStore from "./domain/TemplateStore.ts"
 import { layerSpawner } from "./process/SpawnerLayer.ts"
 import * as DataDirectoryLock from "./store/DataDirectoryLock.ts"
 import * as MemorySessionStore from "./store/MemorySessionStore.ts"
-import * as SqlSessionStore from "./store/SqlSessionStore.ts"
+import * as SqlStores from "./store/SqlStores.ts"
 import { temporaryDirectory } from "./store/TemporaryDirectory.ts"
 import { Runtime } from "./supervisor/Runtime.ts"
 import { defaultOptions, RuntimeConfig, type RuntimeOptions } from "./supervisor/RuntimeConfig.ts"
@@ -30,7 +30,7 @@ export type StoreKind = "sqlite" | "memory"
 
 const stores = (kind: StoreKind, dataDirectory: string) =>
   kind === "sqlite"
-    ? Layer.mergeAll(SqlSessionStore.layer({ file: join(dataDirectory, databaseName) }), TemplateStore.layerMemory)
+    ? SqlStores.layer({ file: join(dataDirectory, databaseName) })
     : Layer.mergeAll(MemorySessionStore.layer, TemplateStore.layerMemory)
 
 /**

@@ -9,6 +9,7 @@ import type { Step } from "./SessionDraft.ts"
 import type { SessionEvent } from "./SessionEvent.ts"
 import { answer, beginStart, goAway, notReady, refuse, wakeForTurns } from "./SessionPhases.ts"
 import { deathHistory, processOf, resumptionOf, statusOf, type SessionReply, type StartCause } from "./SessionState.ts"
+import * as Mailbox from "./Mailbox.ts"
 import * as Events from "./ProtocolEvents.ts"
 import * as Endings from "./TurnEndings.ts"
 import * as Turns from "./TurnTransition.ts"
@@ -173,8 +174,8 @@ const treeGone = (step: Step, survivors: ReadonlyArray<number>, stderrTail = "")
     case "suspend":
       step.enter({ _tag: "Suspended", by }, suspensions[by])
       if (by === "runtime") {
-        // Whoever waits for a first start hears that it came to nothing, and so nothing may come back of it.
-        if (cause === "initial") goAway(step, "startFailed")
+        // Whoever waits for a first start hears that it came to nothing, and so nothing comes back of it but turns that were taken in.
+        if (cause === "initial" && Mailbox.isEmpty(draft.queue)) goAway(step, "startFailed")
         refuseStarts()
         stopReplies.forEach((to) => answer(step, to))
         return

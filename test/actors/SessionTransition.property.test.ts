@@ -49,7 +49,7 @@ const some = (name: string, run: (model: SessionModel, turn: TurnId) => void): f
   ])
 
 const wishes = fc.constantFrom<Command>(
-  ...plain("suspend", "resume", "restart", "stop", "kill", "remove", "signal", "write"),
+  ...plain("suspend", "resume", "restart", "stop", "kill", "remove", "signal", "write", "makeRoom", "makeRoom"),
   ["cancel running", (model) => void model.cancel(null)],
 )
 const submits = fc.constantFrom<Command>(
@@ -62,6 +62,12 @@ const turns = fc.oneof(
   some("cancel", (model, turn) => void model.cancel(turn)),
   some("await", (model, turn) => void model.await(turn)),
   some("withdraw", (model, turn) => model.withdraw(turn)),
+)
+const gate = fc.constantFrom<Command>(
+  ["gate shuts", (model) => (model.admits = false)],
+  ["gate opens", (model) => (model.admits = true)],
+  ["admitted", (model) => model.admitted()],
+  ["not admitted", (model) => model.notAdmitted()],
 )
 const process = fc.constantFrom<Command>(
   ["spawned", (model) => model.spawned()],
@@ -89,18 +95,51 @@ const rare = fc.constantFrom<Command>(
   ["note", (model) => (model.gone > 0 ? undefined : model.event({ type: "note", text: "n" }))],
   ["clock set forward", (model) => (model.state = { ...model.state, skewMs: 3_600_000 })],
 )
+/** What a supervisor refuses while it ends reaches no session. */
+const unlessLeaving = (command: Command): Command => [
+  command[0],
+  (model) => (model.leaving ? undefined : command[1](model)),
+]
+const death = fc.constantFrom<Command>(
+  ["the runtime dies", (model) => model.loseRuntime()],
+  ["the runtime dies", (model) => model.loseRuntime()],
+  ["the runtime ends", (model) => (model.gone > 0 ? undefined : model.leave())],
+)
 const time = fc.constantFrom(1, 60, 100, 151, 301, 1_000).map((ms): Command => [`${ms} ms`, (model) => model.tick(ms)])
 
 const command: fc.Arbitrary<Command> = fc.oneof(
-  { weight: 4, arbitrary: wishes },
-  { weight: 5, arbitrary: submits },
+  { weight: 4, arbitrary: wishes.map(unlessLeaving) },
+  { weight: 5, arbitrary: submits.map(unlessLeaving) },
   { weight: 3, arbitrary: turns },
   { weight: 10, arbitrary: process },
+  { weight: 3, arbitrary: gate },
   { weight: 1, arbitrary: rare },
   { weight: 4, arbitrary: time },
 )
 
 describe("whatever happens to a session, in whatever order", () => {
+  it("every accepted turn ends once and seq has no gap, however often the runtime dies", () => {
+    checkedTimes(
+      4_000,
+      fc.tuple(spec, fc.constantFrom("permanent", "transient", "temporary")),
+      fc.constantFrom<Protocol>(lines as Protocol, cancellable as Protocol),
+      fc.array(decision, { maxLength: 12 }),
+      fc.array(
+        fc
+          .oneof({ weight: 12, arbitrary: command }, { weight: 1, arbitrary: death })
+          .map((it) => Object.assign([...it] as unknown as Command, { [fc.toStringMethod]: () => it[0] })),
+        { maxLength: 50 },
+      ),
+      ([input, restart], protocol, decisions, commands) => {
+        const model = new SessionModel({ ...input, restart } as Partial<SessionSpecInput>, protocol)
+        model.decisions = [...decisions]
+        model.wish("start")
+        for (const [, run] of commands) run(model)
+        model.finish()
+      },
+    )
+  })
+
   it("every turn, reply, seq, process and status keeps its promise, and a stop brings it to rest", () => {
     checkedTimes(
       4_000,

@@ -10,20 +10,23 @@ import {
   initialState,
   nextDeadline,
   statusOf,
+  toSession,
   type PendingTurn,
   type SessionReply,
   type SessionState,
   type TurnReply,
 } from "../../src/actors/SessionState.ts"
+import { isOpen, storedState } from "../../src/actors/SessionRecovery.ts"
 import { transition } from "../../src/actors/SessionTransition.ts"
-import { RestartIntensityReached, SpawnFailed } from "../../src/domain/Errors.ts"
+import { LimitReached, RestartIntensityReached, SpawnFailed } from "../../src/domain/Errors.ts"
 import type { SessionId, TurnId } from "../../src/domain/Ids.ts"
-import type { SessionStatus } from "../../src/domain/Session.ts"
+import type { Session, SessionStatus } from "../../src/domain/Session.ts"
 import { resolveSpec, type SessionSpec, type SessionSpecInput } from "../../src/domain/SessionSpec.ts"
 import type { TranscriptEntry } from "../../src/domain/Transcript.ts"
-import type { Turn } from "../../src/domain/Turn.ts"
+import { isTerminal, type Turn } from "../../src/domain/Turn.ts"
 import { lines } from "../../src/protocols/Lines.ts"
 import type { Protocol } from "../../src/protocols/Protocol.ts"
+import { neverBegan } from "../../src/supervisor/Recovery.ts"
 
 export const specOf = (input: Partial<SessionSpecInput> = {}): SessionSpec =>
   resolveSpec({ name: "s", command: "x", ...input })
@@ -44,7 +47,7 @@ export const cancellable: Protocol<string> = {
 
 export const edges: Readonly<Record<SessionStatus, ReadonlyArray<SessionStatus>>> = {
   stopped: ["starting"],
-  starting: ["authenticating", "ready", "backoff", "stopping", "stopped", "failed"],
+  starting: ["authenticating", "ready", "backoff", "stopping", "suspended", "stopped", "failed"],
   authenticating: ["ready", "starting", "backoff", "stopping", "stopped", "failed"],
   ready: ["busy", "starting", "backoff", "stopping", "stopped", "failed"],
   busy: ["ready", "starting", "backoff", "stopping", "stopped", "failed"],
@@ -65,6 +68,10 @@ export class SessionModel {
   state: SessionState
   now = 1_000
   life: Life = "none"
+  /** Whether a start has its place at once. */
+  admits = true
+  /** The start under way has its place. */
+  #admitted = false
   /** The process was told to end: what it says now is too late. */
   ending = false
   /** Decisions that the supervisor will take, in turn; `Done` when there are none left. */
@@ -76,6 +83,13 @@ export class SessionModel {
   readonly running = new Set<TurnId>()
   spawns = 0
   gone = 0
+  deaths = 0
+  /** The runtime is ending in order: nothing is started any more. */
+  leaving = false
+  /** What a store would have of it. */
+  readonly #saved = new Map<TurnId, Turn>()
+  #record: Session | undefined
+  #recovering = false
   #status: SessionStatus = "stopped"
   #waiting = new Map<TurnId, Array<TurnReply>>()
   #turns = 0
@@ -105,7 +119,9 @@ export class SessionModel {
   }
 
   /** A client's wish that is answered with the session. */
-  wish(type: "start" | "suspend" | "resume" | "restart" | "stop" | "kill" | "remove" | "signal" | "write"): Asked {
+  wish(
+    type: "start" | "suspend" | "resume" | "restart" | "stop" | "kill" | "remove" | "signal" | "write" | "makeRoom",
+  ): Asked {
     const asked = this.#asked(type)
     const reply = asked.reply as SessionReply
     switch (type) {
@@ -127,6 +143,45 @@ export class SessionModel {
     return asked
   }
 
+  /** The runtime ends in order: its last wish to the session. */
+  leave(): void {
+    if (this.leaving) return
+    this.leaving = true
+    this.event({ type: "leave", reply: this.#asked("leave").reply as SessionReply })
+  }
+
+  /** The runtime dies, at whatever moment, and another takes up what is on record. */
+  loseRuntime(): void {
+    this.deaths++
+    this.leaving = false
+    this.life = "none"
+    this.ending = false
+    // Whoever waited is gone as well, and what was not taken in never was.
+    this.asked.length = 0
+    this.#waiting.clear()
+    for (const known of this.submitted.values()) if (known.accepted + known.refused === 0) known.withdrawn = true
+    if (this.gone > 0) return
+    const record = this.#record
+    const openTurns = [...this.#saved.values()]
+      .filter((turn) => !isTerminal(turn))
+      .toSorted((a, b) => a.firstSeq - b.firstSeq)
+    if (record === undefined || neverBegan({ session: record, openTurns, history: undefined })) {
+      this.gone = 1
+      this.state = { ...this.state, phase: { _tag: "Gone" } }
+      return
+    }
+    // The steady clock of the next runtime begins elsewhere.
+    const skewMs = this.state.skewMs + 5_000
+    this.now -= 5_000
+    this.state = storedState(record, this.state.protocol, this.now, skewMs)
+    if (!isOpen(this.state, openTurns)) return
+    this.#recovering = true
+    const { reply } = this.#asked("recover")
+    const delayMs = this.deaths % 2 === 0 ? 0 : 70
+    this.event({ type: "recover", record, openTurns, delayMs, reply: reply as SessionReply })
+    this.#recovering = false
+  }
+
   submit(prompt = "hi", dueIn: number | null = null): TurnId {
     const id = `turn_1${(++this.#turns).toString(36)}` as TurnId
     const turn: Turn = {
@@ -139,6 +194,7 @@ export class SessionModel {
       usage: null,
       error: null,
       idempotencyKey: null,
+      ...(dueIn === null ? undefined : { timeoutMs: dueIn }),
       queuedAt: this.now,
       startedAt: null,
       endedAt: null,
@@ -172,13 +228,28 @@ export class SessionModel {
 
   // The process
 
+  admitted(): void {
+    if (this.life !== "spawning" || this.#admitted) return
+    this.#admitted = true
+    this.event({ type: "admitted" })
+  }
+
+  /** There is no place for it, and it may not wait. */
+  notAdmitted(): void {
+    if (this.life !== "spawning" || this.#admitted) return
+    this.life = "none"
+    this.event({ type: "spawnFailed", error: new LimitReached({ limit: "maxLiveSessions", value: 3 }) })
+  }
+
   spawned(): void {
+    this.admitted()
     if (this.life !== "spawning") return
     this.life = "running"
     this.event({ type: "spawned", pid: 100 + this.spawns, containment: "group" })
   }
 
   spawnFailed(): void {
+    this.admitted()
     if (this.life !== "spawning") return
     this.life = "none"
     const error = new SpawnFailed({ command: "x", field: "command", errno: "ENOENT", detail: "no such program" })
@@ -240,7 +311,15 @@ export class SessionModel {
     const before = this.state
     const [state, actions] = transition(before, event, this.now)
     this.state = state
+    let stored = false
+    for (const action of actions) {
+      if (action.type === "save") this.#saved.set(action.turn.id, action.turn)
+      if (action.type === "save" || action.type === "append") stored = true
+    }
+    // The commit of a step holds what follows from the supervisor's word as well, which comes below.
+    if (stored) this.#record = toSession(state)
     for (const action of actions) this.#act(action)
+    if (stored) this.#record = toSession(this.state)
     this.#check(event)
   }
 
@@ -288,7 +367,8 @@ export class SessionModel {
         this.life = "spawning"
         this.ending = false
         this.spawns++
-        return this.event({ type: "admitted" })
+        this.#admitted = false
+        return this.admits ? this.admitted() : undefined
       case "terminate":
         if (this.life !== "none") this.ending = true
         return
@@ -300,7 +380,7 @@ export class SessionModel {
         expect(this.life, "supervision hears of it when nothing is left").toBe("none")
         expect(action.report.readyMs).toBeGreaterThanOrEqual(0)
         expect(action.report.elapsedMs).toBeGreaterThanOrEqual(action.report.readyMs)
-        return this.event({ type: "decision", decision: this.decisions.shift() ?? { _tag: "Done" } })
+        return this.event({ type: "decision", decision: this.#decision() })
       case "gone":
         this.gone++
         expect(this.gone, "gone once").toBe(1)
@@ -311,6 +391,11 @@ export class SessionModel {
       case "forgive":
         return
     }
+  }
+
+  #decision(): Decision {
+    if (this.leaving) return { _tag: this.state.spec.restart === "temporary" ? "Done" : "Leave" }
+    return this.decisions.shift() ?? { _tag: "Done" }
   }
 
   #append(entry: TranscriptEntry): void {
@@ -335,6 +420,10 @@ export class SessionModel {
   }
 
   #enter(status: SessionStatus): void {
+    if (this.#recovering && ["suspended", "stopped", "backoff"].includes(status)) {
+      this.#status = status
+      return
+    }
     expect(edges[this.#status], `${this.#status} → ${status}`).toContain(status)
     this.#status = status
   }
@@ -348,7 +437,8 @@ export class SessionModel {
     const { phase } = this.state
     if (phase._tag === "Busy") expect([...this.running]).toEqual([phase.running.turn.id])
     else expect(this.running.size).toBe(0)
-    if (this.tag === "Suspended") expect(Mailbox.everything(this.state.queue), "nobody sleeps over a turn").toEqual([])
+    const asleep = phase._tag === "Suspended" && phase.by !== "runtime"
+    if (asleep) expect(Mailbox.everything(this.state.queue), "nobody sleeps over a turn").toEqual([])
     if (["Suspended", "Stopped", "Failed", "Gone", "Backoff"].includes(this.tag)) {
       expect(this.life, `${this.tag} has no process`).toBe("none")
     }
@@ -377,6 +467,11 @@ export class SessionModel {
   /** What must hold once the session was stopped and came to rest. */
   finish(): void {
     this.rest()
+    // Only a runtime that goes on can stop it.
+    if (this.leaving) {
+      this.loseRuntime()
+      this.rest()
+    }
     this.wish("stop")
     this.rest()
     expect(["Stopped", "Failed", "Gone"]).toContain(this.tag)
