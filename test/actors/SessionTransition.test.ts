@@ -157,6 +157,145 @@ describe("a start", () => {
   })
 })
 
+describe("a start that waits for its place", () => {
+  const waiting = (input: Partial<SessionSpecInput> = {}) => {
+    const model = new SessionModel(input)
+    model.admits = false
+    return model
+  }
+  const asleep = (input: Partial<SessionSpecInput> = {}) => {
+    const model = inPhase("Suspended", input)
+    model.admits = false
+    return model
+  }
+
+  it("may wait as long as it takes: readyTimeoutMs counts from when it is let in", () => {
+    const model = waiting({ readyTimeoutMs: 50 })
+    const asked = model.wish("start")
+    model.tick(100_000)
+    expect([model.status, asked.answers]).toEqual(["starting", []])
+    model.admitted()
+    model.tick(49)
+    expect(model.ending).toBe(false)
+    model.tick(1)
+    expect(model.ending).toBe(true)
+    model.closed()
+    expect(asked.answers[0]).toMatchObject({ _tag: "Failure" })
+  })
+
+  it("is stopped, suspended and removed like any other, and nothing is ever spawned", () => {
+    for (const [wish, tag] of [
+      ["stop", "Stopped"],
+      ["suspend", "Suspended"],
+      ["remove", "Gone"],
+    ] as const) {
+      const model = asleep()
+      const resumed = model.wish("resume")
+      const asked = model.wish(wish)
+      model.closed()
+      expect([model.tag, asked.answers.length, resumed.answers.length]).toEqual([tag, 1, 1])
+      expect(model.entries.filter(({ type }) => type === "process/spawned").length).toBe(1)
+    }
+  })
+
+  it("and its turn's time passes meanwhile", () => {
+    const model = asleep()
+    const turn = model.submit("hi", 100)
+    model.tick(100)
+    expect(model.submitted.get(turn)!.ended[0]).toMatchObject({ status: "timed_out" })
+    expect(model.tag).toBe("Starting")
+  })
+
+  it("and gets none fails where it is the first one, and leaves nothing behind", () => {
+    const model = waiting()
+    const asked = model.wish("start")
+    model.notAdmitted()
+    expect(asked.answers).toMatchObject([{ _tag: "Failure" }])
+    expect(JSON.stringify(asked.answers[0])).toContain("LimitReached")
+    expect(model.gone).toBe(1)
+  })
+
+  it("and gets none sleeps where it was there before, uncharged; its turns fail with LimitReached, and the next wakes it", () => {
+    const model = asleep({ mailbox: { capacity: 1, overflow: "suspend" } })
+    const [first, second] = [model.submit(), model.submit()]
+    const resumed = model.wish("resume")
+    model.notAdmitted()
+    expect(model.state.phase).toEqual({ _tag: "Suspended", by: "room" })
+    expect(model.submitted.get(first)!.ended[0]).toMatchObject({
+      status: "failed",
+      error: { tag: "LimitReached", value: 3 },
+    })
+    expect(model.submitted.get(second)).toMatchObject({ accepted: 0, refused: 1 })
+    expect(resumed.answers).toMatchObject([{ _tag: "Failure" }])
+    expect([model.state.restarts, model.state.exit?.kind]).toEqual([0, "killedByRuntime"])
+    model.admits = true
+    const third = model.submit()
+    model.rest()
+    expect(model.submitted.get(third)!.ended[0]).toMatchObject({ status: "completed" })
+  })
+
+  it("and gets none sleeps also where the schedule wanted it", () => {
+    const model = inPhase("Backoff")
+    model.admits = false
+    model.tick(100)
+    model.notAdmitted()
+    expect(model.state.phase).toEqual({ _tag: "Suspended", by: "room" })
+  })
+
+  it("and was stopped while it was refused is stopped", () => {
+    const model = asleep()
+    model.submit()
+    const asked = model.wish("stop")
+    model.notAdmitted()
+    expect([model.tag, asked.answers.length]).toEqual(["Stopped", 1])
+  })
+})
+
+describe("making room", () => {
+  it("suspends a session that is ready and has nothing to do", () => {
+    const model = inPhase("Ready")
+    const asked = model.wish("makeRoom")
+    expect([model.status, asked.answers.length]).toEqual(["stopping", 0])
+    model.die("SIGTERM")
+    expect(model.state.phase).toEqual({ _tag: "Suspended", by: "room" })
+    expect(asked.answers).toMatchObject([{ _tag: "Success" }])
+  })
+
+  it("passes over every other: whatever it does, it goes on with it", () => {
+    for (const phase of [
+      "Spawning",
+      "Busy",
+      "Backoff",
+      "Suspended",
+      "Stopping",
+      "Suspending",
+      "Restarting",
+      "Stopped",
+    ]) {
+      const model = inPhase(phase)
+      const before = model.state
+      const asked = model.wish("makeRoom")
+      expect(asked.answers, phase).toMatchObject([{ _tag: "Failure" }])
+      expect(model.state).toEqual(before)
+    }
+  })
+
+  it("passes over one whose process ended a moment ago", () => {
+    const model = inPhase("Ready")
+    model.exit(1)
+    expect(model.wish("makeRoom").answers).toMatchObject([{ _tag: "Failure" }])
+  })
+
+  it("meets a turn: the session sleeps, and wakes for it", () => {
+    const model = inPhase("Ready")
+    model.wish("makeRoom")
+    const turn = model.submit()
+    model.rest()
+    expect(model.submitted.get(turn)!.ended[0]).toMatchObject({ status: "completed" })
+    expect([model.tag, model.spawns]).toEqual(["Ready", 2])
+  })
+})
+
 describe("an end", () => {
   it("of stdout in a process that lives on is a crash after a grace", () => {
     const model = inPhase("Busy")
