@@ -4,6 +4,7 @@
  */
 import type { Method, Params, Result, WireHistory, WireList, WirePage } from "../transport/Contract.ts"
 import type { WireEntry, WireSession, WireTurn } from "../transport/Wire.ts"
+import { CrecheError } from "./CrecheError.ts"
 
 export interface RequestOptions {
   /** Aborting cancels the request; it then fails with the tag `RequestCancelled`. */
@@ -35,6 +36,11 @@ export type SessionPages = Omit<Params<"session/list">, "limit" | "cursor"> & {
   readonly pageSize?: number
 }
 
+/** A page that was under way may be answered before the runtime hears that it is not wanted: the next is not asked for. */
+const goOn = ({ signal }: RequestOptions): void => {
+  if (signal?.aborted === true) throw new CrecheError(-32800, "the caller gave it up", { tag: "RequestCancelled" })
+}
+
 export interface TranscriptPage {
   /** In order; none where all that was looked at was filtered out, or is gone. */
   readonly entries: ReadonlyArray<WireEntry>
@@ -51,6 +57,7 @@ export async function* transcriptPages(
 ): AsyncGenerator<TranscriptPage, void> {
   let after = query.after ?? 0
   while (after < through) {
+    goOn(options)
     const page: WirePage = await request("session/transcript", { ...query, after, limit: pageSize }, options)
     const entries = page.nextAfter <= through ? page.entries : page.entries.filter(({ seq }) => seq <= through)
     const missed = page.trimmed > after ? { after, through: Math.min(page.trimmed, through) } : undefined
@@ -69,6 +76,7 @@ export async function* historyPages(
 ): AsyncGenerator<ReadonlyArray<WireTurn>, void> {
   let before: number | null = query.before ?? null
   do {
+    goOn(options)
     const page: WireHistory = await request(
       "session/history",
       { session: query.session, limit: pageSize, ...(before === null ? {} : { before }) },
@@ -87,6 +95,7 @@ export async function* sessionPages(
 ): AsyncGenerator<ReadonlyArray<WireSession>, void> {
   let cursor: string | null = null
   do {
+    goOn(options)
     const page: WireList = await request(
       "session/list",
       { ...query, limit: pageSize, ...(cursor === null ? {} : { cursor }) },

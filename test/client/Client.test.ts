@@ -186,6 +186,32 @@ describe("the client", () => {
     await deadline("the runtime forgot it", () => stub.liveSubscriptions.count === 0)
   })
 
+  it("iterates over a whole transcript, a history and the sessions, page by page", async () => {
+    for (let n = 0; n < 5; n++) await client.ask({ session: "a", prompt: `p${n}` })
+    const seqs: Array<number> = []
+    for await (const entry of client.transcript({ session: "a", pageSize: 4 })) seqs.push(entry.seq)
+    expect(seqs).toEqual(Array.from({ length: 15 }, (_, n) => n + 1))
+    const prompts: Array<unknown> = []
+    for await (const turn of client.history({ session: "a", pageSize: 2 })) prompts.push(turn.prompt)
+    expect(prompts).toEqual(["p4", "p3", "p2", "p1", "p0"])
+    const names: Array<string> = []
+    for await (const session of client.sessions({ pageSize: 1 })) names.push(session.name)
+    expect(names).toEqual(["a", "flood"])
+    expect((await client.search({ query: "p3", session: "a" })).map((hit) => hit.snippet)).toEqual(["p3"])
+    expect((await failureOf(client.transcript({ session: "nobody" }).next())).tag).toBe("SessionNotFound")
+  })
+
+  it("gives up an iteration whose signal aborts", async () => {
+    const controller = new AbortController()
+    const entries = client.transcript({ session: "flood", pageSize: 10 }, { signal: controller.signal })
+    expect((await entries.next()).value).toMatchObject({ seq: 1 })
+    controller.abort()
+    const rest = async () => {
+      for await (const _ of entries);
+    }
+    expect((await failureOf(rest())).tag).toBe("RequestCancelled")
+  })
+
   it("holds few events for a slow loop, and still answers requests made inside it", async () => {
     let seen = 0
     for await (const event of await client.subscribe({ session: "flood", after: 0 })) {

@@ -118,11 +118,16 @@ describe.each(["sqlite", "memory"] as const)("a session's past, from the %s stor
   it("is found by words of prompt and answer, in one session or in all, newest first", async () => {
     await served.client.start({ name: "haystack", command: "cat" })
     await served.client.start({ name: "other", command: "cat" })
-    await asked("haystack", ["the Blue whale sings", "a red herring", "blue, also: whales"])
-    // Turns of two sessions in the same millisecond have no order.
-    const asks = Date.now()
-    await deadline("the clock moves", () => Date.now() > asks)
-    await asked("other", ["blue whale elsewhere"])
+    const haystack = ["the Blue whale sings", "a red herring", "blue, also: whales"]
+    for (const [session, prompt] of [
+      ...haystack.map((line) => ["haystack", line]),
+      ["other", "blue whale elsewhere"],
+    ]) {
+      await asked(session!, [prompt!])
+      // Turns of the same millisecond have no order.
+      const ended = Date.now()
+      await deadline("the clock moves", () => Date.now() > ended)
+    }
     const { hits } = await request("session/search", { query: "BLUE whale*" })
     expect(prompts(hits.map((hit) => hit.turn))).toEqual([
       "blue whale elsewhere",
