@@ -406,6 +406,18 @@ describe("the gate", () => {
     expect([sessions[0]!.stage, sessions[3]!.stage]).toEqual(["starting", "asking"])
   })
 
+  it("finds another for a start that counted on one that leaves, when that one comes back in place", () => {
+    const { world, sessions } = full()
+    sessions[1]!.rest()
+    sessions[0]!.leave()
+    sessions[3]!.ask()
+    expect(sessions[1]!.message).toBeUndefined()
+    sessions[0]!.replace()
+    sessions[1]!.deliver()
+    expect([sessions[0]!.stage, sessions[1]!.stage]).toEqual(["starting", "leaving"])
+    world.check()
+  })
+
   it("refuses the newest when the one that was to leave stays", () => {
     const { sessions } = full({ whenFull: "refuse" })
     sessions[4]!.ask()
