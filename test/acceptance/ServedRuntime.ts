@@ -1,0 +1,110 @@
+/**
+ * A real `creche serve` (or `stdio`) in a process of its own, on a data directory that the test chooses: started, spoken to,
+ * ended in good and in bad ways. Everything that one of them starts carries its mark in TERM, which sessions inherit.
+ */
+import { type ChildProcess, spawn } from "node:child_process"
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
+import { setTimeout as sleep } from "node:timers/promises"
+import { fileURLToPath } from "node:url"
+import type { Client } from "../../src/client/Client.ts"
+import { connectTo } from "../../src/client/Connect.ts"
+import { allProcesses, type Process } from "./Processes.ts"
+
+export const bin = fileURLToPath(new URL("../../src/cli/bin.ts", import.meta.url))
+
+export interface Ended {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+}
+
+let marks = 0
+
+export class ServedRuntime {
+  readonly mark = `mark-${process.pid}-${++marks}.`
+  readonly socket: string
+  readonly child: ChildProcess
+  readonly ended: Promise<Ended>
+  outcome: Ended | undefined
+  stderr = ""
+
+  constructor(
+    directory: string,
+    flags: ReadonlyArray<string> = [],
+    { env = {}, shell }: { readonly env?: NodeJS.ProcessEnv; readonly shell?: string } = {},
+  ) {
+    this.socket = join(directory, "s")
+    const args = [bin, "serve", "--data", directory, "--socket", this.socket, ...flags]
+    // With `shell`, the line that comes before: a limit, a namespace. It execs, so the pid is the runtime's.
+    const line = `${shell}\nexec "$0" "$@"`
+    const [program, ...rest] =
+      shell === undefined ? [process.execPath, ...args] : ["sh", "-c", line, process.execPath, ...args]
+    this.child = spawn(program!, rest, {
+      env: { ...process.env, ...env, TERM: this.mark },
+      stdio: ["ignore", "ignore", "pipe"],
+    })
+    this.child.stderr!.setEncoding("utf8").on("data", (text: string) => (this.stderr += text))
+    this.ended = new Promise((resolve) =>
+      this.child.once("exit", (code, signal) => resolve((this.outcome = { code, signal }))),
+    )
+  }
+
+  get pid(): number {
+    return this.child.pid!
+  }
+
+  /** A connection, once there is somebody to talk to; fails when the runtime has ended instead. */
+  async connect(deadlineMs = 20_000): Promise<Client> {
+    const until = Date.now() + deadlineMs
+    while (true) {
+      try {
+        const paths = { dataDirectory: "", socket: this.socket, socketIsShared: false }
+        return await connectTo(paths, deadlineMs)
+      } catch (error) {
+        if (this.outcome !== undefined) throw new Error(`the runtime ended: ${this.stderr}`, { cause: error })
+        if (Date.now() > until) throw new Error(`no connection: ${this.stderr}`, { cause: error })
+        await sleep(4)
+      }
+    }
+  }
+
+  /** Once it says that it listens: its configuration is there then. */
+  async listening(deadlineMs = 20_000): Promise<void> {
+    const until = Date.now() + deadlineMs
+    while (!this.stderr.includes("listens on")) {
+      if (this.outcome !== undefined) throw new Error(`the runtime ended: ${this.stderr}`)
+      if (Date.now() > until) throw new Error(`it never listened: ${this.stderr}`)
+      await sleep(4)
+    }
+  }
+
+  async kill(signal: NodeJS.Signals = "SIGKILL"): Promise<Ended> {
+    this.child.kill(signal)
+    return await this.ended
+  }
+}
+
+export interface Marked extends Process {
+  readonly environment: string
+  readonly command: string
+}
+
+/** Live processes (no zombies) that one of these marks came down to; the runtimes themselves excepted. */
+export const markedProcesses = (...runtimes: ReadonlyArray<ServedRuntime>): ReadonlyArray<Marked> =>
+  allProcesses().flatMap((found) => {
+    if (found.state === "Z" || runtimes.some(({ pid }) => pid === found.pid)) return []
+    try {
+      const environment = readFileSync(`/proc/${found.pid}/environ`, "latin1")
+      if (!runtimes.some(({ mark }) => environment.includes(`TERM=${mark}`))) return []
+      const command = readFileSync(`/proc/${found.pid}/cmdline`, "latin1").replaceAll("\0", " ").trim()
+      return [{ ...found, environment, command }]
+    } catch {
+      return []
+    }
+  })
+
+/** Of those, what sessions run: no guard, no spawn server. */
+export const sessionProcesses = (...runtimes: ReadonlyArray<ServedRuntime>): ReadonlyArray<Marked> =>
+  markedProcesses(...runtimes).filter(
+    ({ environment }) => environment.includes("\0CRECHE_SESSION=") || environment.startsWith("CRECHE_SESSION="),
+  )
