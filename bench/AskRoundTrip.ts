@@ -1,6 +1,7 @@
 /** A prompt to `cat` and its echo back, one after the other, in one process: a session against a bare pipe. */
 import { spawnSync } from "node:child_process"
-import type { Comparison, Measurement } from "./Measurement.ts"
+import type { EmbeddedRuntime } from "../src/EmbeddedRuntime.ts"
+import type { Comparison, Measurement, Side } from "./Measurement.ts"
 import { RawChild } from "./RawChild.ts"
 
 const prompt = (i: number): string => `what is the answer to question ${i}?`
@@ -15,14 +16,18 @@ const timed = async (count: number, ask: (prompt: string) => Promise<string>): P
   return ((performance.now() - begun) * 1000) / count
 }
 
-const subject: Comparison["subject"] = async () => {
-  const { openRuntime } = await import("../src/EmbeddedRuntime.ts")
-  const runtime = await openRuntime()
+/** One more session of this runtime, asked; the runtime is closed with the side. */
+export const askSession = async (runtime: EmbeddedRuntime): Promise<Side> => {
   await runtime.start({ name: "echo", command: "cat", protocol: { type: "lines" } })
   return {
     round: (count) => timed(count, async (text) => (await runtime.ask("echo", text)).text),
     close: async () => void (await runtime.close()),
   }
+}
+
+const subject: Comparison["subject"] = async () => {
+  const { openRuntime } = await import("../src/EmbeddedRuntime.ts")
+  return askSession(await openRuntime())
 }
 
 const baseline: Comparison["baseline"] = async () => {

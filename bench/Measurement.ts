@@ -17,8 +17,10 @@ export interface Settings {
   readonly rounds: number
   /** Rounds before them that do not. */
   readonly warmups: number
-  /** How often the work is done in a round; for a limit, how many sessions. */
+  /** How often the work is done in a round; for a limit, how many sessions or turns. */
   readonly count: number
+  /** Suspended sessions that are on record before anything is measured; default none. */
+  readonly stored?: number
 }
 
 interface Common {
@@ -29,28 +31,31 @@ interface Common {
   readonly quick: Settings
 }
 
-/** creche against plain Node. Met when the ratio of the medians is at most `target`. */
+/** creche against plain Node, or against itself in another setting. Met when the ratio of the medians is at most `target`. */
 export interface Comparison extends Common {
   readonly kind: "comparison"
   readonly unit: "µs" | "ms"
-  readonly target: number
+  /** null: the figure is told, and held against nothing. */
+  readonly target: number | null
   /** Live objects that both processes hold besides, in megabytes; default 0. */
   readonly ballastMb?: number
   /** Both sides on one CPU: where the scheduler puts the two ends of a pipe then makes no difference. */
   readonly pinned?: true
   /** Undefined: what it measures is not there; the sentence says what is missing. */
   readonly missing?: () => string | undefined
-  readonly subject: () => Promise<Side>
-  readonly baseline: () => Promise<Side>
+  readonly subject: (settings: Settings) => Promise<Side>
+  readonly baseline: (settings: Settings) => Promise<Side>
 }
 
-/** Met when the median of `value` over fresh processes is at most `target`. */
+/** One side alone. Met when the median of `value` over fresh processes is at most `target`. */
 export interface Limit extends Common {
   readonly kind: "limit"
-  readonly unit: "KB"
-  readonly target: number
-  /** `value` is held against the target; the others are told beside it. */
-  readonly measure: (count: number) => Promise<{ readonly value: number; readonly [detail: string]: number }>
+  readonly unit: "KB" | "B" | "ms"
+  readonly target: number | null
+  /** Keeps the young generation small, which grows by megabytes with the work and not with what is held; default false. */
+  readonly smallYoungGeneration?: true
+  /** `value` is held against the target; the others are told beside it, under names that end in their unit. */
+  readonly measure: (settings: Settings) => Promise<{ readonly value: number; readonly [detail: string]: number }>
 }
 
 export type Measurement = Comparison | Limit

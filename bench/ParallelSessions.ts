@@ -1,10 +1,15 @@
-/** Sixteen conversations at once, each asking its own `cat` one prompt after the other; the time is one ask of all. */
-import type { Measurement } from "./Measurement.ts"
+/** Many conversations at once, each asking its own `cat` one prompt after the other; the time is one ask of all. */
+import type { EmbeddedRuntime } from "../src/EmbeddedRuntime.ts"
+import type { Measurement, Side } from "./Measurement.ts"
 import { RawChild } from "./RawChild.ts"
 
 const width = 16
 
-const timed = async (count: number, ask: (session: number, prompt: string) => Promise<string>): Promise<number> => {
+const timed = async (
+  width: number,
+  count: number,
+  ask: (session: number, prompt: string) => Promise<string>,
+): Promise<number> => {
   const begun = performance.now()
   await Promise.all(
     Array.from({ length: width }, async (_, session) => {
@@ -15,6 +20,16 @@ const timed = async (count: number, ask: (session: number, prompt: string) => Pr
     }),
   )
   return ((performance.now() - begun) * 1000) / (count * width)
+}
+
+/** So many sessions of this runtime, asked at once; the runtime is closed with the side. */
+export const askSessions = async (runtime: EmbeddedRuntime, width: number): Promise<Side> => {
+  const names = Array.from({ length: width }, (_, i) => `echo-${i}`)
+  await Promise.all(names.map((name) => runtime.start({ name, command: "cat", protocol: { type: "lines" } })))
+  return {
+    round: (count) => timed(width, count, async (i, text) => (await runtime.ask(`echo-${i}`, text)).text),
+    close: async () => void (await runtime.close()),
+  }
 }
 
 export const parallelSessions: ReadonlyArray<Measurement> = [
@@ -28,18 +43,12 @@ export const parallelSessions: ReadonlyArray<Measurement> = [
     quick: { rounds: 3, warmups: 2, count: 100 },
     subject: async () => {
       const { openRuntime } = await import("../src/EmbeddedRuntime.ts")
-      const runtime = await openRuntime()
-      for (let i = 0; i < width; i++)
-        await runtime.start({ name: `echo-${i}`, command: "cat", protocol: { type: "lines" } })
-      return {
-        round: (count) => timed(count, async (i, text) => (await runtime.ask(`echo-${i}`, text)).text),
-        close: async () => void (await runtime.close()),
-      }
+      return askSessions(await openRuntime(), width)
     },
     baseline: async () => {
       const children = Array.from({ length: width }, () => new RawChild("cat"))
       return {
-        round: (count) => timed(count, (i, text) => children[i]!.ask(text)),
+        round: (count) => timed(width, count, (i, text) => children[i]!.ask(text)),
         close: async () => void (await Promise.all(children.map((child) => child.kill()))),
       }
     },

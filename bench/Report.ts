@@ -4,8 +4,28 @@ import type { Outcome } from "./Rounds.ts"
 const number = (value: number): string =>
   value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2)
 
+const targetCells = (target: number | null, met: boolean | null, unit = ""): ReadonlyArray<string> =>
+  target === null ? ["", ""] : [`≤ ${target}${unit}`, met === true ? "met" : "MISSED"]
+
+/** `perSessionUs` as `perSession 12.3 µs`; `privateKb`, of the line's own unit, as `private 30`. */
+const beside = (name: string, value: number, own: string): string => {
+  for (const [suffix, unit] of detailUnits) {
+    if (name.endsWith(suffix))
+      return `${name.slice(0, -suffix.length)} ${number(value)}${unit === own ? "" : ` ${unit}`}`
+  }
+  return `${name} ${number(value)}`
+}
+const detailUnits = [
+  ["Kb", "KB"],
+  ["Mb", "MB"],
+  ["Us", "µs"],
+  ["Ms", "ms"],
+  ["Bytes", "B"],
+] as const
+
 const cells = (outcome: Outcome): ReadonlyArray<string> => {
-  const { name, title, unit, target } = outcome
+  const { name, unit, target, stored } = outcome
+  const title = stored === undefined ? outcome.title : `${outcome.title}: ${stored}`
   switch (outcome.kind) {
     case "comparison": {
       const { subject, baseline, ratio, cpuRatio, ratios, met } = outcome
@@ -19,23 +39,22 @@ const cells = (outcome: Outcome): ReadonlyArray<string> => {
         ratio.toFixed(2),
         spread,
         cpuRatio.toFixed(2),
-        `≤ ${target}`,
-        met ? "met" : "MISSED",
+        ...targetCells(target, met),
       ]
     }
     case "limit": {
       const { value, details, met } = outcome
-      const beside = Object.entries(details).map(([detail, each]) => `${detail.replace(/Kb$/, "")} ${number(each)}`)
       return [
         name,
         title,
         `${number(value.median)} ${unit}`,
-        beside.join(", "),
+        Object.entries(details)
+          .map(([detail, each]) => beside(detail, each, unit))
+          .join(", "),
         "",
         `${number(value.q1)}–${number(value.q3)}`,
         "",
-        `≤ ${target} ${unit}`,
-        met ? "met" : "MISSED",
+        ...targetCells(target, met, ` ${unit}`),
       ]
     }
     case "skipped":

@@ -13,7 +13,9 @@ interface Common {
   readonly name: string
   readonly title: string
   readonly unit: string
-  readonly target: number
+  readonly target: number | null
+  /** Suspended sessions that were on record before. */
+  readonly stored?: number
 }
 
 export type Outcome = Common &
@@ -31,23 +33,34 @@ export type Outcome = Common &
         readonly cpuRatio: number
         /** Of the ratios of each round to its neighbour. */
         readonly ratios: Summary
-        readonly met: boolean
+        /** null without a target. */
+        readonly met: boolean | null
       }
     | {
         readonly kind: "limit"
         readonly value: Summary
         /** Medians. */
         readonly details: Readonly<Record<string, number>>
-        readonly met: boolean
+        readonly met: boolean | null
       }
     | { readonly kind: "skipped"; readonly why: string }
     | { readonly kind: "failed"; readonly error: string }
   )
 
+const isMet = (value: number, target: number | null): boolean | null => (target === null ? null : value <= target)
+
+const commonOf = ({ name, title, unit, target }: Measurement, { stored }: Settings): Common => ({
+  name,
+  title,
+  unit,
+  target,
+  ...(stored === undefined ? undefined : { stored }),
+})
+
 const compare = async (comparison: Comparison, settings: Settings, home: string): Promise<Outcome> => {
-  const { name, title, unit, target } = comparison
+  const common = commonOf(comparison, settings)
   const why = comparison.missing?.()
-  if (why !== undefined) return { kind: "skipped", name, title, unit, target, why }
+  if (why !== undefined) return { kind: "skipped", ...common, why }
   const open: Array<SideProcess> = []
   try {
     const sides = { subject: [] as Array<number>, baseline: [] as Array<number> }
@@ -55,13 +68,13 @@ const compare = async (comparison: Comparison, settings: Settings, home: string)
     const names = ["subject", "baseline"] as const
     const processes = new Map<(typeof names)[number], SideProcess>()
     for (const side of names) {
-      const started = await SideProcess.start(name, side, home, comparison.pinned)
+      const started = await SideProcess.start(comparison, side, settings, home)
       open.push(started)
       processes.set(side, started)
     }
     for (let round = -settings.warmups; round < settings.rounds; round++) {
       for (const side of round % 2 === 0 ? names : names.toReversed()) {
-        const { value, details } = await processes.get(side)!.round(settings.count)
+        const { value, details } = await processes.get(side)!.round()
         if (round < 0) continue
         sides[side].push(value)
         cpu[side].push(details["cpuMs"] ?? Number.NaN)
@@ -72,8 +85,8 @@ const compare = async (comparison: Comparison, settings: Settings, home: string)
     const ratio = subject.median / baseline.median
     const ratios = summarise(sides.subject.map((value, round) => value / sides.baseline[round]!))
     const cpuRatio = median(cpu.subject) / median(cpu.baseline)
-    const met = ratio <= target
-    return { kind: "comparison", name, title, unit, target, subject, baseline, ratio, cpuRatio, ratios, met }
+    const met = isMet(ratio, comparison.target)
+    return { kind: "comparison", ...common, subject, baseline, ratio, cpuRatio, ratios, met }
   } finally {
     await Promise.all(open.map((side) => side.close()))
   }
@@ -84,9 +97,9 @@ const hold = async (limit: Limit, settings: Settings, home: string): Promise<Out
   const values: Array<number> = []
   const details: Record<string, Array<number>> = {}
   for (let round = 0; round < settings.rounds; round++) {
-    const side = await SideProcess.start(limit.name, "limit", home)
+    const side = await SideProcess.start(limit, "limit", settings, home)
     try {
-      const measured = await side.round(settings.count)
+      const measured = await side.round()
       values.push(measured.value)
       for (const [name, value] of Object.entries(measured.details)) (details[name] ??= []).push(value)
     } finally {
@@ -94,16 +107,12 @@ const hold = async (limit: Limit, settings: Settings, home: string): Promise<Out
     }
   }
   const value = summarise(values)
-  const { name, title, unit, target } = limit
   return {
     kind: "limit",
-    name,
-    title,
-    unit,
-    target,
+    ...commonOf(limit, settings),
     value,
     details: Object.fromEntries(Object.entries(details).map(([detail, all]) => [detail, median(all)])),
-    met: value.median <= target,
+    met: isMet(value.median, limit.target),
   }
 }
 
@@ -115,8 +124,8 @@ export const run = async (measurement: Measurement, settings: Settings): Promise
       ? await compare(measurement, settings, home)
       : await hold(measurement, settings, home)
   } catch (error) {
-    const { name, title, unit, target } = measurement
-    return { kind: "failed", name, title, unit, target, error: error instanceof Error ? error.message : String(error) }
+    const said = error instanceof Error ? error.message : String(error)
+    return { kind: "failed", ...commonOf(measurement, settings), error: said }
   } finally {
     rmSync(home, { recursive: true, force: true })
   }

@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs"
 import { getHeapStatistics } from "node:v8"
 import type { SessionSpecInput } from "../src/domain/SessionSpec.ts"
 import type { EmbeddedRuntime } from "../src/EmbeddedRuntime.ts"
-import type { Limit, Measurement } from "./Measurement.ts"
+import type { Limit, Measurement, Settings } from "./Measurement.ts"
 import { median } from "./Statistics.ts"
 
 const together = 25
@@ -75,25 +75,27 @@ const withRuntime = async <A>(use: (runtime: EmbeddedRuntime) => Promise<A>): Pr
   }
 }
 
-const slope = (then: (runtime: EmbeddedRuntime, session: string) => Promise<unknown>) => (count: number) =>
-  withRuntime(async (runtime) => {
-    // The first ones pay for code, pools and the room that the collector keeps.
-    await grow(runtime, Math.ceil(count / 2), (session) => then(runtime, session))
-    const before = await held()
-    await grow(runtime, count, (session) => then(runtime, session))
-    const after = await held()
-    const heapKb = (after.heapKb - before.heapKb) / count
-    const outsideKb = (after.outsideKb - before.outsideKb) / count
-    // Pages that the first sessions left behind are used again: less than nothing is not what one holds.
-    return {
-      value: heapKb + Math.max(0, outsideKb),
-      heapKb,
-      outsideKb,
-      privateKb: (after.privateKb - before.privateKb) / count,
-    }
-  })
+const slope =
+  (then: (runtime: EmbeddedRuntime, session: string) => Promise<unknown>) =>
+  ({ count }: Settings) =>
+    withRuntime(async (runtime) => {
+      // The first ones pay for code, pools and the room that the collector keeps.
+      await grow(runtime, Math.ceil(count / 2), (session) => then(runtime, session))
+      const before = await held()
+      await grow(runtime, count, (session) => then(runtime, session))
+      const after = await held()
+      const heapKb = (after.heapKb - before.heapKb) / count
+      const outsideKb = (after.outsideKb - before.outsideKb) / count
+      // Pages that the first sessions left behind are used again: less than nothing is not what one holds.
+      return {
+        value: heapKb + Math.max(0, outsideKb),
+        heapKb,
+        outsideKb,
+        privateKb: (after.privateKb - before.privateKb) / count,
+      }
+    })
 
-const guards: Limit["measure"] = (count) =>
+const guards: Limit["measure"] = ({ count }) =>
   withRuntime(async (runtime) => {
     const { containment } = await runtime.info()
     if (containment.level !== "guard") throw new Error(`no guard holds here: ${containment.detail}`)
@@ -102,7 +104,7 @@ const guards: Limit["measure"] = (count) =>
     return { value: median(all.map(({ pssKb }) => pssKb)), privateKb: median(all.map(({ privateKb }) => privateKb)) }
   })
 
-const common = { kind: "limit", unit: "KB" } as const
+const common = { kind: "limit", unit: "KB", smallYoungGeneration: true } as const
 
 export const sessionMemory: ReadonlyArray<Measurement> = [
   {

@@ -4,6 +4,7 @@
  */
 import { spawn, type ChildProcess } from "node:child_process"
 import { fileURLToPath } from "node:url"
+import type { Measurement, Settings } from "./Measurement.ts"
 
 const entry = fileURLToPath(new URL("./side.ts", import.meta.url))
 
@@ -13,15 +14,14 @@ const roundTimeoutMs = 40_000
 export const closeTimeoutMs = 10_000
 
 export type SideName = "subject" | "baseline" | "limit"
-export type SideRequest = { readonly type: "round"; readonly count: number } | { readonly type: "close" }
+export type SideRequest = { readonly type: "round" } | { readonly type: "close" }
 export type SideReply =
   | { readonly type: "ready" }
   | { readonly type: "value"; readonly value: number; readonly details: Readonly<Record<string, number>> }
   | { readonly type: "failed"; readonly error: string }
 
 const flags = ["--expose-gc", "--disable-warning=ExperimentalWarning"]
-/** Where memory is measured the young generation stays small: it grows by megabytes, with the work and not with what is held. */
-const limitFlags = ["--max-semi-space-size=1"]
+const smallYoungGeneration = "--max-semi-space-size=1"
 const passedOn = ["PATH", "LANG", "TMPDIR", "CRECHE_GUARD"]
 
 export class SideProcess {
@@ -29,12 +29,14 @@ export class SideProcess {
   readonly #exited: Promise<void>
   readonly #what: string
 
-  private constructor(measurement: string, side: SideName, home: string, pinned: boolean) {
-    this.#what = `${measurement} (${side})`
+  private constructor(measurement: Measurement, side: SideName, settings: Settings, home: string) {
+    this.#what = `${measurement.name} (${side})`
     const env: Record<string, string> = { HOME: home }
     for (const name of passedOn) if (process.env[name] !== undefined) env[name] = process.env[name]
-    const argv = [process.execPath, ...flags, ...(side === "limit" ? limitFlags : []), entry, measurement, side]
-    if (pinned) argv.unshift("taskset", "-c", "0")
+    const argv = [process.execPath, ...flags]
+    if (measurement.kind === "limit" && measurement.smallYoungGeneration) argv.push(smallYoungGeneration)
+    argv.push(entry, measurement.name, side, JSON.stringify(settings))
+    if (measurement.kind === "comparison" && measurement.pinned) argv.unshift("taskset", "-c", "0")
     this.#child = spawn(argv[0]!, argv.slice(1), { cwd: home, env, stdio: ["ignore", "ignore", "inherit", "ipc"] })
     this.#exited = new Promise((resolve) => {
       this.#child.once("exit", () => resolve())
@@ -42,15 +44,15 @@ export class SideProcess {
     })
   }
 
-  static async start(measurement: string, side: SideName, home: string, pinned = false): Promise<SideProcess> {
-    const started = new SideProcess(measurement, side, home, pinned)
+  static async start(measurement: Measurement, side: SideName, settings: Settings, home: string): Promise<SideProcess> {
+    const started = new SideProcess(measurement, side, settings, home)
     await started.#reply()
     return started
   }
 
-  async round(count: number): Promise<{ readonly value: number; readonly details: Readonly<Record<string, number>> }> {
+  async round(): Promise<{ readonly value: number; readonly details: Readonly<Record<string, number>> }> {
     const answer = this.#reply()
-    this.#send({ type: "round", count })
+    this.#send({ type: "round" })
     const reply = await answer
     if (reply.type !== "value") throw new Error(`${this.#what}: answered ${reply.type} to a round`)
     return reply

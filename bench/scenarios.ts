@@ -2,6 +2,9 @@
 import { askOverSocket } from "./AskOverSocket.ts"
 import { askRoundTrip } from "./AskRoundTrip.ts"
 import { cliStart } from "./CliStart.ts"
+import { durableBytes } from "./DurableBytes.ts"
+import { durableSessions } from "./DurableSessions.ts"
+import { durableTurns } from "./DurableTurns.ts"
 import { killToRunning } from "./KillToRunning.ts"
 import type { Measurement } from "./Measurement.ts"
 import { outputLines } from "./OutputLines.ts"
@@ -18,4 +21,7 @@ export const measurements: ReadonlyArray<Measurement> = [
   ...killToRunning,
   ...sessionMemory,
   ...cliStart,
+  ...durableTurns,
+  ...durableSessions,
+  ...durableBytes,
 ]

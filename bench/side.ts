@@ -2,11 +2,12 @@
  * One side of a measurement, in a process of its own: sets it up, then does a round whenever the driver asks. Ends what
  * it started when told to close, and also when the driver is gone. Started by `SideProcess`.
  */
-import type { Measurement, Side } from "./Measurement.ts"
+import type { Measurement, Settings, Side } from "./Measurement.ts"
 import { closeTimeoutMs, type SideName, type SideReply, type SideRequest } from "./SideProcess.ts"
 import { measurements } from "./scenarios.ts"
 
-const [name, sideName] = process.argv.slice(2) as [string, SideName]
+const [name, sideName, given] = process.argv.slice(2) as [string, SideName, string]
+const settings = JSON.parse(given) as Settings
 const measurement = measurements.find((each) => each.name === name)
 if (measurement === undefined) throw new Error(`no measurement is called ${name}`)
 
@@ -23,7 +24,7 @@ const ballast = (megabytes: number): ReadonlyArray<unknown> => {
 
 const setUp = async (measurement: Measurement): Promise<Side> => {
   if (measurement.kind === "limit") throw new Error("a limit has no rounds")
-  return sideName === "subject" ? measurement.subject() : measurement.baseline()
+  return sideName === "subject" ? measurement.subject(settings) : measurement.baseline(settings)
 }
 
 const reply = (message: SideReply): void => void process.send?.(message)
@@ -48,11 +49,11 @@ process.on("message", async (request: SideRequest) => {
   if (request.type === "close") return close()
   try {
     if (measurement.kind === "limit") {
-      const { value, ...details } = await measurement.measure(request.count)
+      const { value, ...details } = await measurement.measure(settings)
       reply({ type: "value", value, details })
     } else {
       const before = process.cpuUsage()
-      const value = await side!.round(request.count)
+      const value = await side!.round(settings.count)
       const { user, system } = process.cpuUsage(before)
       reply({ type: "value", value, details: { cpuMs: (user + system) / 1000 } })
     }

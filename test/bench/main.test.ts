@@ -12,6 +12,8 @@ import { findGuardBinary } from "../../src/process/GuardBinary.ts"
 
 const main = fileURLToPath(new URL("../../bench/main.ts", import.meta.url))
 const tiny: Settings = { rounds: 2, warmups: 0, count: 2 }
+/** Sessions on record beforehand, where there are to be some. */
+const few = 3
 const hasGuard = findGuardBinary().found
 
 /** What this machine cannot measure, or what says nothing here. */
@@ -32,20 +34,24 @@ describe("each measurement", () => {
     it(`${measurement.name} gives numbers, and leaves no process behind`, async (context) => {
       const why = missing(measurement.name)
       if (why !== undefined) context.skip(why)
-      const outcome = await run(measurement, tiny)
+      const stored = measurement.full.stored === undefined ? undefined : { stored: few }
+      const outcome = await run(measurement, { ...tiny, ...stored })
       if (outcome.kind === "failed") throw new Error(outcome.error)
-      expect(outcome).toMatchObject({ name: measurement.name, target: measurement.target, unit: measurement.unit })
+      const { name, target, unit } = measurement
+      expect(outcome).toMatchObject({ name, target, unit, ...stored })
       switch (outcome.kind) {
         case "comparison":
           expectPositive(outcome.subject.samples)
           expectPositive(outcome.baseline.samples)
           expect(outcome.ratio).toBe(outcome.subject.median / outcome.baseline.median)
           expect(outcome.cpuRatio).toBeGreaterThan(0)
-          expect(outcome.met).toBe(outcome.ratio <= outcome.target)
+          expect(outcome.met).toBe(target === null ? null : outcome.ratio <= target)
           break
         case "limit":
           // Two sessions are fewer than a page of noise: a number it must be, and that is all.
           for (const sample of outcome.value.samples) expect(sample).not.toBeNaN()
+          for (const detail of Object.values(outcome.details)) expect(detail).not.toBeNaN()
+          expect(outcome.met).toBe(target === null ? null : outcome.value.median <= target)
           break
         case "skipped":
           throw new Error(outcome.why)
@@ -118,6 +124,47 @@ describe("a measurement that cannot be made", () => {
 
   it("stands in the table with what was wrong", () => {
     expect(render([broken])).toContain("FAILED: no such thing\n")
+  })
+})
+
+describe("durable measurements", () => {
+  it("are those that the store's promises are held against", () => {
+    const durable = measurements.filter(({ name }) => name.startsWith("durable/"))
+    expect(durable.map(({ name, target }) => [name, target])).toEqual([
+      ["durable/ask", 3],
+      ["durable/parallel", 1.5],
+      ["durable/insert", null],
+      ["durable/stored-10", 1.15],
+      ["durable/stored-1000", 1.15],
+      ["durable/stored-50000", 1.15],
+      ["durable/recovery", null],
+      ["durable/bytes", null],
+    ])
+  })
+
+  it("have smaller stores with --quick", () => {
+    const most = (which: "full" | "quick") => Math.max(...measurements.map((each) => each[which].stored ?? 0))
+    expect(most("full")).toBe(50_000)
+    expect(most("quick")).toBeLessThan(10_000)
+  })
+})
+
+describe("a measurement without a target", () => {
+  const of = (samples: ReadonlyArray<number>) => summarise(samples)
+  const common = { title: "X", target: null, met: null } as const
+
+  it("is told and not judged", () => {
+    const ratio = { subject: of([6]), baseline: of([2]), ratio: 3, cpuRatio: 3, ratios: of([3]) }
+    const line = render([{ kind: "comparison", name: "x", unit: "µs", ...common, ...ratio }])
+    expect(line).toContain("3.00")
+    expect(line).not.toMatch(/≤|met|MISSED/u)
+  })
+
+  it("names the number of stored sessions, and the unit of each detail that is not its own", () => {
+    const details = { perSessionUs: 12, firstAnswerMs: 5, peakMb: 90 }
+    const line = render([{ kind: "limit", name: "x", unit: "ms", stored: 7000, ...common, value: of([120]), details }])
+    expect(line).toContain("X: 7000 ")
+    expect(line).toContain("perSession 12.0 µs, firstAnswer 5.00, peak 90.0 MB")
   })
 })
 
