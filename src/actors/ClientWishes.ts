@@ -3,6 +3,7 @@ import type { Step } from "./SessionDraft.ts"
 import { answer, beginEnding, beginStart, goAway, notRunning, refuse, wakeForTurns } from "./SessionPhases.ts"
 import type { SessionEvent } from "./SessionEvent.ts"
 import { guarded } from "./GuardedProtocol.ts"
+import * as Mailbox from "./Mailbox.ts"
 import { isIdle, processOf, type SessionReply } from "./SessionState.ts"
 import * as Endings from "./TurnEndings.ts"
 
@@ -150,7 +151,11 @@ export const leave = (step: Step, reply: SessionReply): void => {
     case "Ending": {
       const stopReplies = [...phase.stopReplies, reply]
       if (phase.aim === "stop" || phase.aim === "remove") draft.phase = { ...phase, stopReplies }
-      else step.enter({ ...phase, aim: "suspend", by: "runtime", stopReplies })
+      else {
+        // Whoever else is suspending it keeps the word; but what waits wakes it in the next runtime, not in this one.
+        const theirs = phase.aim === "suspend" && Mailbox.isEmpty(draft.queue)
+        step.enter({ ...phase, aim: "suspend", by: theirs ? phase.by : "runtime", stopReplies })
+      }
       return
     }
     case "Deciding":
