@@ -1,6 +1,17 @@
 import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { age, bytes, clip, drawTree, paintStatus, table, visible, visibleLine } from "../../src/cli/Text.ts"
+import {
+  age,
+  bytes,
+  clip,
+  drawTree,
+  duration,
+  paintStatus,
+  table,
+  tableInPages,
+  visible,
+  visibleLine,
+} from "../../src/cli/Text.ts"
 
 describe("text for people", () => {
   it("aligns columns, and leaves no blanks at the ends of lines", () => {
@@ -15,6 +26,30 @@ describe("text for people", () => {
         ["longer", "20"],
       ]),
     ).toBe("NAME     N  LAST\na        1\nlonger  20\n")
+  })
+
+  it("aligns rows that come page by page, with one line of titles, and no column ever narrower", () => {
+    const page = tableInPages([
+      { title: "N", value: (row: readonly [string, string]) => row[0] },
+      { title: "X", value: (row: readonly [string, string]) => row[1] },
+    ])
+    expect(page([["a", "1"]])).toBe("N  X\na  1\n")
+    expect(page([["long", "2"]])).toBe("long  2\n")
+    expect(page([["b", "3"]])).toBe("b     3\n")
+    expect(page([])).toBe("")
+  })
+
+  it("says durations as coarsely as they are long", () => {
+    expect([0, 12.4, 999, 1000, 59_900, 60_000, 3_600_000, 90_000_000].map(duration)).toEqual([
+      "0 ms",
+      "12 ms",
+      "999 ms",
+      "1.0 s",
+      "59.9 s",
+      "1.0 min",
+      "1.0 h",
+      "25.0 h",
+    ])
   })
 
   it("lets nothing through that would move a cursor, whatever a child prints", () => {
