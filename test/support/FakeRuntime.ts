@@ -5,13 +5,14 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as TestClock from "effect/testing/TestClock"
 import { tmpdir } from "node:os"
+import { StoreUnavailable } from "../../src/domain/Errors.ts"
 import type { SessionSpecInput } from "../../src/domain/SessionSpec.ts"
 import { SessionStore } from "../../src/domain/SessionStore.ts"
 import * as TemplateStore from "../../src/domain/TemplateStore.ts"
 import type { TranscriptEntry } from "../../src/domain/Transcript.ts"
 import * as MemorySessionStore from "../../src/store/MemorySessionStore.ts"
 import { Runtime } from "../../src/supervisor/Runtime.ts"
-import { defaultOptions, RuntimeConfig } from "../../src/supervisor/RuntimeConfig.ts"
+import { type AdmissionSpec, defaultOptions, RuntimeConfig } from "../../src/supervisor/RuntimeConfig.ts"
 import * as RuntimeLive from "../../src/supervisor/RuntimeLive.ts"
 import { FakeSpawner, type Script } from "./FakeSpawner.ts"
 import type { Command } from "../../src/process/Command.ts"
@@ -31,6 +32,9 @@ export const inWorld = <A, E>(
   options: {
     readonly restarts?: { readonly burst: number; readonly perSecond: number }
     readonly dataDirectory?: string
+    readonly admission?: AdmissionSpec
+    /** Of a runtime that was here before; makes this one durable. */
+    readonly store?: SessionStore["Service"]
   } = {},
 ): Effect.Effect<A, E> => {
   const spawner = new FakeSpawner(script)
@@ -40,10 +44,12 @@ export const inWorld = <A, E>(
     marker: "test",
     dataDirectory: tmpdir(),
     environment: {},
+    durable: options.store !== undefined,
     ...options,
   })
-  const world = RuntimeLive.layer.pipe(
-    Layer.provideMerge(Layer.mergeAll(config, spawner.layer, MemorySessionStore.layer, TemplateStore.layerMemory)),
+  const kept = options.store === undefined ? MemorySessionStore.layer : Layer.succeed(SessionStore, options.store)
+  const world = Layer.orDie(
+    RuntimeLive.layer.pipe(Layer.provideMerge(Layer.mergeAll(config, spawner.layer, kept, TemplateStore.layerMemory))),
   )
   return Effect.gen(function* () {
     const runtime = yield* Runtime
@@ -93,3 +99,19 @@ export const withWallClock = <A, E>(use: (set: (byMs: number) => void) => Effect
     })
     return yield* use((byMs) => (offset += byMs)).pipe(Effect.provideService(Clock.Clock, shifted))
   })
+
+/** A store that outlives the runtimes over it. Once one of them is dead, nothing of it arrives any more. */
+export const lastingStore = () => {
+  const inner = MemorySessionStore.make()
+  const opened = (): { readonly store: SessionStore["Service"]; readonly die: () => void } => {
+    let dead = false
+    const refused = new StoreUnavailable({ detail: "its runtime is dead" })
+    const store: SessionStore["Service"] = {
+      ...inner,
+      commit: (commit) => Effect.suspend(() => (dead ? Effect.fail(refused) : inner.commit(commit))),
+      remove: (session) => Effect.suspend(() => (dead ? Effect.fail(refused) : inner.remove(session))),
+    }
+    return { store, die: () => void (dead = true) }
+  }
+  return { inner, opened }
+}
