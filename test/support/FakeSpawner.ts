@@ -122,6 +122,8 @@ export class FakeSpawner {
   readonly processes: Array<FakeProcess> = []
   /** Moments in which a session had two processes. */
   overlaps = 0
+  /** The most processes that there ever were at once. */
+  mostAlive = 0
   /** Starts of spawns, also of those that failed. */
   spawns = 0
   script: (spawn: number, command: Command) => Script
@@ -153,6 +155,7 @@ export class FakeSpawner {
         if (script.fails !== undefined) return yield* script.fails
         const process = new FakeProcess(command, handlers, script)
         this.processes.push(process)
+        this.mostAlive = Math.max(this.mostAlive, this.alive().length)
         yield* Effect.addFinalizer(() => process.terminate(command.shutdown))
         queueMicrotask(() => script.up?.(process))
         return process
