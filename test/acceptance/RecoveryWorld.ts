@@ -8,7 +8,7 @@ import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { CrecheError, type Client, type WireEntry, type WireSession, type WireTurn } from "../../src/client/index.ts"
 import { eventually } from "./Processes.ts"
-import { kinds, RecoverySession } from "./RecoverySession.ts"
+import { kinds, type Promised, RecoverySession } from "./RecoverySession.ts"
 import { markedProcesses, ServedRuntime, sessionProcesses } from "./ServedRuntime.ts"
 
 export interface Figures {
@@ -191,11 +191,11 @@ export class RecoveryWorld {
       return
     }
     const before = session.promised
-    const told = async (promise: Promise<unknown>) => {
+    const told = async (promise: Promise<unknown>, then: Promised = "alive") => {
       session.promised = "unsure"
       try {
         await promise
-        session.promised = "alive"
+        session.promised = then
       } catch (error) {
         if (error instanceof CrecheError && ["SessionNotRunning", "MailboxFull", "Draining"].includes(error.tag))
           session.promised = before
@@ -212,7 +212,7 @@ export class RecoveryWorld {
       return this.#chance(0.5) ? ask : undefined
     }
     if (dice < 0.68) return told(Promise.all(Array.from({ length: 6 }, () => this.#turn(client, session, "tell"))))
-    if (dice < 0.74) return told(this.#again(client, session))
+    if (dice < 0.74) return told(this.#again(client, session), before === "alive" ? "alive" : "unsure")
     if (dice < 0.8) {
       const turns = [...session.acknowledged.keys()]
       const turn = turns[turns.length - 1 - this.#below(Math.min(4, turns.length))]
@@ -235,17 +235,16 @@ export class RecoveryWorld {
       }
       return
     }
+    // An ask under way may wake it again.
+    await Promise.all(asks)
     session.promised = "unsure"
-    const settle = ({ status, turns }: WireSession) => {
-      if (status === "suspended" && turns.queued === 0) session.promised = "suspended"
+    const settle = ({ status, turns, suspendedBy }: WireSession) => {
+      // A suspend that came when the runtime was ending joins that.
+      if (status === "suspended" && suspendedBy === "client" && turns.queued === 0) session.promised = "suspended"
       else if (status === "stopped") session.promised = "stopped"
       else if (status === "ready" || status === "busy") session.promised = "alive"
     }
-    // An ask under way may wake it again.
-    if (dice < 0.92) {
-      await Promise.all(asks)
-      return settle(await client.request("session/suspend", { session: name }))
-    }
+    if (dice < 0.92) return settle(await client.request("session/suspend", { session: name }))
     if (dice < 0.95) return settle(await client.request("session/resume", { session: name }))
     if (dice < 0.97) return settle(await client.request("session/restart", { session: name }))
     if (dice < 0.985)
@@ -324,7 +323,7 @@ export class RecoveryWorld {
         else this.#fault(`${session.name} (${session.kind.name}) is gone`)
         continue
       }
-      await this.#compare(client, session, record)
+      await this.#compare(client, session)
     }
     for (const [id, { name }] of listed) if (!known.has(id)) this.#fault(`${name} is there, and nobody knows of it`)
     this.#processes(runtime, listed)
@@ -415,13 +414,24 @@ export class RecoveryWorld {
     })
   }
 
-  async #compare(client: Client, session: RecoverySession, record: WireSession): Promise<void> {
+  async #compare(client: Client, session: RecoverySession): Promise<void> {
+    const get = () => client.request("session/get", { session: session.id! })
     try {
-      const entries: Array<WireEntry> = []
-      for await (const entry of client.transcript({ session: record.id })) entries.push(entry)
-      const turns: Array<WireTurn> = []
-      for await (const turn of client.history({ session: record.id })) turns.push(turn)
-      this.#faults.push(...session.faults(record, entries, turns).map((text) => `${this.#label}: ${text}`))
+      let record = await get()
+      while (true) {
+        const entries: Array<WireEntry> = []
+        for await (const entry of client.transcript({ session: record.id })) entries.push(entry)
+        const turns: Array<WireTurn> = []
+        for await (const turn of client.history({ session: record.id })) turns.push(turn)
+        await eventually(`${session.name}: its subscriber has all`, () => session.seen.length >= entries.length, 2000)
+        const after = await get()
+        // An agent may have said a word meanwhile.
+        if (after.seq === record.seq && session.seen.length === entries.length) {
+          this.#faults.push(...session.faults(after, entries, turns).map((text) => `${this.#label}: ${text}`))
+          return
+        }
+        record = after
+      }
     } catch (error) {
       if (!session.expired()) throw error
     }
