@@ -78,7 +78,7 @@ export const commands = {
   serve: {
     summary: "run the runtime in the foreground and listen on the socket",
     detail:
-      "Sessions, turns and transcripts are kept in a database in the data directory, and are there again at the next start. Logs go to standard error. SIGTERM, SIGINT and SIGHUP stop every session, remove the socket and exit 0. One runtime per data directory.",
+      "Sessions, turns and transcripts are kept in a database in the data directory, and are there again at the next start. Logs go to standard error. SIGTERM, SIGINT and SIGHUP end every session's processes, remove the socket and exit 0. One runtime per data directory.",
     arguments: [],
     flags: {
       demo: { type: "boolean", summary: "also start a session named demo, a small scripted agent" },

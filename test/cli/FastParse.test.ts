@@ -25,6 +25,14 @@ describe("the fast parser", () => {
     [["cancel", "a"]],
     [["cancel", "a", "t"]],
     [["completions", "zsh"]],
+    [["serve", "--memory"]],
+    [["logs", "--all", "-f", "demo"]],
+    [["history", "demo", "--limit", "3"]],
+    [["search", "two", "words", "--session=demo"]],
+    [["export", "demo", "--format", "markdown", "--output", "x.md", "--force"]],
+    [["extend", "demo", "never"]],
+    [["fork", "demo"]],
+    [["fork", "demo", "twin", "--json"]],
   ])("reads %j as effect/cli does", async (argv) => {
     const fast = fastParse(argv)
     expect(fast).toBeDefined()
@@ -47,6 +55,10 @@ describe("the fast parser", () => {
     [["ps", "--data"]],
     [["start", "web", "cat"]],
     [["stop"]],
+    [["search"]],
+    [["extend", "demo"]],
+    [["extend", "demo", "-5"]],
+    [["export", "demo", "--format", "pdf"]],
     [["completions", "tcsh"]],
   ])("leaves %j to effect/cli", (argv) => {
     expect(fastParse(argv)).toBeUndefined()

@@ -1,5 +1,5 @@
 import { findGuardBinary } from "../../src/process/GuardBinary.ts"
-import { chmodSync, existsSync, statSync, writeFileSync } from "node:fs"
+import { chmodSync, existsSync, readdirSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { Home, processesWith, until } from "./Cli.ts"
@@ -57,6 +57,36 @@ describe("serve", () => {
     expect((await home.run(["ask", "demo", "/echo back"])).stdout).toBe("back\n")
   })
 
+  it("keeps sessions and what they were asked for the next one, also where it was killed with SIGKILL", async () => {
+    let serving = await home.serve()
+    await home.run(["start", "echo", "--", "cat"])
+    await home.run(["ask", "echo", "first"])
+    for (const signal of ["SIGTERM", "SIGKILL"] as const) {
+      const before = (await home.run(["export", "echo"])).stdout
+      serving.child.kill(signal)
+      await serving.ended
+      serving = await home.serve()
+      expect((await home.run(["history", "echo"])).stdout).toContain("first")
+      expect((await home.run(["search", "first"])).stdout).toContain("echo: first")
+      expect((await home.run(["export", "echo"])).stdout.startsWith(before)).toBe(true)
+      expect((await home.run(["ps"])).stdout).toMatch(/^echo +suspended \(runtime\)/m)
+      expect((await home.run(["ask", "echo", "again"])).stdout).toBe("again\n")
+    }
+    expect((await home.run(["history", "echo"])).stdout.match(/(first|again)$/gm)).toEqual(["first", "again", "again"])
+  })
+
+  it("keeps nothing with --memory, and no database", async () => {
+    const serving = await home.serve("--memory")
+    await home.run(["start", "echo", "--", "cat"])
+    expect((await home.run(["ask", "echo", "hi"])).stdout).toBe("hi\n")
+    expect((await home.run(["stats"])).stdout).toMatch(/^store .* in memory$/m)
+    serving.child.kill("SIGTERM")
+    expect(await serving.ended).toMatchObject({ code: 0 })
+    expect(readdirSync(home.data).filter((name) => name.includes(".db"))).toEqual([])
+    await home.serve("--memory")
+    expect((await home.run(["ps", "-q"])).stdout).toBe("")
+  })
+
   it("ends what followed a transcript, with exit code 1, and answers what was asked", async () => {
     const serving = await home.serve("--demo")
     const following = home.spawn(["logs", "-f", "demo"])
@@ -109,6 +139,37 @@ describe("stdio", () => {
       .map((line) => JSON.parse(line) as { id: number; result: any })
     expect(answers.find((answer) => answer.id === 2)?.result.text).toBe("over stdio")
     if (onLinux) expect(processesWith(home.mark)).toEqual([])
+  })
+})
+
+describe("stdio with a data directory", () => {
+  it("keeps sessions for the next one there, and for serve", async () => {
+    const asked = async (requests: ReadonlyArray<object>) => {
+      const running = home.spawn(["stdio", "--data", home.data], { CRECHE_DATA: "" })
+      const results: Array<any> = []
+      for (const [id, request] of requests.entries()) {
+        running.child.stdin!.write(`${JSON.stringify({ jsonrpc: "2.0", id, ...request })}\n`)
+        const answer = () =>
+          running
+            .stdout()
+            .split("\n")
+            .slice(0, -1)
+            .map((line) => JSON.parse(line))
+            .find((message) => message.id === id)
+        await until(`answer ${id}`, () => answer() !== undefined)
+        results.push(answer().result)
+      }
+      running.child.stdin!.end()
+      expect(await running.ended).toMatchObject({ code: 0 })
+      return results
+    }
+    const start = { method: "session/start", params: { name: "echo", command: "cat" } }
+    const ask = { method: "session/ask", params: { session: "echo", prompt: "over stdio" } }
+    await asked([start, ask])
+    const [history] = await asked([{ method: "session/history", params: { session: "echo" } }])
+    expect(history.turns).toMatchObject([{ prompt: "over stdio", text: "over stdio" }])
+    await home.serve()
+    expect((await home.run(["search", "stdio"])).stdout).toContain("echo: over stdio")
   })
 })
 
