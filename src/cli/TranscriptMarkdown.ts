@@ -4,7 +4,7 @@
  * output, thoughts and native messages are counted and left out. Called by `creche export`.
  */
 import type { WireEntry, WireSession } from "../transport/Wire.ts"
-import { promptText } from "../domain/Prompt.ts"
+import { promptText } from "./PromptText.ts"
 import { fenced, inlineCode } from "./Markdown.ts"
 import { duration, plural, shortTime } from "./Text.ts"
 import { entryText } from "./TranscriptLine.ts"

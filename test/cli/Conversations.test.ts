@@ -265,6 +265,27 @@ describe("ps and stats", () => {
   })
 })
 
+describe("commands for a session's past", () => {
+  it("load nothing of effect, so that they start fast", async () => {
+    const source = `import { registerHooks } from "node:module"
+      registerHooks({ load(url, context, next) {
+        if (url.includes("/node_modules/effect/")) process.stderr.write(url + "\\n")
+        return next(url, context)
+      } })`
+    const env = { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(source)}` }
+    for (const args of [
+      ["ps"],
+      ["stats"],
+      ["logs", "--all", "demo"],
+      ["history", "demo"],
+      ["search", "needle"],
+      ["export", "demo", "--format", "markdown"],
+    ])
+      expect(await home.run(args, { env }), args[0]).toMatchObject({ code: 0, stderr: "" })
+    expect((await home.run(["ps", "--help"], { env })).stderr).toContain("/effect/")
+  })
+})
+
 describe("failures", () => {
   it.each([
     [["history", "nobody"]],

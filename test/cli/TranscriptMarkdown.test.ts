@@ -137,6 +137,17 @@ four
     expect(document).toMatch(/```\nb\n```\n\n\*\*Queued\*\*\n/)
   })
 
+  it("names files and resources of a prompt, and leaves their data out", () => {
+    const prompt = [
+      { type: "text", text: "look at" },
+      { type: "file", path: "/a/b.txt" },
+      { type: "resource", name: "photo", mimeType: "image/png", data: "AAAA" },
+    ]
+    expect(blocksOf(documentOf([queued("t1", prompt)])).blocks).toEqual([
+      "look at\n[file /a/b.txt]\n[image/png photo]\n",
+    ])
+  })
+
   it("forgets what a first attempt had said, and says that it was asked again", () => {
     const document = documentOf([
       queued("t1", "a"),

@@ -1,5 +1,5 @@
 /** `creche history`: what a session was asked, newest last, as a shell's history. */
-import { promptText } from "../../domain/Prompt.ts"
+import { promptText } from "../PromptText.ts"
 import { historyPages } from "../../client/Pages.ts"
 import type { WireTurn } from "../../transport/Wire.ts"
 import { withRuntime } from "../Connection.ts"
