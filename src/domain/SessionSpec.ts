@@ -2,6 +2,7 @@
  * What a client says of a session, and the same with every default filled in. The defaults stand in
  * `specDefaults` and nowhere else; docs and help are made from here.
  */
+import { isDeepStrictEqual } from "node:util"
 import * as Schema from "effect/Schema"
 import { sessionNamePattern } from "./Ids.ts"
 
@@ -345,3 +346,8 @@ export const resolveSpec = (
     limits: { ...specDefaults.limits, ...limits },
   }
 }
+
+const asKept = (spec: SessionSpec): unknown => JSON.parse(JSON.stringify(spec))
+
+/** Whether two specs say the same, as far as a store keeps them: JSON knows no undefined. */
+export const sameSpec = (a: SessionSpec, b: SessionSpec): boolean => isDeepStrictEqual(asKept(a), asKept(b))

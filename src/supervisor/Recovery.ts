@@ -1,9 +1,15 @@
-/** What a runtime that comes back has to find out about the records it finds. Called by the supervisor of sessions. */
-import { isDeepStrictEqual } from "node:util"
+/**
+ * A runtime comes back: every session that should live gets its slot again, what the end of the runtime before left open is
+ * settled, and what has to run is started.
+ */
 import * as Effect from "effect/Effect"
-import type { SessionSpec } from "../domain/SessionSpec.ts"
+import type { SessionActor } from "../actors/SessionActor.ts"
+import { isOpen } from "../actors/SessionRecovery.ts"
+import type { StoreUnavailable } from "../domain/Errors.ts"
 import type { RecoverableSession, SessionStore } from "../domain/SessionStore.ts"
 import type { Turn } from "../domain/Turn.ts"
+import type { SessionRegister } from "./SessionRegister.ts"
+import type { SteadyClock } from "./SteadyClock.ts"
 
 /** Its first start was cut off: nobody was ever told that there is such a session, and nobody waits for it. */
 export const neverBegan = ({ session, openTurns }: RecoverableSession): boolean =>
@@ -14,10 +20,6 @@ export const neverBegan = ({ session, openTurns }: RecoverableSession): boolean 
 
 /** `starting`, `process/spawned`, `authenticating`: one that was ready once, and is starting again, has more. */
 const neverBegunEntries = 3
-
-/** As kept: JSON knows no undefined. */
-export const sameSpec = (a: SessionSpec, b: SessionSpec): boolean =>
-  isDeepStrictEqual(JSON.parse(JSON.stringify(a)), JSON.parse(JSON.stringify(b)))
 
 /** A turn that was running, with what was heard of its answer; the record of an open turn has none of it. */
 export const withTextSoFar = (store: SessionStore["Service"], turn: Turn): Effect.Effect<Turn> =>
@@ -37,3 +39,45 @@ export const withTextSoFar = (store: SessionStore["Service"], turn: Turn): Effec
     }
     // The answer that is lost anyway is no reason not to come back.
   }).pipe(Effect.catch(() => Effect.succeed(turn)))
+
+/** The supervisor of sessions, as far as it matters here. */
+export interface House {
+  readonly register: SessionRegister
+  readonly store: SessionStore["Service"]
+  readonly clock: SteadyClock
+  /** A place in the queue for spawns, and how long it is (ms). */
+  queueForSpawn(): number
+}
+
+/** Returns when all of that is on record, not when it runs. Fails where the records cannot be read. */
+export const recover = (house: House): Effect.Effect<void, StoreUnavailable> =>
+  Effect.gen(function* () {
+    const { register, store, clock } = house
+    register.goOnFrom((yield* store.counts(clock.wall())).created)
+    const open: Array<Effect.Effect<void>> = []
+    for (const record of yield* store.recoverable) {
+      if (neverBegan(record)) {
+        yield* store.remove(record.session.id)
+        continue
+      }
+      const restored = yield* Effect.result(register.restore(record))
+      if (restored._tag === "Failure") {
+        yield* Effect.logError(restored.failure.message)
+        continue
+      }
+      const { actor } = restored.success
+      if (isOpen(actor.state, record.openTurns)) open.push(settle(house, actor, record))
+      else if (actor.state.expiresAt !== null) actor.post({ type: "tick" })
+    }
+    yield* Effect.forEach(open, (each) => each, { concurrency: "unbounded", discard: true })
+  })
+
+const settle = (house: House, actor: SessionActor, { session, openTurns }: RecoverableSession): Effect.Effect<void> =>
+  Effect.gen(function* () {
+    const turns = yield* Effect.forEach(openTurns, (turn) => withTextSoFar(house.store, turn))
+    const starts = session.spec.restart === "permanent" || turns.some(({ status }) => status === "queued")
+    const delayMs = starts ? house.queueForSpawn() : 0
+    yield* Effect.ignore(
+      actor.request((reply) => ({ type: "recover", record: session, openTurns: turns, delayMs, reply })),
+    )
+  })

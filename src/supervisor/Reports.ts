@@ -32,7 +32,7 @@ export const makeReports = (
       const sizeBytes = yield* store.sizeBytes
       let queued = 0
       let running = 0
-      for (const { actor } of supervisor.slots()) {
+      for (const { actor } of supervisor.register.slots()) {
         queued += actor.state.queue.items.size
         if (actor.state.phase._tag === "Busy") running++
       }
@@ -58,13 +58,13 @@ export const makeReports = (
       path: "root",
       status: "running",
       strategy: "one_for_one",
-      children: supervisor.slots().map(({ actor }): TreeNode => {
+      children: supervisor.register.slots().map(({ actor }): TreeNode => {
         const { id, name, status, pid, incarnation, restarts } = actor.snapshot()
         return { type: "session", id, name, status, pid, incarnation, restarts }
       }),
     })),
     health: Effect.sync(() => {
-      const failed = supervisor.slots().flatMap(({ actor }) => {
+      const failed = supervisor.register.slots().flatMap(({ actor }) => {
         const { phase, spec } = actor.state
         return phase._tag === "Failed" ? [`session ${spec.name} is failed: ${phase.error.message}`] : []
       })

@@ -18,6 +18,8 @@ import { Runtime, type ListQuery, type TurnRequest } from "./Runtime.ts"
 import { RuntimeConfig } from "./RuntimeConfig.ts"
 import { SessionSupervisor } from "./SessionSupervisor.ts"
 import type { Slot } from "./Slot.ts"
+import { drained } from "./OrderedStop.ts"
+import { recover } from "./Recovery.ts"
 import * as RetentionSchedule from "./RetentionSchedule.ts"
 import * as SessionDirectories from "./SessionDirectories.ts"
 import * as Subscriptions from "./Subscriptions.ts"
@@ -54,12 +56,13 @@ const make = Effect.gen(function* () {
     run: Effect.runForkWith(yield* Effect.context<never>()),
   })
 
+  const { register } = supervisor
   const reports = makeReports(supervisor, config)
 
   const onSlot = <A>(
     ref: string,
     use: (slot: Slot) => Effect.Effect<A, RuntimeError>,
-  ): Effect.Effect<A, RuntimeError> => Effect.flatMap(supervisor.find(ref), use)
+  ): Effect.Effect<A, RuntimeError> => Effect.flatMap(register.find(ref), use)
 
   const pendingTurn = (slot: Slot, request: TurnRequest): PendingTurn => {
     const { timeoutMs } = request
@@ -106,7 +109,7 @@ const make = Effect.gen(function* () {
     Effect.gen(function* () {
       const turn = yield* readTurn(id)
       if (isTerminal(turn)) return turn
-      const slot = supervisor.whereIs(turn.session)
+      const slot = register.whereIs(turn.session)
       if (slot === undefined) return turn
       // Not open any more: it ended between the look at the store and the question.
       const ended = Effect.catchTag(slot.actor.awaitEnd(turn.id), "TurnNotFound", () => readTurn(id))
@@ -145,7 +148,7 @@ const make = Effect.gen(function* () {
       })
       return {
         // Of one that lives, the actor knows what no commit was needed for.
-        sessions: sessions.map((record) => supervisor.whereIs(record.id)?.actor.snapshot() ?? record),
+        sessions: sessions.map((record) => register.whereIs(record.id)?.actor.snapshot() ?? record),
         nextCursor: next,
       }
     })
@@ -161,7 +164,14 @@ const make = Effect.gen(function* () {
         return Deferred.await(shuttingDown)
       }
       supervisor.draining = true
-      return Effect.raceFirst(supervisor.drained(drainMs), Deferred.await(hurry)).pipe(
+      return Effect.raceFirst(
+        drained(
+          () => register.slots(),
+          (listener) => supervisor.listen(listener),
+          drainMs,
+        ),
+        Deferred.await(hurry),
+      ).pipe(
         Effect.andThen(supervisor.stopAll()),
         Effect.map((survivors) => ({ survivors })),
         Effect.tap((outcome) => Deferred.succeed(shuttingDown, outcome)),
@@ -170,7 +180,7 @@ const make = Effect.gen(function* () {
         Effect.uninterruptible,
       )
     })
-  yield* supervisor.recover()
+  yield* recover(supervisor)
   const known = new Set<string>(yield* store.ids)
   yield* SessionDirectories.sweep(config.dataDirectory, known)
   yield* RetentionSchedule.start(store, config.retention)
@@ -195,7 +205,7 @@ const make = Effect.gen(function* () {
     submit: (request, until, reply) => {
       const refusal = refusesTurns()
       if (refusal !== undefined) return reply(Exit.fail(refusal))
-      const slot = supervisor.whereIs(request.session)
+      const slot = register.whereIs(request.session)
       if (slot !== undefined) slot.actor.hand(pendingTurn(slot, request), until, reply)
       // Only on record, if at all.
       else supervisor.run(Effect.map(Effect.exit(submit(request, until)), reply))
@@ -230,7 +240,7 @@ const make = Effect.gen(function* () {
       Effect.gen(function* () {
         const filter = { types, turn: turn as TurnId | undefined }
         if (session !== undefined) {
-          const slot = yield* supervisor.find(session)
+          const slot = yield* register.find(session)
           return yield* Subscriptions.ofSession(store, sourceOf(slot), after ?? slot.actor.state.seq, filter)
         }
         const misplaced = after !== undefined ? "after" : turn !== undefined ? "turn" : undefined
@@ -238,7 +248,7 @@ const make = Effect.gen(function* () {
           const message = "needs `session`: every session counts its own entries"
           return yield* new InvalidParams({ issues: [{ path: misplaced, message }] })
         }
-        const known = supervisor.slots().map(({ actor }) => ({ id: actor.id, seq: actor.state.seq }))
+        const known = register.slots().map(({ actor }) => ({ id: actor.id, seq: actor.state.seq }))
         return yield* Subscriptions.ofAll(store, known, (listener) => supervisor.listen(listener), filter)
       }),
   })

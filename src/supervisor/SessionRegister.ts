@@ -1,0 +1,141 @@
+/**
+ * Who is there: the slots of a runtime by id, name and task, and the records behind them. One that is only on record (over
+ * with before this runtime began, or its name lent) gets its slot when somebody asks for it. Starts and stops nothing.
+ */
+import * as Effect from "effect/Effect"
+import { Registry } from "../actors/Registry.ts"
+import type { SessionActor } from "../actors/SessionActor.ts"
+import { storedState } from "../actors/SessionRecovery.ts"
+import type { SessionState } from "../actors/SessionState.ts"
+import { SessionNotFound, Unsupported, type RuntimeError } from "../domain/Errors.ts"
+import type { SessionId } from "../domain/Ids.ts"
+import type { SessionSpec } from "../domain/SessionSpec.ts"
+import type { RecoverableSession, SessionStore } from "../domain/SessionStore.ts"
+import { protocolFor } from "../protocols/ProtocolFor.ts"
+import { takeUp } from "./KeptHistory.ts"
+import type { RestartHistory } from "./RestartPolicy.ts"
+import { SessionNames, type Taken } from "./SessionNames.ts"
+import type { Slot } from "./Slot.ts"
+import type { SteadyClock } from "./SteadyClock.ts"
+
+export interface RegisterOptions {
+  readonly store: SessionStore["Service"]
+  readonly clock: SteadyClock
+  readonly actorOf: (state: SessionState) => SessionActor
+}
+
+export class SessionRegister {
+  readonly #options: RegisterOptions
+  readonly #slots = new Registry<SessionId, Slot>()
+  readonly #names = new SessionNames()
+  /** Removed here, and not yet from the store. */
+  readonly #leaving = new Set<SessionId>()
+
+  constructor(options: RegisterOptions) {
+    this.#options = options
+  }
+
+  /** In order of their creation. */
+  slots(): ReadonlyArray<Slot> {
+    return [...this.#slots.values()]
+  }
+
+  byId(id: SessionId): Slot | undefined {
+    return this.#slots.whereIs(id)
+  }
+
+  /** By id, or else by name, or else by task: the newest session that has it. */
+  whereIs(ref: string): Slot | undefined {
+    return this.#slots.whereIs(ref as SessionId) ?? this.#names.whereIs(ref)
+  }
+
+  /** The same, also for one that is only on record. */
+  find(ref: string): Effect.Effect<Slot, RuntimeError> {
+    return Effect.suspend(() => {
+      const slot = this.whereIs(ref)
+      return slot === undefined ? this.#recall(ref) : Effect.succeed(slot)
+    })
+  }
+
+  #recall(ref: string): Effect.Effect<Slot, RuntimeError> {
+    const { store } = this.#options
+    return Effect.gen({ self: this }, function* () {
+      const found = (yield* store.session(ref as SessionId)) ?? (yield* store.find(ref))
+      const record = found === undefined ? undefined : yield* store.recover(found.id)
+      // What came between the questions counts.
+      const slot = this.whereIs(ref) ?? (record === undefined ? undefined : this.byId(record.session.id))
+      if (slot !== undefined) {
+        this.#names.giveFree(slot)
+        return slot
+      }
+      if (record === undefined || this.#leaving.has(record.session.id)) {
+        return yield* new SessionNotFound({ session: ref })
+      }
+      return yield* this.restore(record)
+    })
+  }
+
+  /** A slot for a session on record, as its runtime left it. */
+  restore({ session, history }: RecoverableSession): Effect.Effect<Slot, Unsupported> {
+    return Effect.suspend(() => {
+      const { clock } = this.#options
+      const protocol = protocolFor(session.spec.protocol)
+      if (protocol !== undefined) {
+        const skewMs = clock.skewMs()
+        return Effect.succeed(this.seat(storedState(session, protocol, clock.now(), skewMs), takeUp(history, skewMs)))
+      }
+      const detail = `session ${session.name} was made by a build that speaks ${session.spec.protocol.type}; this one does not`
+      return Effect.fail(new Unsupported({ what: "protocol", detail }))
+    })
+  }
+
+  /** Its name and its task are its own where nobody has them. */
+  seat(state: SessionState, history: RestartHistory): Slot {
+    const actor = this.#options.actorOf(state)
+    const slot: Slot = { actor, history, returning: 0, farewells: undefined, removed: undefined }
+    this.#slots.register(actor.id, slot)
+    this.#names.giveFree(slot)
+    return slot
+  }
+
+  generateName(): string {
+    return this.#names.generate()
+  }
+
+  /** So many sessions were made before. */
+  goOnFrom(created: number): void {
+    this.#names.goOnFrom(created)
+  }
+
+  taken(spec: SessionSpec, but?: Slot): Taken | undefined {
+    return this.#names.taken(spec, this.#slots, but)
+  }
+
+  /** Takes its name and its task, also from a session that is over with. */
+  giveName(slot: Slot): void {
+    this.#names.give(slot)
+  }
+
+  /** Its name or its task are about to change. */
+  rename(slot: Slot, change: Effect.Effect<unknown, RuntimeError>): Effect.Effect<void, RuntimeError> {
+    return Effect.suspend(() => {
+      this.#names.takeBack(slot)
+      return Effect.ensuring(
+        change,
+        Effect.sync(() => this.#names.giveFree(slot)),
+      )
+    }).pipe(Effect.asVoid)
+  }
+
+  /** It is gone. Until `forgotten` its record is nobody's. */
+  leave(slot: Slot): void {
+    const { id } = slot.actor
+    this.#slots.unregister(id, slot)
+    this.#names.takeBack(slot)
+    this.#leaving.add(id)
+  }
+
+  forgotten(id: SessionId): void {
+    this.#leaving.delete(id)
+  }
+}
