@@ -267,7 +267,7 @@ export const commands = {
       session: { type: "string", metavar: "SESSION", summary: "only turns of this session" },
       limit: { type: "integer", metavar: "N", summary: "at most so many (default: 50)" },
     },
-    examples: [{ command: "creche search hel* --session demo", summary: "" }],
+    examples: [{ command: "creche search 'hel*' --session demo", summary: "" }],
   },
   export: {
     summary: "write a session's whole transcript, archived entries too",

@@ -265,13 +265,13 @@ export const contract = {
       all: optional(Schema.Boolean),
     }),
     result: "{entries, nextAfter, trimmed}",
-    doc: "Entries with seq > after (default 0), at most limit (default 1000); pass nextAfter as after to go on, until entries is empty. With all, also what is over the session's limits and still archived; trimmed is the greatest seq that is gone.",
+    doc: "Entries with seq > after (default 0), at most limit (default 1000), fewer where they are long; pass nextAfter as after to go on, until entries is empty. With all, also what is over the session's limits and still archived; trimmed is the greatest seq that is gone.",
     errors: unknownSession,
   }),
   "session/history": method<WireHistory>()({
     params: Schema.Struct({ session: name, limit: optional(page(1000)), before: optional(seq) }),
     result: "{turns, nextBefore}, newest first",
-    doc: "What the session was asked: its turns, queued and running ones too, at most limit (default 100); pass nextBefore as before to go on, until it is null.",
+    doc: "What the session was asked: its turns, queued and running ones too, at most limit (default 100), fewer where they are long; pass nextBefore as before to go on, until it is null.",
     errors: unknownSession,
   }),
   "session/search": method<{ readonly hits: ReadonlyArray<WireHit> }>()({

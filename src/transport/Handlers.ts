@@ -7,6 +7,7 @@ import { InvalidParams, type RuntimeError, Unsupported } from "../domain/Errors.
 import { makeIds, type TurnId } from "../domain/Ids.ts"
 import type { Prompt } from "../domain/Prompt.ts"
 import { Runtime, type TurnRequest } from "../supervisor/Runtime.ts"
+import { boundedHistory, boundedTranscript } from "./BoundedPage.ts"
 import { contract, type Method, methods, notOffered, type Params, type Result } from "./Contract.ts"
 import { type Call, defaultMaxPending, type Method as MethodEntry, type Methods } from "./Dispatcher.ts"
 import { defaultLimitBytes } from "./MessageDecoder.ts"
@@ -92,11 +93,11 @@ const makeHandlers = (runtime: Runtime["Service"], options: HandlerOptions): Han
     "session/remove": ({ session }) => Effect.as(runtime.remove(session), {}),
     "session/transcript": ({ session, turn, ...query }) =>
       Effect.map(
-        runtime.transcript(session, turn === undefined ? query : { ...query, turn: turn as TurnId }),
+        boundedTranscript(runtime.transcript, session, turn === undefined ? query : { ...query, turn: turn as TurnId }),
         ({ entries, nextAfter, trimmed }) => ({ entries: entries.map(wireEntry), nextAfter, trimmed }),
       ),
     "session/history": ({ session, ...query }) =>
-      Effect.map(runtime.history(session, query), ({ turns, nextBefore }) => ({
+      Effect.map(boundedHistory(runtime.history, session, query), ({ turns, nextBefore }) => ({
         turns: turns.map(wireTurn),
         nextBefore,
       })),
