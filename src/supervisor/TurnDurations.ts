@@ -6,9 +6,9 @@ import type { TurnDurations as Durations } from "./Runtime.ts"
 
 const growth = 1.04
 const perBucket = 1 / Math.log(growth)
-/** The last bucket takes all that is longer, which is some 25 days. */
+/** The last bucket takes all that is longer than this, which is some 25 days. */
 const longestMs = 2 ** 31
-const buckets = 2 + Math.floor(Math.log(longestMs) * perBucket)
+const buckets = 3 + Math.floor(Math.log(longestMs) * perBucket)
 
 export class TurnDurations {
   /** The first bucket holds what took no time at all. */

@@ -49,6 +49,11 @@ describe("the durations of turns", () => {
     })
   })
 
+  it("are off by no more at the end of what is told apart", () => {
+    const [short, long] = [2 ** 31 - 80_000_000, 2 ** 31 - 1]
+    expect(Math.abs(summaryOf([short, long]).p50Ms! - short)).toBeLessThanOrEqual(short * 0.02)
+  })
+
   it("take in what no clock should say: negative, no number, without end", () => {
     const { p50Ms, maxMs, count } = summaryOf([-5, Number.NaN, Infinity, 2 ** 40])
     expect([count, p50Ms, maxMs]).toEqual([4, 0, Infinity])
