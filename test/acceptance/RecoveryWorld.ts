@@ -427,6 +427,8 @@ export class RecoveryWorld {
         const after = await get()
         // An agent may have said a word meanwhile.
         if (after.seq === record.seq && session.seen.length === entries.length) {
+          // Its time was over while it was being looked at: it is stopped, and about to be gone.
+          if (session.expired()) return
           this.#faults.push(...session.faults(after, entries, turns).map((text) => `${this.#label}: ${text}`))
           return
         }
