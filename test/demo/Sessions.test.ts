@@ -97,11 +97,12 @@ describe("a demo session", () => {
     ]
     const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] })
     children.push(child)
-    const [line] = (await once(createInterface({ input: child.stdout }), "line")) as [string]
+    const died = once(child, "exit").then(([code]) => [JSON.stringify({ died: code })])
+    const [line = ""] = await Promise.race([once(createInterface({ input: child.stdout }), "line"), died])
     const before = JSON.parse(line) as { readonly id: string; readonly agentSessionId: string }
     expect(before.agentSessionId).toMatch(/^[\w-]+$/)
     child.kill("SIGKILL")
-    await once(child, "exit")
+    await died
     await open()
     expect(await answer("a", "/recall k")).toBe("v")
     expect(await runtime.get("a")).toMatchObject({ id: before.id, agentSessionId: before.agentSessionId })

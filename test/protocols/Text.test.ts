@@ -307,8 +307,11 @@ describe("a long answer", () => {
       for (const chunk of ["x".repeat(64), "word ".repeat(12) + "end\n"]) {
         time(chunk, 500)
         const best = (chunks: number) => Math.min(...[1, 2, 3].map(() => time(chunk, chunks) / chunks))
-        // Were it quadratic, 20 times the length would cost 20 times as much a byte.
-        expect(best(20_000) / best(1_000)).toBeLessThan(6)
+        // Were it quadratic, 20 times the length would cost 20 times as much a byte, in every attempt.
+        const ratios: Array<number> = []
+        do ratios.push(best(20_000) / best(1_000))
+        while (Math.min(...ratios) >= 6 && ratios.length < 8)
+        expect(Math.min(...ratios)).toBeLessThan(6)
       }
     })
   }
