@@ -25,37 +25,30 @@ import {
   type TurnReply,
 } from "./SessionState.ts"
 import { transition } from "./SessionTransition.ts"
+import { CurrentProcess, type ProcessOwner } from "./CurrentProcess.ts"
+import { StepStore } from "./StepStore.ts"
 import { StepCommit } from "./StepCommit.ts"
-import { StdinBacklog } from "./StdinBacklog.ts"
-import { SubprocessLink } from "./SubprocessLink.ts"
 import { TurnDesk, type Handed, type Until } from "./TurnDesk.ts"
-import { untilAnswered, type Patience } from "./StoreRetry.ts"
 
 /** Turns are bounded by the session's own mailbox; what else comes is bounded by the process and by clients. */
 const unbounded: MailboxSpec = { capacity: Infinity, overflow: "fail" }
 
 /** Events whose cause is not the session's own process go through here; answers come by the reply in the event. */
-export class SessionActor implements ActorOptions<SessionEvent> {
+export class SessionActor implements ActorOptions<SessionEvent>, ProcessOwner {
   readonly #host: SessionHost
   readonly #actor: Actor<SessionEvent>
   #state: SessionState
-  #link: SubprocessLink | undefined
   readonly #alarm: Alarm
   readonly #turns = new TurnDesk()
-  #stdin: StdinBacklog | undefined
+  readonly #process: CurrentProcess
   #listeners: Set<() => void> | undefined
-  /** Since when the store does not answer, and what it said first. */
-  #trouble: { readonly error: StoreUnavailable; readonly since: number } | undefined
-  /** Set once the store was given up. */
-  #unstored: StoreUnavailable | undefined
-  readonly #patience: Patience = {
-    isOver: () => this.#host.hurried,
-    onTrouble: (error) => (this.#trouble ??= { error, since: this.#host.now() }),
-  }
+  readonly #store: StepStore
 
   constructor(host: SessionHost, state: SessionState) {
     this.#host = host
     this.#state = state
+    this.#store = new StepStore(host)
+    this.#process = new CurrentProcess(host, this)
     this.#alarm = new Alarm(host, () => this.post({ type: "tick" }))
     this.#actor = new Actor<SessionEvent>(this, (effect) => host.run(effect))
   }
@@ -85,8 +78,8 @@ export class SessionActor implements ActorOptions<SessionEvent> {
   /** The actor is down for good: nobody waits for it in vain. */
   onDown(): void {
     this.#alarm.clear()
-    this.#turns.abandon(() => this.#notRunning())
-    this.#closeStdin()
+    this.#turns.abandon(() => this.notRunning())
+    this.#process.closeStdin()
   }
 
   /** Ends the actor, not the session's process: for a session that was stopped. */
@@ -119,10 +112,10 @@ export class SessionActor implements ActorOptions<SessionEvent> {
 
   /** A session that was removed under the caller's hands. */
   #gone<E extends { readonly _tag: string }>(error: E): Effect.Effect<never, RuntimeError> {
-    return Effect.fail(error._tag === "ActorDown" ? this.#notRunning() : (error as unknown as RuntimeError))
+    return Effect.fail(error._tag === "ActorDown" ? this.notRunning() : (error as unknown as RuntimeError))
   }
 
-  #notRunning(): SessionNotRunning {
+  notRunning(): SessionNotRunning {
     return new SessionNotRunning({ session: this.name, status: "stopped", exit: this.#state.exit })
   }
 
@@ -140,12 +133,10 @@ export class SessionActor implements ActorOptions<SessionEvent> {
   /** The same from outside of Effect, for a caller that does not go away. */
   hand(pending: PendingTurn, until: Until, reply: TurnReply): Handed | undefined {
     // What cannot be made durable is not taken in, and need not wait behind what waits for the store already.
-    const trouble = this.#trouble
-    if (trouble !== undefined && this.#host.now() - trouble.since >= hiccupMs) {
-      return void reply(Exit.fail(trouble.error))
-    }
+    const refusal = this.#store.refusal
+    if (refusal !== undefined) return void reply(Exit.fail(refusal))
     const handed = this.#turns.add(pending.turn, until, reply)
-    if (this.#actor.tellUnsafe({ type: "submit", pending }) !== undefined) this.#turns.abandon(() => this.#notRunning())
+    if (this.#actor.tellUnsafe({ type: "submit", pending }) !== undefined) this.#turns.abandon(() => this.notRunning())
     return handed
   }
 
@@ -190,7 +181,7 @@ export class SessionActor implements ActorOptions<SessionEvent> {
   /** A second turn under the same key is the first one again. */
   #admitOnce(event: Extract<SessionEvent, { readonly type: "submit" }>): Effect.Effect<ReadonlyArray<SessionEvent>> {
     const { id, idempotencyKey } = event.pending.turn
-    return untilAnswered(this.#host.store.turnByKey(this.id, idempotencyKey!), this.#patience).pipe(
+    return this.#store.turnByKey(this.id, idempotencyKey!).pipe(
       Effect.match({
         onFailure: (trouble) => {
           this.#turns.refused(id, Exit.fail(trouble))
@@ -226,18 +217,9 @@ export class SessionActor implements ActorOptions<SessionEvent> {
     }
     if (entries.length === 0 && turns.length === 0) return this.#perform(actions, false)
     // Nothing is acknowledged that is not stored: a session whose store does not answer holds still.
-    if (this.#unstored !== undefined) return this.#performUnstored(actions, this.#unstored)
-    const commit = host.store.commit(new StepCommit(this.#state, entries, turns, history))
-    return Effect.match(untilAnswered(commit, this.#patience), {
-      onFailure: (trouble) => {
-        // From here on the record has a gap that only the next runtime can close: nothing more is written behind it.
-        this.#unstored = trouble
-        return this.#performUnstored(actions, trouble)
-      },
-      onSuccess: () => {
-        this.#trouble = undefined
-        return this.#perform(actions, true)
-      },
+    return Effect.match(this.#store.commit(new StepCommit(this.#state, entries, turns, history)), {
+      onFailure: (trouble) => this.#performUnstored(actions, trouble),
+      onSuccess: () => this.#perform(actions, true),
     })
   }
 
@@ -308,7 +290,7 @@ export class SessionActor implements ActorOptions<SessionEvent> {
         continue
       }
       if (input !== "") {
-        this.#stdin?.offer(input, null)
+        this.#process.write(input, null)
         input = ""
       }
       if (action.type === "gone") verdict = "stop"
@@ -319,14 +301,14 @@ export class SessionActor implements ActorOptions<SessionEvent> {
         this.#host.run(Effect.logError("session action failed", action.type, defect))
       }
     }
-    if (input !== "") this.#stdin?.offer(input, null)
+    if (input !== "") this.#process.write(input, null)
     if (committed) {
       this.#host.committed(this)
       this.#listeners?.forEach((listener) => listener())
     }
-    this.#link?.taken()
+    this.#process.taken()
     this.#alarm.set(nextDeadline(this.#state))
-    if (this.#link === undefined) this.#host.vacated(this)
+    if (!this.#process.isThere) this.#host.vacated(this)
     else if (isIdle(this.#state)) this.#host.rested(this)
     return verdict
   }
@@ -349,17 +331,13 @@ export class SessionActor implements ActorOptions<SessionEvent> {
       case "replyTurnFailed":
         return action.to(Exit.fail(action.error))
       case "spawn":
-        return this.#spawn()
+        return this.#process.spawn(this.#state, this.#host.command(this), () => this.#host.spawning(this))
       case "terminate":
-        // What it has not read by now it will not be given: its end closes the pipe, which must not pass for reading.
-        this.#closeStdin()
-        return this.#link?.terminate(action.shutdown)
-      case "write": {
-        if (this.#stdin !== undefined) return this.#stdin.offer(action.data, action.reply)
-        return action.reply?.(Exit.fail(this.#notRunning()))
-      }
+        return this.#process.terminate(action.shutdown)
+      case "write":
+        return this.#process.write(action.data, action.reply)
       case "signal":
-        return this.#link?.signal(action.signal)
+        return this.#process.signal(action.signal)
       case "gone":
         return this.#host.gone(this, action.cause)
       case "append":
@@ -369,45 +347,7 @@ export class SessionActor implements ActorOptions<SessionEvent> {
         return
     }
   }
-
-  #spawn(): void {
-    const host = this.#host
-    const { protocol, spec } = this.#state
-    this.#closeStdin()
-    const link: SubprocessLink = new SubprocessLink({
-      spawner: host.spawner,
-      command: host.command(this),
-      framing: protocol.framing,
-      lineBytes: spec.limits.lineBytes,
-      // What a process that was replaced still says is nobody's.
-      post: (event) => {
-        if (this.#link !== link) return
-        if (event.type === "closed" || event.type === "spawnFailed") {
-          this.#link = undefined
-          this.#closeStdin()
-        } else if (event.type === "admitted") host.spawning(this)
-        this.post(event)
-      },
-      onDrain: () => this.#stdin?.drained(),
-      run: (effect) => host.run(effect),
-    })
-    this.#link = link
-    this.#stdin = new StdinBacklog(
-      (data) => link.write(data),
-      () => this.snapshot(),
-    )
-    link.start()
-  }
-
-  #closeStdin(): void {
-    const stdin = this.#stdin
-    this.#stdin = undefined
-    stdin?.close(() => this.#notRunning())
-  }
 }
-
-/** A store that does not answer for so long refuses turns; until then they wait. */
-const hiccupMs = 1_000
 
 /** A wall clock that was set differently; smaller differences are the clocks' own. */
 const noticedSkewMs = 100

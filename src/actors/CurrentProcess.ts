@@ -1,0 +1,97 @@
+/**
+ * The process of a session's incarnation as its actor has it: the line to it, and what its stdin has not taken yet. One at a
+ * time; made anew with every spawn. What it reports goes to the actor as events, but nothing of one that was replaced.
+ */
+import type * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type { LimitReached, SessionNotRunning, SpawnFailed } from "../domain/Errors.ts"
+import type { Session } from "../domain/Session.ts"
+import type { ShutdownSpec, Signal } from "../domain/SessionSpec.ts"
+import type { Command } from "../process/Command.ts"
+import type { SessionEvent } from "./SessionEvent.ts"
+import type { SessionHost } from "./SessionHost.ts"
+import type { SessionReply, SessionState } from "./SessionState.ts"
+import { StdinBacklog } from "./StdinBacklog.ts"
+import { SubprocessLink } from "./SubprocessLink.ts"
+
+export interface ProcessOwner {
+  post(event: SessionEvent): void
+  snapshot(): Session
+  notRunning(): SessionNotRunning
+}
+
+export class CurrentProcess {
+  readonly #host: Pick<SessionHost, "spawner" | "run">
+  readonly #owner: ProcessOwner
+  #link: SubprocessLink | undefined
+  #stdin: StdinBacklog | undefined
+
+  constructor(host: Pick<SessionHost, "spawner" | "run">, owner: ProcessOwner) {
+    this.#host = host
+    this.#owner = owner
+  }
+
+  /** From the beginning of a spawn until nothing of the process is left. */
+  get isThere(): boolean {
+    return this.#link !== undefined
+  }
+
+  spawn(
+    { protocol, spec }: SessionState,
+    command: Effect.Effect<Command, SpawnFailed | LimitReached>,
+    onAdmitted: () => void,
+  ): void {
+    const owner = this.#owner
+    this.closeStdin()
+    const link: SubprocessLink = new SubprocessLink({
+      spawner: this.#host.spawner,
+      command,
+      framing: protocol.framing,
+      lineBytes: spec.limits.lineBytes,
+      // What a process that was replaced still says is nobody's.
+      post: (event) => {
+        if (this.#link !== link) return
+        if (event.type === "closed" || event.type === "spawnFailed") {
+          this.#link = undefined
+          this.closeStdin()
+        } else if (event.type === "admitted") onAdmitted()
+        owner.post(event)
+      },
+      onDrain: () => this.#stdin?.drained(),
+      run: (effect) => this.#host.run(effect),
+    })
+    this.#link = link
+    this.#stdin = new StdinBacklog(
+      (data) => link.write(data),
+      () => owner.snapshot(),
+    )
+    link.start()
+  }
+
+  /** What it has not read by now it will not be given: its end closes the pipe, which must not pass for reading. */
+  terminate(shutdown: ShutdownSpec): void {
+    this.closeStdin()
+    this.#link?.terminate(shutdown)
+  }
+
+  /** For its stdin; `reply` is answered once it has taken it. */
+  write(data: string | Uint8Array, reply: SessionReply | null): void {
+    if (this.#stdin !== undefined) this.#stdin.offer(data, reply)
+    else reply?.(Exit.fail(this.#owner.notRunning()))
+  }
+
+  signal(signal: Signal): void {
+    this.#link?.signal(signal)
+  }
+
+  /** The actor has taken in all that was posted. */
+  taken(): void {
+    this.#link?.taken()
+  }
+
+  closeStdin(): void {
+    const stdin = this.#stdin
+    this.#stdin = undefined
+    stdin?.close(() => this.#owner.notRunning())
+  }
+}
