@@ -5,7 +5,7 @@
  */
 import { allPids, processStat } from "./ProcessIdentity.ts"
 
-/** How long a scan is believed (ms); longer where scanning takes more than a tenth of that. */
+/** How long a scan is believed (ms). */
 export const believedMs = 100
 
 export interface ScannedProcess {
@@ -110,18 +110,18 @@ export class ProcessCount {
    * that a scan does not know, or not yet, counts as one.
    */
   of(leaders: Iterable<number | null>): number {
-    const tree = this.#fresh()
     let total = 0
-    for (const leader of leaders) total += leader === null ? 1 : Math.max(1, tree.sizeOf(leader))
+    let tree: ProcessTree | undefined
+    for (const leader of leaders) total += leader === null ? 1 : Math.max(1, (tree ??= this.#fresh()).sizeOf(leader))
     return total
   }
 
   #fresh(): ProcessTree {
-    const before = this.#now()
-    if (this.#tree !== undefined && before < this.#believedUntil) return this.#tree
-    this.#tree = new ProcessTree(this.#scan(), this.#self)
-    const after = this.#now()
-    this.#believedUntil = after + Math.max(believedMs, 10 * (after - before))
+    if (this.#tree === undefined || this.#now() >= this.#believedUntil) {
+      this.#tree = new ProcessTree(this.#scan(), this.#self)
+      // From its end: a slow scan must not leave time for nothing else.
+      this.#believedUntil = this.#now() + believedMs
+    }
     return this.#tree
   }
 }

@@ -480,12 +480,12 @@ describe("with real processes", () => {
               // It was faster.
             }
           }
-          await new Promise((resolve) => setTimeout(resolve, 5))
+          await new Promise((resolve) => setTimeout(resolve, 10))
         }
       })()
       await Promise.all(
         all.map(async (name) => {
-          for (let i = 0; i < 10; i++) {
+          for (let i = 0; i < 6; i++) {
             const prompt = `${name} question ${i}`
             const turn = await runtime.ask(name, prompt)
             expect([turn.status, turn.text]).toEqual(["completed", prompt])
@@ -536,7 +536,7 @@ describe("with real processes", () => {
       })
       expect((await runtime.list()).sessions.map(({ name }) => name)).toEqual(["stuck"])
     })
-  })
+  }, 60_000)
 
   const family: SessionSpecInput = { command: "sh", args: ["-c", "sleep 1000 & sleep 1000 & exec cat"] }
   /** The command and its children, by what the kernel says. */
@@ -548,7 +548,7 @@ describe("with real processes", () => {
   it("processes that sessions fork count, and idle sessions make room for others", async (context) => {
     if (process.platform !== "linux") context.skip("processes are counted by /proc")
     await withRuntime({ maxLiveProcesses: 7 }, async (runtime) => {
-      for (const name of names(6)) {
+      for (const name of names(5)) {
         await runtime.start({ ...family, name })
         await eventually("its children are there", async () => sizeOf((await runtime.get(name)).pid) === 3)
         // Older than any scan that the runtime still believes.
@@ -556,14 +556,14 @@ describe("with real processes", () => {
         expect((await sizes(runtime)).length).toBeLessThanOrEqual(3)
       }
       const { sessions } = await runtime.list()
-      expect(sessions.map(({ suspendedBy }) => suspendedBy)).toEqual(["room", "room", "room", null, null, null])
-      for (const name of names(6)) {
+      expect(sessions.map(({ suspendedBy }) => suspendedBy)).toEqual(["room", "room", null, null, null])
+      for (const name of ["s1", "s0", "s4"]) {
         expect((await runtime.ask(name, `hello ${name}`)).text).toBe(`hello ${name}`)
         await new Promise((resolve) => setTimeout(resolve, 2 * believedMs))
         expect((await sizes(runtime)).length).toBeLessThanOrEqual(3)
       }
     })
-  })
+  }, 60_000)
 
   it("a start that waits for processes is let in once there are fewer, whoever ended them", async (context) => {
     if (noGuard !== undefined) context.skip(noGuard)
@@ -594,5 +594,5 @@ describe("with real processes", () => {
         value: 2,
       })
     })
-  })
+  }, 60_000)
 })
