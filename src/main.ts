@@ -3,20 +3,18 @@
  * tree: data directory, spawner, store, supervisor of sessions, transports.
  */
 import { randomBytes } from "node:crypto"
-import { join } from "node:path"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import { version } from "./version.ts"
-import type { Configuration } from "./config/Configuration.ts"
 import { configuredOptions, noConfiguration, startConfigured } from "./config/ConfiguredRuntime.ts"
+import type { ServeOptions } from "./config/ServeOptions.ts"
 import { demoSpec } from "./demo/spec.ts"
-import * as TemplateStore from "./domain/TemplateStore.ts"
+import type { StoreKind } from "./domain/SessionStore.ts"
 import { layerSpawner } from "./process/SpawnerLayer.ts"
 import * as DataDirectoryLock from "./store/DataDirectoryLock.ts"
-import * as MemorySessionStore from "./store/MemorySessionStore.ts"
-import * as SqlStores from "./store/SqlStores.ts"
+import * as Stores from "./store/Stores.ts"
 import { temporaryDirectory } from "./store/TemporaryDirectory.ts"
 import { Runtime } from "./supervisor/Runtime.ts"
 import { defaultOptions, RuntimeConfig, type RuntimeOptions } from "./supervisor/RuntimeConfig.ts"
@@ -25,14 +23,6 @@ import { signalled } from "./transport/EndSignals.ts"
 import * as Stdio from "./transport/Stdio.ts"
 import * as UnixSocket from "./transport/UnixSocket.ts"
 
-/** `sqlite`: in the data directory, so that what was accepted outlives the runtime; `memory`: gone with it. */
-export type StoreKind = "sqlite" | "memory"
-
-const stores = (kind: StoreKind, dataDirectory: string) =>
-  kind === "sqlite"
-    ? SqlStores.layer({ file: join(dataDirectory, databaseName) })
-    : Layer.mergeAll(MemorySessionStore.layer, TemplateStore.layerMemory)
-
 /**
  * A whole runtime in `dataDirectory`, which it holds alone. Closing the layer's scope ends every process; with the store
  * `sqlite` (the default) the next runtime there takes the sessions up again.
@@ -40,7 +30,10 @@ const stores = (kind: StoreKind, dataDirectory: string) =>
 export const runtimeLayer = ({
   store = "sqlite",
   ...options
-}: Partial<Omit<RuntimeOptions, "durable">> & { readonly dataDirectory: string; readonly store?: StoreKind }) => {
+}: Partial<Omit<RuntimeOptions, "durable">> & {
+  readonly dataDirectory: string
+  readonly store?: StoreKind
+}) => {
   const config: RuntimeOptions = {
     ...defaultOptions,
     version,
@@ -51,7 +44,7 @@ export const runtimeLayer = ({
     durable: store === "sqlite",
   }
   return RuntimeLive.layer.pipe(
-    Layer.provide(stores(store, config.dataDirectory)),
+    Layer.provide(Stores.layer(store, config.dataDirectory)),
     Layer.provide(layerSpawner({ directory: config.dataDirectory })),
     Layer.provide(Layer.succeed(RuntimeConfig, config)),
     // The lock is taken first and given back last: nobody else sweeps or writes here meanwhile.
@@ -61,28 +54,8 @@ export const runtimeLayer = ({
 
 export { temporaryDirectory }
 
-/** In the data directory. */
-const databaseName = "creche.db"
-
 /** Logs go to stderr: stdout carries results, or protocol. */
 const logging = Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)])
-
-export interface ServeOptions {
-  readonly dataDirectory: string
-  readonly socket: string
-  /** Default: `sqlite`, or what the configuration says. */
-  readonly store?: StoreKind
-  /** Starts a session named `demo`. */
-  readonly demo: boolean
-  /** What `--config` named: its templates, its sessions and what it tells the runtime. */
-  readonly configuration?: Configuration
-  /** Called once clients can connect. */
-  readonly onListening?: (info: {
-    readonly socket: string
-    readonly containment: string
-    readonly detail: string
-  }) => void
-}
 
 /** The runtime on its unix socket, until SIGTERM, SIGINT, SIGHUP or `runtime/shutdown`; then with nothing left. */
 export const serve = ({

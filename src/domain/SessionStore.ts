@@ -132,6 +132,9 @@ export interface Retained {
   readonly removedEntries: number
 }
 
+/** `sqlite`: in the data directory, so that what was accepted outlives the runtime; `memory`: gone with it. */
+export type StoreKind = "sqlite" | "memory"
+
 export class SessionStore extends Context.Service<
   SessionStore,
   {
