@@ -37,6 +37,8 @@ const name = Schema.String.check(Schema.isMinLength(1, { message: "must not be e
 const seq = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
 const milliseconds = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
 const positiveMs = Schema.Int.check(Schema.isGreaterThanOrEqualTo(1))
+/** A hundred years: a moment further off may be none that a time can be made of. */
+const lifetimeMs = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 36_500 * 86_400_000 }))
 const page = (maximum: number) => Schema.Int.check(Schema.isBetween({ minimum: 1, maximum }))
 const types = Schema.Array(Schema.Literals(transcriptTypes))
 const status = Schema.Literals(sessionStatuses)
@@ -281,7 +283,7 @@ export const contract = {
     errors: unknownSession,
   }),
   "session/extend": method<WireSession>()({
-    params: Schema.Struct({ session: name, expiresInMs: Schema.NullOr(positiveMs) }),
+    params: Schema.Struct({ session: name, expiresInMs: Schema.NullOr(lifetimeMs) }),
     result: "Session",
     doc: "From now on it has so long until it is stopped and removed; null: it never expires.",
     errors: unknownSession,

@@ -63,12 +63,15 @@ export interface MissedRange {
   readonly through: number
 }
 
+/** RFC 3339 has years of four digits; whatever is after them is as good as never. */
+const latest = Date.UTC(9999, 11, 31, 23, 59, 59, 999)
+
 let lastAt = Number.NaN
 let lastTime = ""
 /** Remembers the last one: entries come in bursts of the same millisecond. */
 export const wireTime = (at: number): Time => {
   if (at !== lastAt) {
-    lastTime = new Date(at).toISOString()
+    lastTime = new Date(Math.min(at, latest)).toISOString()
     lastAt = at
   }
   return lastTime

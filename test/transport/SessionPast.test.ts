@@ -183,6 +183,9 @@ describe.each(["sqlite", "memory"] as const)("a session's past, from the %s stor
     const { expiresAt } = await request("session/extend", { session: "mortal", expiresInMs: 3_600_000 })
     expect(Date.parse(expiresAt!)).toBeGreaterThanOrEqual(before + 3_600_000)
     expect(await request("session/extend", { session: "mortal", expiresInMs: null })).toMatchObject({ expiresAt: null })
+    const century = 3_153_600_000_000
+    const far = await request("session/extend", { session: "mortal", expiresInMs: century })
+    expect(Date.parse(far.expiresAt!)).toBeGreaterThanOrEqual(before + century)
     await request("session/extend", { session: "mortal", expiresInMs: 50 })
     let gone: unknown
     await deadline("it is removed", () => {

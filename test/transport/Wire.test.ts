@@ -51,6 +51,8 @@ describe("the wire", () => {
     expect(text).not.toMatch(/17500000000/)
     expect(text).toContain(time)
     expect(wireTurn(turn).durationMs).toBe(5)
+    expect(wireTurn(turn)).not.toHaveProperty("timeoutMs")
+    expect(wireTurn({ ...turn, timeoutMs: 7 }).timeoutMs).toBe(7)
     expect(wireTurn({ ...turn, startedAt: null, endedAt: null }).durationMs).toBe(null)
   })
 
@@ -62,6 +64,11 @@ describe("the wire", () => {
       time,
       "1970-01-01T00:00:00.000Z",
     ])
+  })
+
+  it("has a time for whatever is far off", () => {
+    for (const far of [253_402_300_800_000, 8.64e15 + 1, Number.MAX_SAFE_INTEGER + 1_750_000_000_000])
+      expect(wireTime(far)).toBe("9999-12-31T23:59:59.999Z")
   })
 
   it("hides the values of env, and says which names are removed", () => {
