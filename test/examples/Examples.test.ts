@@ -26,6 +26,21 @@ describe("the examples do what they say", () => {
     expect(out).toMatch(/ada sleeps: suspended\nada: good morning\n {2}→ You said "good morning"/)
   })
 
+  it("durable-bot.ts is killed and has lost nothing", () => {
+    const out = run(process.execPath, ["examples/durable-bot.ts"])
+    expect(out).toBe(
+      [
+        "first life: completed, and 2 more messages on record",
+        "first life: ended by SIGKILL",
+        "second life: /remember colour green → completed: I remember colour",
+        "second life: /slow 60000 never heard → lost",
+        "second life: /recall colour → completed: green",
+        "turns in all: 3",
+        "",
+      ].join("\n"),
+    )
+  })
+
   it("stdio.py speaks to a runtime from Python", (context) => {
     if (spawnSync("python3", ["--version"]).status !== 0) context.skip("python3 is not installed")
     const out = run("python3", ["examples/stdio.py"])
