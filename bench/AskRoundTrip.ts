@@ -45,13 +45,17 @@ const common = {
   baseline,
 } as const
 
+export const pinnable = {
+  pinned: true,
+  missing: () => (spawnSync("taskset", ["-V"]).status === 0 ? undefined : "taskset is not installed"),
+} as const
+
 export const askRoundTrip: ReadonlyArray<Measurement> = [
   { ...common, name: "ask", title: "ask round trip in process" },
   {
     ...common,
     name: "ask/pinned",
     title: "the same, both sides on one CPU",
-    pinned: true,
-    missing: () => (spawnSync("taskset", ["-V"]).status === 0 ? undefined : "taskset is not installed"),
+    ...pinnable,
   },
 ]

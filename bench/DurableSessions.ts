@@ -4,7 +4,7 @@
  */
 import { existsSync } from "node:fs"
 import { join } from "node:path"
-import { askSession } from "./AskRoundTrip.ts"
+import { askSession, pinnable } from "./AskRoundTrip.ts"
 import { newDataDirectory, settled } from "./DurableTurns.ts"
 import type { Comparison, Limit, Measurement, Side } from "./Measurement.ts"
 import { storedName, storeSessions } from "./StoredSessions.ts"
@@ -26,7 +26,9 @@ const beside = (stored: number, quickly: number, target: number): Comparison => 
   title: `ask with suspended sessions on record, against ${few}`,
   unit: "µs",
   target,
-  full: { rounds: 21, warmups: 5, count: 2000, stored },
+  // What could grow is work; where the scheduler puts a child is not.
+  ...pinnable,
+  full: { rounds: 31, warmups: 6, count: 1000, stored },
   quick: { rounds: 3, warmups: 2, count: 1000, stored: quickly },
   subject: ({ stored = 0 }) => askBeside(stored),
   baseline: () => askBeside(few),

@@ -28,7 +28,7 @@ const cells = (outcome: Outcome): ReadonlyArray<string> => {
   const title = stored === undefined ? outcome.title : `${outcome.title}: ${stored}`
   switch (outcome.kind) {
     case "comparison": {
-      const { subject, baseline, ratio, cpuRatio, ratios, met } = outcome
+      const { subject, baseline, ratio, cpuRatio, bestRatio, ratios, met } = outcome
       const spread = `${ratios.q1.toFixed(2)}–${ratios.q3.toFixed(2)}`
       const side = (median: number) => `${number(median)} ${unit}`
       return [
@@ -38,6 +38,7 @@ const cells = (outcome: Outcome): ReadonlyArray<string> => {
         side(baseline.median),
         ratio.toFixed(2),
         spread,
+        bestRatio.toFixed(2),
         cpuRatio.toFixed(2),
         ...targetCells(target, met),
       ]
@@ -54,17 +55,18 @@ const cells = (outcome: Outcome): ReadonlyArray<string> => {
         "",
         `${number(value.q1)}–${number(value.q3)}`,
         "",
+        "",
         ...targetCells(target, met, ` ${unit}`),
       ]
     }
     case "skipped":
-      return [name, title, "", "", "", "", "", "", `skipped: ${outcome.why}`]
+      return [name, title, "", "", "", "", "", "", "", `skipped: ${outcome.why}`]
     case "failed":
-      return [name, title, "", "", "", "", "", "", `FAILED: ${outcome.error.split("\n")[0]}`]
+      return [name, title, "", "", "", "", "", "", "", `FAILED: ${outcome.error.split("\n")[0]}`]
   }
 }
 
-const header = ["NAME", "WHAT", "CRECHE", "BASELINE", "RATIO", "QUARTILES", "CPU", "TARGET", ""]
+const header = ["NAME", "WHAT", "CRECHE", "BASELINE", "RATIO", "QUARTILES", "BEST", "CPU", "TARGET", ""]
 
 export const render = (outcomes: ReadonlyArray<Outcome>): string => {
   const rows = [header, ...outcomes.map(cells)]

@@ -31,6 +31,8 @@ export type Outcome = Common &
          * included, children not: steadier than the clock where the machine is busy, but no measure of latency.
          */
         readonly cpuRatio: number
+        /** Of the fastest round of each side: the least disturbed ones. */
+        readonly bestRatio: number
         /** Of the ratios of each round to its neighbour. */
         readonly ratios: Summary
         /** null without a target. */
@@ -85,8 +87,9 @@ const compare = async (comparison: Comparison, settings: Settings, home: string)
     const ratio = subject.median / baseline.median
     const ratios = summarise(sides.subject.map((value, round) => value / sides.baseline[round]!))
     const cpuRatio = median(cpu.subject) / median(cpu.baseline)
+    const bestRatio = Math.min(...sides.subject) / Math.min(...sides.baseline)
     const met = isMet(ratio, comparison.target)
-    return { kind: "comparison", ...common, subject, baseline, ratio, cpuRatio, ratios, met }
+    return { kind: "comparison", ...common, subject, baseline, ratio, cpuRatio, bestRatio, ratios, met }
   } finally {
     await Promise.all(open.map((side) => side.close()))
   }

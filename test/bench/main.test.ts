@@ -44,6 +44,7 @@ describe("each measurement", () => {
           expectPositive(outcome.subject.samples)
           expectPositive(outcome.baseline.samples)
           expect(outcome.ratio).toBe(outcome.subject.median / outcome.baseline.median)
+          expect(outcome.bestRatio).toBeGreaterThan(0)
           expect(outcome.cpuRatio).toBeGreaterThan(0)
           expect(outcome.met).toBe(target === null ? null : outcome.ratio <= target)
           break
@@ -154,7 +155,7 @@ describe("a measurement without a target", () => {
   const common = { title: "X", target: null, met: null } as const
 
   it("is told and not judged", () => {
-    const ratio = { subject: of([6]), baseline: of([2]), ratio: 3, cpuRatio: 3, ratios: of([3]) }
+    const ratio = { subject: of([6]), baseline: of([2]), ratio: 3, cpuRatio: 3, bestRatio: 3, ratios: of([3]) }
     const line = render([{ kind: "comparison", name: "x", unit: "µs", ...common, ...ratio }])
     expect(line).toContain("3.00")
     expect(line).not.toMatch(/≤|met|MISSED/u)
