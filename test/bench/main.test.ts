@@ -29,8 +29,11 @@ const expectPositive = (samples: ReadonlyArray<number>): void => {
   for (const sample of samples) expect(sample).toBeGreaterThan(0)
 }
 
+/** The same as `durable/stored-10` where all have few. */
+const alike = ["durable/stored-1000", "durable/stored-50000"]
+
 describe("each measurement", () => {
-  for (const measurement of measurements) {
+  for (const measurement of measurements.filter(({ name }) => !alike.includes(name))) {
     it(`${measurement.name} gives numbers, and leaves no process behind`, async (context) => {
       const why = missing(measurement.name)
       if (why !== undefined) context.skip(why)
