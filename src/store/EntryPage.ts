@@ -108,7 +108,11 @@ export class EntryPage {
     const { since } = this
     const { status, text, stopReason, usage, error, endedAt } = turn
     const told =
-      status === end.status && text === end.text && stopReason === end.stopReason && turn.timeoutMs === undefined
+      status === end.status &&
+      text === end.text &&
+      stopReason === end.stopReason &&
+      turn.timeoutMs === undefined &&
+      turn.attempts === undefined
     if (!told || usage !== null || error !== null || endedAt === null || turn.session !== this.#session) {
       turns.push(turn)
       return

@@ -3,71 +3,40 @@
  * as JSON fails here, where it harms nobody else. Pure.
  */
 import type { SessionId, TurnId } from "../domain/Ids.ts"
-import type { Session } from "../domain/Session.ts"
-import type { SessionSpec } from "../domain/SessionSpec.ts"
+import type { Session, SessionStatus } from "../domain/Session.ts"
 import type { Commit } from "../domain/SessionStore.ts"
 import type { TranscriptEntry } from "../domain/Transcript.ts"
 import type { Turn } from "../domain/Turn.ts"
-import { encodeState } from "./SessionRows.ts"
-import { decodeSpec, encodeSpec, type SpecText } from "./SpecText.ts"
-
-/** What a record's row holds in columns of its own. */
-export interface SessionHead {
-  readonly id: SessionId
-  readonly name: string
-  readonly supervisor: string
-  readonly task: string | null
-  readonly template: string | null
-  readonly status: Session["status"]
-  readonly createdAt: number
-  readonly lastActiveAt: number
-  readonly expiresAt: number | null
-  readonly seq: number
-}
-
-/** What hardly ever changes. */
-export interface SessionDetails {
-  readonly spec: SessionSpec
-  readonly specText: SpecText
-  readonly deathsJson: string
-}
+import { encodeState, encodeTurn } from "./RecordText.ts"
+import type { Details, Identity, Stretch } from "./RowBatch.ts"
+import { stretchesOf } from "./SessionRows.ts"
+import { encodeSpec } from "./SpecText.ts"
 
 export interface PreparedTurn {
   readonly turn: Turn
   readonly json: string
 }
 
+/** What hardly ever changes of a session. */
+export interface Description {
+  readonly identity: Identity
+  readonly details: Details
+}
+
 export interface PreparedCommit {
-  readonly head: SessionHead
+  readonly id: SessionId
+  readonly status: SessionStatus
+  readonly lastActiveAt: number
+  readonly expiresAt: number | null
+  readonly seq: number
   readonly stateJson: string
-  /** Left out where they are as in a commit before. */
-  readonly details: SessionDetails | undefined
+  /** Left out where it is as in a commit before. */
+  readonly description: Description | undefined
   readonly historyJson: string | undefined
   readonly entries: ReadonlyArray<TranscriptEntry>
-  /** Of each entry, without what its row says. */
-  readonly entriesJson: ReadonlyArray<string>
+  readonly stretches: ReadonlyArray<Stretch>
   /** The newest state of each. */
   readonly turns: ReadonlyArray<PreparedTurn>
-}
-
-export const encodeDetails = ({ spec, deaths }: Session): SessionDetails => ({
-  spec,
-  specText: encodeSpec(spec),
-  deathsJson: JSON.stringify(deaths),
-})
-
-export const encodeTurn = (turn: Turn): string => {
-  const { id: _, session: __, firstSeq: ___, ...rest } = turn
-  return JSON.stringify(rest)
-}
-
-const encodeEntry = (entry: TranscriptEntry): string => {
-  const whole = JSON.stringify(entry)
-  // As an actor makes them: then what the row says is a known beginning, and a copy of the rest is saved.
-  const known = `{"session":"${entry.session}","seq":${entry.seq},`
-  if (whole.startsWith(known)) return `{${whole.slice(known.length)}`
-  const { session: _, seq: __, ...rest } = entry
-  return JSON.stringify(rest)
 }
 
 /** A number that a column must hold: anything else would only fail when the commit was acknowledged long ago. */
@@ -81,59 +50,84 @@ const text = (value: string): string => {
   return value
 }
 
-export const prepareCommit = (commit: Commit, withDetails: boolean): PreparedCommit => {
-  const { session, entries, turns, history } = commit
-  const { expiresAt, spec } = session
-  const newest = new Map<string, Turn>()
-  for (const turn of turns) newest.set(turn.id, turn)
+const describe = (session: Session): Description => {
+  const { name, supervisor, spec, deaths, createdAt } = session
+  const { task, template, retention, limits, tags } = spec
+  const { shared, own } = encodeSpec(spec)
   return {
-    head: {
-      id: text(session.id) as SessionId,
-      name: text(session.name),
-      supervisor: text(session.supervisor),
-      task: spec.task === null ? null : text(spec.task),
-      template: spec.template === null ? null : text(spec.template),
-      status: session.status,
-      createdAt: number(session.createdAt),
-      lastActiveAt: number(session.lastActiveAt),
-      expiresAt: expiresAt === null ? null : number(expiresAt),
-      seq: number(session.seq),
+    identity: {
+      name: text(name),
+      supervisor: text(supervisor),
+      task: task === null ? null : text(task),
+      template: template === null ? null : text(template),
+      createdAt: number(createdAt),
     },
-    stateJson: encodeState(session),
-    details: withDetails ? encodeDetails(session) : undefined,
-    historyJson: history === undefined ? undefined : JSON.stringify(history),
-    entries,
-    entriesJson: entries.map(encodeEntry),
-    turns: [...newest.values()].map((turn) => {
-      number(turn.firstSeq)
-      number(turn.lastSeq)
-      return { turn, json: encodeTurn(turn) }
-    }),
+    details: {
+      spec: shared,
+      own,
+      retention: retention === null ? null : JSON.stringify(retention),
+      deaths: JSON.stringify(deaths),
+      transcriptEntries: number(limits.transcriptEntries),
+      transcriptBytes: limits.transcriptBytes === undefined ? null : number(limits.transcriptBytes),
+      tags: Object.entries(tags).map(([key, value]) => [key, text(value)] as const),
+    },
   }
 }
 
+const prepareTurn = (turn: Turn): PreparedTurn => {
+  text(turn.id)
+  number(turn.firstSeq)
+  number(turn.lastSeq)
+  return { turn, json: encodeTurn(turn) }
+}
+
+const newestOf = (turns: ReadonlyArray<Turn>): ReadonlyArray<Turn> =>
+  turns.length < 2 ? turns : [...new Map(turns.map((turn) => [turn.id, turn])).values()]
+
+export const prepareCommit = (
+  { entries, turns, history }: Commit,
+  session: Session,
+  described: boolean,
+): PreparedCommit => ({
+  id: text(session.id) as SessionId,
+  status: session.status,
+  lastActiveAt: number(session.lastActiveAt),
+  expiresAt: session.expiresAt === null ? null : number(session.expiresAt),
+  seq: number(session.seq),
+  stateJson: encodeState(session),
+  description: described ? describe(session) : undefined,
+  historyJson: history === undefined ? undefined : JSON.stringify(history),
+  entries,
+  stretches: stretchesOf(entries),
+  turns: newestOf(turns).map(prepareTurn),
+})
+
 export const toLogText = (commit: PreparedCommit): string => {
-  const { head, stateJson, details, historyJson, entries, entriesJson, turns } = commit
-  let out = `{"head":${JSON.stringify(head)},"state":${stateJson}`
-  if (details !== undefined) {
-    const { specText, deathsJson } = details
-    out += `,"spec":${specText.shared},"own":${specText.own},"deaths":${deathsJson}`
+  const { id, status, lastActiveAt, expiresAt, seq, stateJson, description, historyJson, stretches, turns } = commit
+  let out = `{"id":${JSON.stringify(id)},"now":["${status}",${lastActiveAt},${expiresAt},${seq}],"state":${stateJson}`
+  if (description !== undefined) {
+    const { identity, details } = description
+    out += `,"identity":${JSON.stringify(identity)},"details":${JSON.stringify(details)}`
   }
   if (historyJson !== undefined) out += `,"history":${historyJson}`
-  if (entries.length > 0) out += `,"firstSeq":${entries[0]!.seq},"entries":[${entriesJson.join(",")}]`
-  if (turns.length > 0) {
-    const written = turns.map(({ turn, json }) => `[${JSON.stringify(turn.id)},${turn.firstSeq},${json}]`)
-    out += `,"turns":[${written.join(",")}]`
+  if (stretches.length > 0) {
+    out += `,"firstSeq":${stretches[0]!.firstSeq},"entries":[${stretches[0]!.json}`
+    for (let i = 1; i < stretches.length; i++) out += `,${stretches[i]!.json}`
+    out += "]"
   }
-  return `${out}}`
+  for (let i = 0; i < turns.length; i++) {
+    const { turn, json } = turns[i]!
+    out += `${i === 0 ? ',"turns":[' : ","}[${JSON.stringify(turn.id)},${turn.firstSeq},${json}]`
+  }
+  return turns.length > 0 ? `${out}]}` : `${out}}`
 }
 
 interface LogText {
-  readonly head: SessionHead
+  readonly id: SessionId
+  readonly now: readonly [SessionStatus, number, number | null, number]
   readonly state: unknown
-  readonly spec?: object
-  readonly own?: object
-  readonly deaths?: unknown
+  readonly identity?: Identity
+  readonly details?: Details
   readonly history?: unknown
   readonly firstSeq?: number
   readonly entries?: ReadonlyArray<object>
@@ -144,24 +138,24 @@ interface LogText {
 export const fromLogText = (record: string): ReadonlyArray<PreparedCommit> =>
   (JSON.parse(record) as ReadonlyArray<LogText>).map(fromLog)
 
-const detailsOf = ({ spec, own, deaths }: LogText): SessionDetails | undefined => {
-  if (spec === undefined) return undefined
-  const specText = { shared: JSON.stringify(spec), own: JSON.stringify(own) }
-  return { spec: decodeSpec(specText.shared, specText.own), specText, deathsJson: JSON.stringify(deaths) }
-}
-
 const fromLog = (logged: LogText): PreparedCommit => {
-  const { head, state, history, firstSeq = 0, entries = [], turns = [] } = logged
-  const session = head.id
+  const { id, now, state, identity, details, history, firstSeq = 0, turns = [] } = logged
+  const entries = (logged.entries ?? []).map(
+    (entry, i) => ({ session: id, seq: firstSeq + i, ...entry }) as TranscriptEntry,
+  )
   return {
-    head,
+    id,
+    status: now[0],
+    lastActiveAt: now[1],
+    expiresAt: now[2],
+    seq: now[3],
     stateJson: JSON.stringify(state),
-    details: detailsOf(logged),
+    description: identity === undefined || details === undefined ? undefined : { identity, details },
     historyJson: history === undefined ? undefined : JSON.stringify(history),
-    entries: entries.map((entry, i) => ({ session, seq: firstSeq + i, ...entry }) as TranscriptEntry),
-    entriesJson: entries.map((entry) => JSON.stringify(entry)),
-    turns: turns.map(([id, first, rest]) => ({
-      turn: { id, session, firstSeq: first, ...rest } as Turn,
+    entries,
+    stretches: stretchesOf(entries),
+    turns: turns.map(([turn, first, rest]) => ({
+      turn: { id: turn, session: id, firstSeq: first, ...rest } as Turn,
       json: JSON.stringify(rest),
     })),
   }

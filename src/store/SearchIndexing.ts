@@ -43,6 +43,10 @@ export class SearchIndexing {
       this.#timer = this.#in(quietMs)
       return
     }
+    if (this.#client.gate.closed) {
+      this.#timer = this.#in(pauseMs)
+      return
+    }
     try {
       if (indexSome(this.#client) > 0) this.#timer = this.#in(pauseMs)
       else this.#unseen = 0

@@ -6,6 +6,8 @@ import type { SessionId, TurnId } from "../domain/Ids.ts"
 import { isLive, type Session, type SessionStatus } from "../domain/Session.ts"
 import { transcriptTypes, type TranscriptEntry, type TranscriptType } from "../domain/Transcript.ts"
 import type { Turn } from "../domain/Turn.ts"
+import { encodeEntry, type State, type TurnText } from "./RecordText.ts"
+import type { Stretch } from "./RowBatch.ts"
 import { decodeSpec } from "./SpecText.ts"
 
 /** The part of the status that does not change with every turn. */
@@ -14,25 +16,6 @@ export type Standing = "live" | "suspended" | "stopped" | "failed"
 export const standings: ReadonlyArray<Standing> = ["live", "suspended", "stopped", "failed"]
 
 export const standingOf = (status: SessionStatus): Standing => (isLive(status) ? "live" : (status as Standing))
-
-/** The changing part of a record, as JSON. */
-export const encodeState = (session: Session): string => {
-  const { pid, incarnation, restarts, turns, containment, agentSessionId, pendingRequests, exit, usage } = session
-  const { forkedFrom, suspendedBy } = session
-  return JSON.stringify({
-    pid,
-    incarnation,
-    restarts,
-    turns,
-    containment,
-    agentSessionId,
-    forkedFrom,
-    suspendedBy,
-    pendingRequests,
-    exit,
-    usage,
-  })
-}
 
 export const sessionColumns = `s.ordinal, s.id, s.name, s.supervisor, s.status, s.created_at, s.last_active_at,
   s.expires_at, s.seq, s.state, d.spec, d.own, d.deaths`
@@ -54,47 +37,31 @@ export interface SessionRow {
   readonly deaths: string
 }
 
-type State = Pick<
-  Session,
-  | "pid"
-  | "incarnation"
-  | "restarts"
-  | "turns"
-  | "containment"
-  | "agentSessionId"
-  | "forkedFrom"
-  | "suspendedBy"
-  | "pendingRequests"
-  | "exit"
-  | "usage"
->
-
 const none: ReadonlyArray<never> = []
 
 export const decodeSession = (row: SessionRow): Session => {
-  const state = JSON.parse(row.state) as State
+  const state = JSON.parse(row.state) as Partial<State> & Pick<State, "incarnation" | "turns">
   return {
     id: row.id as SessionId,
     name: row.name,
     supervisor: row.supervisor,
     status: row.status as SessionStatus,
     spec: decodeSpec(row.spec, row.own),
-    pid: state.pid,
+    pid: state.pid ?? null,
     incarnation: state.incarnation,
-    restarts: state.restarts,
+    restarts: state.restarts ?? 0,
     turns: state.turns,
-    containment: state.containment,
-    agentSessionId: state.agentSessionId,
-    // Older records have no such field.
+    containment: state.containment ?? null,
+    agentSessionId: state.agentSessionId ?? null,
     forkedFrom: state.forkedFrom ?? null,
     suspendedBy: state.suspendedBy ?? null,
-    pendingRequests: state.pendingRequests.length === 0 ? none : state.pendingRequests,
+    pendingRequests: state.pendingRequests ?? none,
     createdAt: row.created_at,
     lastActiveAt: row.last_active_at,
     expiresAt: row.expires_at,
-    exit: state.exit,
+    exit: state.exit ?? null,
     deaths: row.deaths === "[]" ? none : (JSON.parse(row.deaths) as Session["deaths"]),
-    usage: state.usage,
+    usage: state.usage ?? null,
     seq: row.seq,
   }
 }
@@ -107,8 +74,20 @@ export interface TurnRow {
   readonly turn: string
 }
 
+/** What `encodeTurn` has left out. */
+const emptyTurn = {
+  text: "",
+  stopReason: null,
+  usage: null,
+  error: null,
+  idempotencyKey: null,
+  startedAt: null,
+  endedAt: null,
+} as const
+
 export const decodeTurn = (row: TurnRow): Turn => ({
-  ...(JSON.parse(row.turn) as Omit<Turn, "id" | "session" | "firstSeq">),
+  ...emptyTurn,
+  ...(JSON.parse(row.turn) as Omit<TurnText, keyof typeof emptyTurn> & Partial<TurnText>),
   id: row.id as TurnId,
   session: row.session as SessionId,
   firstSeq: row.first_seq,
@@ -122,37 +101,38 @@ export const typesMask = (types: Iterable<TranscriptType>): number => {
   return mask
 }
 
-/** One row of the transcript: entries that follow one another. */
-export interface Stretch {
-  readonly firstSeq: number
-  readonly lastSeq: number
-  readonly at: number
-  readonly types: number
-  readonly json: string
-}
-
 /** More entries, or more text, stand in several rows: a reader who wants one has to take in its row. */
 const stretchEntries = 64
 const stretchSize = 64 * 1024
 
-/** The rows for the entries from `first` on. */
-export const stretchesOf = (
-  entries: ReadonlyArray<TranscriptEntry>,
-  entriesJson: ReadonlyArray<string>,
-  first: number,
-): ReadonlyArray<Stretch> => {
+const isRoomy = ({ count, json }: Stretch): boolean => count < stretchEntries && json.length < stretchSize
+
+export const joinStretches = (a: Stretch, b: Stretch): Stretch | undefined =>
+  isRoomy(a) && a.count + b.count <= stretchEntries
+    ? {
+        firstSeq: a.firstSeq,
+        lastSeq: b.lastSeq,
+        at: b.at,
+        types: a.types | b.types,
+        count: a.count + b.count,
+        json: `${a.json},${b.json}`,
+      }
+    : undefined
+
+/** The rows for these entries. */
+export const stretchesOf = (entries: ReadonlyArray<TranscriptEntry>): ReadonlyArray<Stretch> => {
   const stretches: Array<Stretch> = []
-  while (first < entries.length) {
+  for (let next = 0; next < entries.length;) {
+    const first = next
     let json = ""
     let types = 0
-    let next = first
     for (; next < entries.length && next - first < stretchEntries && json.length < stretchSize; next++) {
-      types |= bits.get(entries[next]!.type) ?? 0
-      json += (json === "" ? "[" : ",") + entriesJson[next]!
+      const entry = entries[next]!
+      types |= bits.get(entry.type) ?? 0
+      json += next === first ? encodeEntry(entry) : `,${encodeEntry(entry)}`
     }
-    const last = entries[next - 1]!
-    stretches.push({ firstSeq: entries[first]!.seq, lastSeq: last.seq, at: last.at, types, json: `${json}]` })
-    first = next
+    const { seq: lastSeq, at } = entries[next - 1]!
+    stretches.push({ firstSeq: entries[first]!.seq, lastSeq, at, types, count: next - first, json })
   }
   return stretches
 }

@@ -250,7 +250,7 @@ const inSteps = (client: SqliteClient, steps: Generator<void>): Effect.Effect<vo
       body: () =>
         Effect.andThen(
           nextTick,
-          client.attempt(() => steps.next().done === true),
+          client.exclusively(() => steps.next().done === true),
         ),
       step: (ended) => {
         done = ended

@@ -57,7 +57,7 @@ export const catchUp = (client: SqliteClient): Effect.Effect<void, StoreUnavaila
       body: () =>
         Effect.andThen(
           nextTick,
-          client.attempt(() => indexSome(client)),
+          client.exclusively(() => indexSome(client)),
         ),
       step: (indexed) => {
         count = indexed

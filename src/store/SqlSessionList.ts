@@ -21,7 +21,7 @@ export const readSession = (client: SqliteClient, id: string): Session | undefin
 /** Of every session, in no order: an index alone answers. */
 export const readIds = (client: SqliteClient, batch: CommitBatch): ReadonlyArray<SessionId> => {
   const stored = client.prepare("SELECT id FROM sessions").all()
-  return [...new Set([...stored.map((row) => row["id"] as SessionId), ...batch.sessions.keys()])]
+  return [...new Set([...stored.map((row) => row["id"] as SessionId), ...batch.sessions().keys()])]
 }
 
 /** The newest session that the column says `value` of; the batch has newer records of some. */
@@ -37,12 +37,12 @@ const findBy = (
     .prepare(`SELECT ${sessionColumns} ${from} WHERE s.${column} = ? ORDER BY s.ordinal DESC`)
     .iterate(value) as Iterable<unknown> as Iterable<SessionRow>
   for (const row of rows) {
-    if (batch.sessions.has(row.id as SessionId)) continue
+    if (batch.has(row.id as SessionId)) continue
     found = { ordinal: row.ordinal, session: decodeSession(row) }
     break
   }
-  for (const [id, { session }] of batch.sessions) {
-    if (session === undefined || !fits(session)) continue
+  for (const [id, session] of batch.sessions()) {
+    if (!fits(session)) continue
     // What the tables do not have yet will come after all that they have, in this order.
     const ordinal = (client.prepare("SELECT ordinal FROM sessions WHERE id = ?").get(id)?.["ordinal"] ??
       Infinity) as number

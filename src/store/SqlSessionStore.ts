@@ -6,11 +6,12 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type { StoreUnavailable } from "../domain/Errors.ts"
+import type { SessionId } from "../domain/Ids.ts"
 import { SessionStore } from "../domain/SessionStore.ts"
+import { BatchWriter } from "./BatchWriter.ts"
 import { Checkpointer } from "./Checkpointer.ts"
 import { CommitBatch } from "./CommitBatch.ts"
 import { CommitLog, readLog } from "./CommitLog.ts"
-import { CommitWriter } from "./CommitWriter.ts"
 import { GroupCommit } from "./GroupCommit.ts"
 import * as Migrations from "./Migrations.ts"
 import { fromLogText } from "./PreparedCommit.ts"
@@ -25,32 +26,33 @@ import { readRecoverable, readRecovered, readTurn, readTurnByKey, readTurns } fr
 export interface SqlSessionStoreConfig extends SqliteClient.SqliteConfig {
   /** After each write to the log: how many commits shared it. */
   readonly onGroup?: (commits: number) => void
+  /** Whether a thread of its own writes the tables; default true. Without one they are written in the runtime's. */
+  readonly threaded?: boolean
 }
 
 /** What a step of retention or indexing counts for in SQLite's own log, about. */
 const writesOfOneStep = 32
 
-/** Takes into the tables what a process that died has left in the log. */
-const replay = (client: SqliteClient.SqliteClient, writer: CommitWriter, file: string): number => {
-  const epoch = client.prepare("SELECT epoch FROM log_progress").get()!["epoch"] as number
-  const records = readLog(file, epoch)
-  if (records.length === 0) return epoch
+/** Takes into the tables what a process that died has left in the log; answers the epoch to go on after. */
+const replay = (client: SqliteClient.SqliteClient): number => {
+  const held = client.prepare("SELECT epoch FROM log_progress").get()!["epoch"] as number
+  const { records, epoch } = readLog(client.file, held)
+  if (epoch === held) return held
   const batch = new CommitBatch()
   for (const record of records) {
     for (const commit of fromLogText(record)) batch.add(commit, undefined, 0)
   }
-  client.transaction(() => writer.write(batch, epoch + 1))
-  return epoch + 1
+  new BatchWriter(client.prepare).write(batch.rows(epoch, []))
+  return epoch
 }
 
 /** The store over an open file that is migrated already. */
 export const fromClient = (
   client: SqliteClient.SqliteClient,
-  onGroup: (commits: number) => void = () => {},
+  { onGroup = () => {}, threaded = true }: Pick<SqlSessionStoreConfig, "onGroup" | "threaded"> = {},
 ): Effect.Effect<SessionStore["Service"], StoreUnavailable, Scope.Scope> =>
   Effect.gen(function* () {
     const { attempt } = client
-    const writer = new CommitWriter(client)
     const checkpointer = yield* Checkpointer.make(client)
     /** For long work in many small transactions: they fill SQLite's log as well. */
     const background: SqliteClient.SqliteClient = {
@@ -64,12 +66,11 @@ export const fromClient = (
     const indexing = new SearchIndexing(background)
     const commits = yield* Effect.acquireRelease(
       attempt(() => {
-        const file = client.file + SqliteClient.logSuffix
-        const log = new CommitLog(file, replay(client, writer, file), client.durability === "power")
+        const log = new CommitLog(client.file, replay(client), client.durability === "power")
         return new GroupCommit({
           client,
           log,
-          writer,
+          threaded,
           onGroup,
           onApplied: (count, size) => {
             indexing.noticed(count)
@@ -78,29 +79,47 @@ export const fromClient = (
         })
       }),
       (opened) =>
-        Effect.sync(() => {
+        Effect.promise(() => {
           indexing.stop()
-          opened.close()
+          return opened.close()
         }),
     )
     /** For what only the tables can answer. */
     const settled = <A>(body: () => A): Effect.Effect<A, StoreUnavailable> =>
-      attempt(() => {
-        commits.apply()
-        return body()
-      })
-    const settle = settled(() => {})
+      Effect.andThen(
+        commits.settle,
+        attempt(() => client.snapshot(body)),
+      )
+    const remove = (session: SessionId): Effect.Effect<void, StoreUnavailable> =>
+      Effect.suspend(() => {
+        // What the session's actor still had under way comes first, or it would bring the session back.
+        commits.flushAll()
+        return commits.settle
+      }).pipe(
+        Effect.andThen(
+          client.exclusively(() => {
+            commits.flushAll()
+            if (commits.batch.has(session)) return false
+            commits.forget(session)
+            removeSession(client, session)
+            return true
+          }),
+        ),
+        Effect.flatMap((done) => (done ? sweepRemoved(background) : remove(session))),
+      )
     return SessionStore.of({
       commit: (commit) => commits.submit(commit),
-      transcript: (session, query) =>
-        attempt(() => {
-          const batched = commits.batch.sessions.get(session)
-          if (batched?.session?.spec.limits.transcriptBytes !== undefined) commits.apply()
-          return readTranscript(client, session, query, commits.batch)
-        }),
+      transcript: (session, query) => {
+        const read = attempt(() => readTranscript(client, session, query, commits.batch))
+        return Effect.suspend(() =>
+          commits.batch.session(session)?.spec.limits.transcriptBytes === undefined
+            ? read
+            : Effect.andThen(commits.settle, read),
+        )
+      },
       turn: (turn) => attempt(() => readTurn(client, turn, commits.batch)),
       turnByKey: (session, key) => attempt(() => readTurnByKey(client, session, key, commits.batch)),
-      session: (session) => attempt(() => commits.batch.sessions.get(session)?.session ?? readSession(client, session)),
+      session: (session) => attempt(() => commits.batch.session(session) ?? readSession(client, session)),
       ids: attempt(() => readIds(client, commits.batch)),
       find: (ref) => attempt(() => findSession(client, ref, commits.batch)),
       turns: (session, query) => attempt(() => readTurns(client, session, query, commits.batch)),
@@ -108,17 +127,10 @@ export const fromClient = (
       recover: (session) => attempt(() => readRecovered(client, session, commits.batch)),
       list: (query) => settled(() => listSessions(client, query)),
       recoverable: settled(() => readRecoverable(client)),
-      search: (query) => Effect.andThen(settle, search(background, query)),
-      retain: (retention) => Effect.andThen(settle, retain(background, retention)),
+      search: (query) => Effect.andThen(commits.settle, search(background, query)),
+      retain: (retention) => Effect.andThen(commits.settle, retain(background, retention)),
       sizeBytes: settled(() => sizeOf(client)),
-      remove: (session) =>
-        attempt(() => {
-          // What the session's actor still had under way comes first, or it would bring the session back.
-          commits.flushAll()
-          commits.apply()
-          writer.forget(session)
-          removeSession(client, session)
-        }).pipe(Effect.andThen(sweepRemoved(background))),
+      remove,
     })
   })
 
@@ -131,9 +143,9 @@ export const open = (
 /** The store over a file that was just opened. */
 export const start = (
   client: SqliteClient.SqliteClient,
-  { onGroup }: SqlSessionStoreConfig,
+  config: SqlSessionStoreConfig,
 ): Effect.Effect<SessionStore["Service"], StoreUnavailable, Scope.Scope> =>
-  Effect.tap(fromClient(client, onGroup), () => sweepRemoved(client))
+  Effect.tap(fromClient(client, config), () => sweepRemoved(client))
 
 export const make = (
   config: SqlSessionStoreConfig,

@@ -10,7 +10,7 @@ import type { SqliteClient } from "./SqliteClient.ts"
 
 /** Over an open file that is migrated already, and that nobody else writes templates into. */
 export const fromClient = (client: SqliteClient): TemplateStore["Service"] => {
-  const { attempt, prepare, transaction } = client
+  const { attempt, exclusively, prepare, transaction } = client
   let known: ReadonlyMap<string, Template> | undefined
 
   const read = (): ReadonlyMap<string, Template> => {
@@ -22,7 +22,7 @@ export const fromClient = (client: SqliteClient): TemplateStore["Service"] => {
     write: () => void,
     apply: (to: Map<string, Template>) => void,
   ): Effect.Effect<void, StoreUnavailable> =>
-    attempt(() => {
+    exclusively(() => {
       const next = new Map(known ?? read())
       transaction(write)
       apply(next)

@@ -3,10 +3,11 @@
  * archive, which `all` reads too, as far as retention has left it.
  */
 import type { SessionId, TurnId } from "../domain/Ids.ts"
+import type { Session } from "../domain/Session.ts"
 import type { TranscriptPage, TranscriptQuery } from "../domain/SessionStore.ts"
 import type { TranscriptEntry } from "../domain/Transcript.ts"
 import { isTerminal } from "../domain/Turn.ts"
-import type { BatchedSession, CommitBatch } from "./CommitBatch.ts"
+import type { CommitBatch } from "./CommitBatch.ts"
 import { decodeEntries, typesMask, type TranscriptRow } from "./SessionRows.ts"
 import type { SqliteClient } from "./SqliteClient.ts"
 
@@ -83,13 +84,12 @@ const lastStored = (client: SqliteClient, ordinal: number): number =>
   ] as number
 
 /** What the database holds of a session, or would hold: one that is only in the batch has the ordinal 0. */
-const wholeHead = (stored: Head | undefined, batched: BatchedSession | undefined): Head | undefined => {
-  const session = batched?.session
-  if (session === undefined) return stored
-  const { transcriptEntries, transcriptBytes = null } = session.spec.limits
+const wholeHead = (stored: Head | undefined, batched: Session | undefined): Head | undefined => {
+  if (batched === undefined) return stored
+  const { transcriptEntries, transcriptBytes = null } = batched.spec.limits
   return {
     ordinal: stored?.ordinal ?? 0,
-    seq: session.seq,
+    seq: batched.seq,
     transcript_entries: transcriptEntries,
     transcript_bytes: transcriptBytes,
   }
@@ -106,10 +106,11 @@ export const readTranscript = (
   batch: CommitBatch,
 ): TranscriptPage => {
   const { after = 0, limit = defaultLimit, types, turn, all = false } = query
-  const batched = batch.sessions.get(session)
-  const head = wholeHead(headOf(client, session), batched)
+  const head = wholeHead(headOf(client, session), batch.session(session))
   if (head === undefined) return { entries: [], nextAfter: after, trimmed: 0 }
-  const fresh = batched?.entries ?? []
+  const fresh = batch.entries(session)
+  // The batch may be on its way into the tables: what they had at this moment is read there, all else in the batch.
+  const stored = lastStored(client, head.ordinal)
   const removed = removedThrough(client, head, fresh[0]?.seq)
   const trimmed = all ? removed : Math.max(removed, archivedThrough(client, head))
   const from = Math.max(after, trimmed)
@@ -124,9 +125,9 @@ export const readTranscript = (
   const rows = client
     .prepare(
       `SELECT first_seq, last_seq, entries FROM transcript
-       WHERE session = ? AND last_seq > ? AND first_seq <= ? AND types & ? ORDER BY last_seq`,
+       WHERE session = ? AND last_seq > ? AND last_seq <= ? AND first_seq <= ? AND types & ? ORDER BY last_seq`,
     )
-    .iterate(head.ordinal, Math.max(from, first - 1), last, types === undefined ? -1 : typesMask(types))
+    .iterate(head.ordinal, Math.max(from, first - 1), stored, last, types === undefined ? -1 : typesMask(types))
   for (const row of rows) {
     for (const entry of decodeEntries(session, row as unknown as TranscriptRow)) {
       if (!fits(entry)) continue
@@ -135,10 +136,9 @@ export const readTranscript = (
     }
   }
   if (fresh.length === 0) return { entries, nextAfter: end, trimmed }
-  const stored = lastStored(client, head.ordinal)
-  for (let i = Math.max(0, from + 1 - fresh[0]!.seq); i < fresh.length; i++) {
+  for (let i = Math.max(0, Math.max(from, stored) + 1 - fresh[0]!.seq); i < fresh.length; i++) {
     const entry = fresh[i]!
-    if (entry.seq <= stored || !fits(entry)) continue
+    if (!fits(entry)) continue
     entries.push(entry)
     if (entries.length >= limit) return { entries, nextAfter: entry.seq, trimmed }
   }

@@ -85,13 +85,12 @@ export const readRecovered = (
   id: SessionId,
   batch: CommitBatch,
 ): RecoverableSession | undefined => {
-  const batched = batch.sessions.get(id)
   const row = client
     .prepare(
       `SELECT ${sessionColumns}, d.history FROM sessions s JOIN session_details d ON d.session = s.ordinal WHERE s.id = ?`,
     )
     .get(id)
-  const session = batched?.session ?? (row === undefined ? undefined : decodeSession(row as unknown as SessionRow))
+  const session = batch.session(id) ?? (row === undefined ? undefined : decodeSession(row as unknown as SessionRow))
   if (session === undefined) return undefined
   const openTurns = [
     ...readSome(client, "open_turns", id, Number.MAX_SAFE_INTEGER, -1).filter(
@@ -99,7 +98,7 @@ export const readRecovered = (
     ),
     ...batch.turnsOf(id).filter((turn) => !isTerminal(turn)),
   ].toSorted((a, b) => a.firstSeq - b.firstSeq)
-  const history = parseHistory(batched?.historyJson ?? ((row?.["history"] ?? null) as string | null))
+  const history = parseHistory(batch.historyJson(id) ?? ((row?.["history"] ?? null) as string | null))
   return { session, openTurns, history }
 }
 

@@ -16,6 +16,8 @@ import { classifySqliteError, SqlError } from "effect/sql/SqlError"
 import { makeCompilerSqlite } from "effect/sql/Statement"
 import * as Stream from "effect/Stream"
 import type { StoreUnavailable } from "../domain/Errors.ts"
+import { logSuffixes } from "./CommitLog.ts"
+import { WriteGate } from "./WriteGate.ts"
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "./Sqlite.ts"
 import { corruptStore, toFailure } from "./SqliteFailure.ts"
 
@@ -34,13 +36,19 @@ export interface SqliteConfig {
 export interface SqliteClient {
   readonly file: string
   readonly durability: "process" | "power"
+  readonly busyTimeoutMs: number
   readonly database: DatabaseSync
   /** A prepared statement of this connection, kept for the next time. */
   readonly prepare: (sql: string) => StatementSync
   /** Runs `body` in one transaction, all or nothing; what it throws is thrown on. */
   readonly transaction: <A>(body: () => A) => A
+  /** Runs `body` so that all it reads is of one moment; what it throws is thrown on. */
+  readonly snapshot: <A>(body: () => A) => A
   /** Runs what talks to SQLite; its refusals become failures, bugs die. */
   readonly attempt: <A>(body: () => A) => Effect.Effect<A, StoreUnavailable>
+  /** The same for what writes: while another thread of this process does, it waits. */
+  readonly exclusively: <A>(body: () => A) => Effect.Effect<A, StoreUnavailable>
+  readonly gate: WriteGate
   /** For migrations and rare statements. Its transactions must not be open while the store's own are. */
   readonly sql: Client.SqlClient
 }
@@ -54,14 +62,11 @@ export const nextTick: Effect.Effect<void> = Effect.callback((resume) => {
 /** Beyond this the cache starts anew: only text that is made up of filters can get there. */
 const maxStatements = 200
 
-/** The log of commits stands beside the database under its name and this; see CommitLog. */
-export const logSuffix = "-commits"
-
 /** SQLite takes an empty file for a new database and throws away the log beside it: data may stand in there. */
 const refuseEmptied = (file: string): void => {
   const size = (path: string) => statSync(path, { throwIfNoEntry: false })?.size ?? 0
   if (size(file) > 0) return
-  for (const side of ["-wal", logSuffix]) {
+  for (const side of ["-wal", ...logSuffixes]) {
     if (size(file + side) > 0) throw corruptStore(file, `it is empty, but its ${side} file is not`)
   }
 }
@@ -80,7 +85,13 @@ const refuseHeader = (file: string): void => {
   }
 }
 
-const openDatabase = ({ file, durability = "process", busyTimeoutMs = 250 }: SqliteConfig): DatabaseSync => {
+const defaultBusyTimeoutMs = 250
+
+const openDatabase = ({
+  file,
+  durability = "process",
+  busyTimeoutMs = defaultBusyTimeoutMs,
+}: SqliteConfig): DatabaseSync => {
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
   refuseEmptied(file)
   refuseHeader(file)
@@ -106,14 +117,13 @@ export const prepareForWriting = (client: SqliteClient): void => {
   database.exec("PRAGMA auto_vacuum = INCREMENTAL")
   database.prepare("PRAGMA journal_mode = WAL").get()
   // The checkpoint in this thread is only the net: see Checkpointer.
-  // Up to 64 MB of pages are kept: enough that a turn costs the same among 50,000 sessions as among ten.
-  database.exec("PRAGMA wal_autocheckpoint = 8000; PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -64000")
+  database.exec("PRAGMA wal_autocheckpoint = 8000; PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16000")
 }
 
 /** Opens the file for as long as the scope. Fails where it is locked, not readable, or no database. */
 export const open = (config: SqliteConfig): Effect.Effect<SqliteClient, StoreUnavailable, Scope.Scope> =>
   Effect.gen(function* () {
-    const { file, durability = "process" } = config
+    const { file, durability = "process", busyTimeoutMs = defaultBusyTimeoutMs } = config
     const attempt = <A>(body: () => A): Effect.Effect<A, StoreUnavailable> =>
       Effect.suspend(() => {
         try {
@@ -148,8 +158,32 @@ export const open = (config: SqliteConfig): Effect.Effect<SqliteClient, StoreUna
         throw error
       }
     }
+    const snapshot = <A>(body: () => A): A => {
+      if (database.isTransaction) return body()
+      prepare("BEGIN").run()
+      try {
+        return body()
+      } finally {
+        if (database.isTransaction) prepare("COMMIT").run()
+      }
+    }
+    const gate = new WriteGate()
+    const exclusively = <A>(body: () => A): Effect.Effect<A, StoreUnavailable> =>
+      Effect.callback((resume) => gate.pass(() => resume(Effect.runSyncExit(attempt(body)))))
     const sql = yield* makeSqlClient(database, prepare)
-    return { file, durability, database, prepare, transaction, attempt, sql }
+    return {
+      file,
+      durability,
+      busyTimeoutMs,
+      database,
+      prepare,
+      transaction,
+      snapshot,
+      attempt,
+      exclusively,
+      gate,
+      sql,
+    }
   })
 
 const makeSqlClient = (

@@ -6,6 +6,7 @@ import * as Fiber from "effect/Fiber"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import type { StoreUnavailable } from "../../src/domain/Errors.ts"
 import type { SessionStore } from "../../src/domain/SessionStore.ts"
+import { logSuffixes } from "../../src/store/CommitLog.ts"
 import { DatabaseSync } from "../../src/store/Sqlite.ts"
 import * as SqlSessionStore from "../../src/store/SqlSessionStore.ts"
 import { sessionOf } from "../contracts/SessionStoreSuite.ts"
@@ -74,7 +75,7 @@ describe("commits of many sessions", () => {
                   yield* writer.note()
                   const { id, seq } = writer.session
                   const copy = join(directory, `copy-${id}-${copies++}.db`)
-                  for (const side of ["", "-wal", "-commits"]) {
+                  for (const side of ["", "-wal", ...logSuffixes]) {
                     if (existsSync(file + side)) copyFileSync(file + side, copy + side)
                   }
                   const found = yield* Effect.scoped(

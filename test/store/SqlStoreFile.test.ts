@@ -340,7 +340,7 @@ describe("a store that cannot write for a while", () => {
         Effect.gen(function* () {
           const client = yield* SqliteClient.open({ file })
           yield* Migrations.migrate(client)
-          const store = yield* SqlSessionStore.fromClient(client)
+          const store = yield* SqlSessionStore.fromClient(client, { threaded: false })
           const writers = Array.from({ length: 8 }, (_, i) => new StoreWriter(store, sessionOf(`s${i}`)))
           yield* Effect.forEach(writers, (writer) => writer.note(), { discard: true })
           expect((yield* allOf(store)).length).toBe(8)

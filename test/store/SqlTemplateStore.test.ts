@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { SessionStore } from "../../src/domain/SessionStore.ts"
 import * as MemoryTemplateStore from "../../src/domain/TemplateStore.ts"
 import { TemplateStore } from "../../src/domain/TemplateStore.ts"
+import { logSuffixes } from "../../src/store/CommitLog.ts"
 import * as SqlStores from "../../src/store/SqlStores.ts"
 import { sessionOf } from "../contracts/SessionStoreSuite.ts"
 import { suite } from "../contracts/TemplateStoreSuite.ts"
@@ -57,7 +58,7 @@ describe("the stores of one file", () => {
         for (let i = 0; i < 5; i++) {
           yield* store.put(`t${i}`, { command: "x" })
           const copy = newFile()
-          for (const side of ["", "-wal", "-commits"])
+          for (const side of ["", "-wal", ...logSuffixes])
             if (existsSync(file + side)) copyFileSync(file + side, copy + side)
           const found = yield* Effect.flatMap(TemplateStore, (other) => other.templates).pipe(
             Effect.provide(SqlStores.layer({ file: copy })),
