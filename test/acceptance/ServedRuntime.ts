@@ -2,7 +2,7 @@
  * A real `creche serve` (or `stdio`) in a process of its own, on a data directory that the test chooses: started, spoken to,
  * ended in good and in bad ways. Everything that one of them starts carries its mark in TERM, which sessions inherit.
  */
-import { type ChildProcess, spawn } from "node:child_process"
+import { type ChildProcess, spawn, spawnSync } from "node:child_process"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
@@ -18,6 +18,22 @@ export interface Ended {
   readonly signal: NodeJS.Signals | null
 }
 
+export interface ServedOptions {
+  readonly env?: NodeJS.ProcessEnv
+  readonly socket?: string
+  /** Lines for a shell that then becomes the runtime; what it mounts is there for the runtime alone. */
+  readonly within?: string
+}
+
+const ownMounts = ["unshare", ...(process.getuid?.() === 0 ? ["-m"] : ["-Urm"]), "--"]
+
+/** Why no file system can be mounted for one process alone; undefined: it can. */
+export const noMounts = (): string | undefined => {
+  const [program, ...args] = [...ownMounts, "mount", "-t", "tmpfs", "none", "/tmp"]
+  const { status, error, stderr } = spawnSync(program!, args, { encoding: "utf8" })
+  return status === 0 ? undefined : `nothing can be mounted here: ${error?.message ?? stderr}`
+}
+
 let marks = 0
 
 export class ServedRuntime {
@@ -31,14 +47,14 @@ export class ServedRuntime {
   constructor(
     directory: string,
     flags: ReadonlyArray<string> = [],
-    { env = {}, shell }: { readonly env?: NodeJS.ProcessEnv; readonly shell?: string } = {},
+    { env = {}, socket = join(directory, "s"), within }: ServedOptions = {},
   ) {
-    this.socket = join(directory, "s")
-    const args = [bin, "serve", "--data", directory, "--socket", this.socket, ...flags]
-    // With `shell`, the line that comes before: a limit, a namespace. It execs, so the pid is the runtime's.
-    const line = `${shell}\nexec "$0" "$@"`
+    this.socket = socket
+    const args = [bin, "serve", "--data", directory, "--socket", socket, ...flags]
     const [program, ...rest] =
-      shell === undefined ? [process.execPath, ...args] : ["sh", "-c", line, process.execPath, ...args]
+      within === undefined
+        ? [process.execPath, ...args]
+        : [...ownMounts, "sh", "-c", `set -e\n${within}\nexec "$0" "$@"`, process.execPath, ...args]
     this.child = spawn(program!, rest, {
       env: { ...process.env, ...env, TERM: this.mark },
       stdio: ["ignore", "ignore", "pipe"],
