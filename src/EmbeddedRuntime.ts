@@ -15,7 +15,7 @@ import type { SearchHit, TranscriptPage, TranscriptQuery, TurnsPage, TurnsQuery 
 import type { Template } from "./domain/Template.ts"
 import type { TranscriptEntry } from "./domain/Transcript.ts"
 import type { Turn } from "./domain/Turn.ts"
-import { runtimeLayer, temporaryDirectory } from "./main.ts"
+import { logging, runtimeLayer, temporaryDirectory } from "./main.ts"
 import {
   Runtime,
   type ListQuery,
@@ -122,6 +122,8 @@ export const openRuntime = async (options: OpenOptions = {}): Promise<EmbeddedRu
       return Context.get(yield* Layer.build(runtimeLayer({ dataDirectory, store, admission, retention })), Runtime)
     }).pipe(
       Effect.provideService(Scope.Scope, scope),
+      // What the program prints is its own; what the runtime has to say of itself goes to stderr.
+      Effect.provide(logging),
       Effect.onError(() => Scope.close(scope, Exit.void)),
     ),
   )

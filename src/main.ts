@@ -55,7 +55,7 @@ export const runtimeLayer = ({
 export { temporaryDirectory }
 
 /** Logs go to stderr: stdout carries results, or protocol. */
-const logging = Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)])
+export const logging = Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)])
 
 /** The runtime on its unix socket, until SIGTERM, SIGINT, SIGHUP or `runtime/shutdown`; then with nothing left. */
 export const serve = ({
