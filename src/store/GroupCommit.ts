@@ -15,13 +15,13 @@ import type { CommitLog } from "./CommitLog.ts"
 import { toLogText, type PreparedCommit } from "./PreparedCommit.ts"
 import type { SqliteClient } from "./SqliteClient.ts"
 import { toFailure } from "./SqliteFailure.ts"
-import { TableThread } from "./TableThread.ts"
+import type { TableThread, TableThreadOptions } from "./TableThread.ts"
 
 export interface GroupCommitOptions {
   readonly client: SqliteClient
   readonly log: CommitLog
-  /** Without a thread the tables are written in this one. */
-  readonly threaded: boolean
+  /** Throws where there is none to be had: then the tables are written in this one. */
+  readonly startThread: (options: TableThreadOptions) => TableThread
   /** After each write to the log: how many commits shared it. */
   readonly onGroup: (commits: number) => void
   /** After each batch that the tables took in: how many commits it had, and how much text. */
@@ -81,7 +81,6 @@ export class GroupCommit {
 
   constructor(options: GroupCommitOptions) {
     this.#options = options
-    this.#thread = options.threaded ? undefined : null
   }
 
   /** What is acknowledged and not in the tables yet. */
@@ -242,7 +241,7 @@ export class GroupCommit {
     if (this.#thread !== undefined) return this.#thread
     const { file, durability, busyTimeoutMs } = this.#options.client
     try {
-      this.#thread = new TableThread({
+      this.#thread = this.#options.startThread({
         file,
         durability,
         busyTimeoutMs,

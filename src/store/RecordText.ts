@@ -107,7 +107,10 @@ const fieldsByHand: { readonly [T in ByHand]: Readonly<Record<FieldsOf<T>, true>
 }
 void fieldsByHand
 
-const encodeAnyEntry = ({ session: _, seq: __, ...rest }: TranscriptEntry): string => JSON.stringify(rest)
+const encodeAnyEntry = (entry: TranscriptEntry): string => {
+  const { session: _, seq: __, ...rest } = entry
+  return JSON.stringify(rest)
+}
 
 export const encodeEntry = (entry: TranscriptEntry): string => {
   const { at, incarnation, turn } = entry

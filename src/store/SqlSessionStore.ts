@@ -20,14 +20,15 @@ import * as SqliteClient from "./SqliteClient.ts"
 import { removeSession, retain, sizeOf, sweepRemoved } from "./SqlRetention.ts"
 import { search } from "./SqlSearch.ts"
 import { countSessions, findSession, listSessions, readIds, readSession } from "./SqlSessionList.ts"
+import { TableWorkerThread, type TableThread, type TableThreadOptions } from "./TableThread.ts"
 import { readTranscript } from "./SqlTranscript.ts"
 import { readRecoverable, readRecovered, readTurn, readTurnByKey, readTurns } from "./SqlTurns.ts"
 
 export interface SqlSessionStoreConfig extends SqliteClient.SqliteConfig {
   /** After each write to the log: how many commits shared it. */
   readonly onGroup?: (commits: number) => void
-  /** Whether a thread of its own writes the tables; default true. Without one they are written in the runtime's. */
-  readonly threaded?: boolean
+  /** The thread that writes the tables; default: one of its own, and where it throws this one. */
+  readonly startThread?: (options: TableThreadOptions) => TableThread
 }
 
 /** What a step of retention or indexing counts for in SQLite's own log, about. */
@@ -46,10 +47,12 @@ const replay = (client: SqliteClient.SqliteClient): number => {
   return epoch
 }
 
+const startWorker = (options: TableThreadOptions): TableThread => new TableWorkerThread(options)
+
 /** The store over an open file that is migrated already. */
 export const fromClient = (
   client: SqliteClient.SqliteClient,
-  { onGroup = () => {}, threaded = true }: Pick<SqlSessionStoreConfig, "onGroup" | "threaded"> = {},
+  { onGroup = () => {}, startThread = startWorker }: Pick<SqlSessionStoreConfig, "onGroup" | "startThread"> = {},
 ): Effect.Effect<SessionStore["Service"], StoreUnavailable, Scope.Scope> =>
   Effect.gen(function* () {
     const { attempt } = client
@@ -70,7 +73,7 @@ export const fromClient = (
         return new GroupCommit({
           client,
           log,
-          threaded,
+          startThread,
           onGroup,
           onApplied: (count, size) => {
             indexing.noticed(count)

@@ -16,7 +16,16 @@ export interface TableThreadOptions extends ThreadConfig {
   readonly lost: () => void
 }
 
-export class TableThread {
+export interface TableThread {
+  /** Answered by `done`; no other batch before that. */
+  readonly write: (batch: RowBatch) => void
+  /** Whether the process stays for it. */
+  readonly hold: (waitedFor: boolean) => void
+  /** Not before its batch is done. */
+  readonly end: () => Promise<void>
+}
+
+export class TableWorkerThread implements TableThread {
   readonly #worker: Worker
   #ended = false
 
@@ -42,13 +51,11 @@ export class TableThread {
     this.#worker.postMessage(batch)
   }
 
-  /** Whether the process stays for it. */
   hold(waitedFor: boolean): void {
     if (waitedFor) this.#worker.ref()
     else this.#worker.unref()
   }
 
-  /** Not before its batch is done. */
   async end(): Promise<void> {
     this.#ended = true
     await this.#worker.terminate()

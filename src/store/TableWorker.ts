@@ -60,4 +60,5 @@ const write = (batch: RowBatch): ThreadReply => {
   }
 }
 
+// oxlint-disable-next-line unicorn/require-post-message-target-origin -- of a window's; this is a thread's
 parentPort!.on("message", (batch: RowBatch) => parentPort!.postMessage(write(batch)))

@@ -25,6 +25,7 @@ import { DatabaseSync } from "../../src/store/Sqlite.ts"
 import * as SqliteClient from "../../src/store/SqliteClient.ts"
 import * as SqlSessionStore from "../../src/store/SqlSessionStore.ts"
 import { sessionOf } from "../contracts/SessionStoreSuite.ts"
+import { noThread } from "./HeldThread.ts"
 import { allOf, StoreWriter } from "./StoreWriter.ts"
 
 let directory = ""
@@ -340,7 +341,7 @@ describe("a store that cannot write for a while", () => {
         Effect.gen(function* () {
           const client = yield* SqliteClient.open({ file })
           yield* Migrations.migrate(client)
-          const store = yield* SqlSessionStore.fromClient(client, { threaded: false })
+          const store = yield* SqlSessionStore.fromClient(client, { startThread: noThread })
           const writers = Array.from({ length: 8 }, (_, i) => new StoreWriter(store, sessionOf(`s${i}`)))
           yield* Effect.forEach(writers, (writer) => writer.note(), { discard: true })
           expect((yield* allOf(store)).length).toBe(8)
