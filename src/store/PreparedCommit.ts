@@ -9,7 +9,7 @@ import type { TranscriptEntry } from "../domain/Transcript.ts"
 import type { Turn } from "../domain/Turn.ts"
 import { encodeState, encodeTurn } from "./RecordText.ts"
 import type { Details, Identity, Stretch } from "./RowBatch.ts"
-import { stretchesOf } from "./SessionRows.ts"
+import { stretchesOf, emptyTurn } from "./SessionRows.ts"
 import { encodeSpec } from "./SpecText.ts"
 
 export interface PreparedTurn {
@@ -155,7 +155,7 @@ const fromLog = (logged: LogText): PreparedCommit => {
     entries,
     stretches: stretchesOf(entries),
     turns: turns.map(([turn, first, rest]) => ({
-      turn: { id: turn, session: id, firstSeq: first, ...rest } as Turn,
+      turn: { id: turn, session: id, firstSeq: first, ...emptyTurn, ...rest } as Turn,
       json: JSON.stringify(rest),
     })),
   }

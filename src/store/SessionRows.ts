@@ -75,7 +75,7 @@ export interface TurnRow {
 }
 
 /** What `encodeTurn` has left out. */
-const emptyTurn = {
+export const emptyTurn = {
   text: "",
   stopReason: null,
   usage: null,
