@@ -85,7 +85,7 @@ export const durableTurns: ReadonlyArray<Measurement> = [
     name: "durable/ask",
     title: "ask, SQLite store against memory store",
     target: 3,
-    full: { rounds: 15, warmups: 5, count: 2000 },
+    full: { rounds: 15, warmups: 5, count: 4000 },
     quick: { rounds: 3, warmups: 2, count: 1000 },
     subject: durableAsk,
     baseline: async () => askSession(await open("memory")),
@@ -95,7 +95,7 @@ export const durableTurns: ReadonlyArray<Measurement> = [
     name: "durable/parallel",
     title: `${width} sessions in parallel, SQLite store against memory store`,
     target: 1.5,
-    full: { rounds: 15, warmups: 5, count: 60 },
+    full: { rounds: 15, warmups: 4, count: 120 },
     quick: { rounds: 3, warmups: 2, count: 30 },
     subject: async () => {
       const runtime = await open("sqlite")
@@ -108,7 +108,7 @@ export const durableTurns: ReadonlyArray<Measurement> = [
     name: "durable/insert",
     title: "ask, SQLite store, against a bare insert a turn",
     target: null,
-    full: { rounds: 15, warmups: 5, count: 2000 },
+    full: { rounds: 15, warmups: 5, count: 4000 },
     quick: { rounds: 3, warmups: 2, count: 1000 },
     subject: durableAsk,
     baseline: bareInsert,
