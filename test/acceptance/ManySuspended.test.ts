@@ -99,7 +99,7 @@ describe(`${sessions} suspended sessions over ${maxLive} live ones`, () => {
           status: "suspended",
           suspendedBy: "idle",
           incarnation: 1,
-          seq: 8,
+          seq: 9,
         })
         expect((await client.request("session/history", { session })).turns.map(({ text }) => text)).toEqual([
           `${session} remembers 0`,

@@ -163,7 +163,7 @@ export class RecoveryWorld {
             }
             if (error.tag === "ConnectionLost") return
             if (error.tag === "SessionNotFound") {
-              if (!session.expired(Date.now() + 50))
+              if (!session.expired())
                 this.#fault(`${session.name} (${session.kind.name}) is not found, and was not removed`)
               this.#retire(session, index)
             }

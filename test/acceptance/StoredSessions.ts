@@ -17,12 +17,17 @@ export interface Stored {
   readonly status?: SessionStatus
   /** Of completed turns, each with its own prompt as the answer, as `cat` gives. Default 1. */
   readonly turns?: number
+  /** The record alone. */
+  readonly bare?: boolean
 }
 
 const at = Date.parse("2026-01-01T00:00:00Z")
 
 /** A `cat` that was started, asked, and is not there any more: all in one commit. */
-const commitOf = (index: number, { name, spec, status = "suspended", turns = 1 }: Stored): Commit => {
+const commitOf = (
+  index: number,
+  { name, spec, status = "suspended", bare = false, turns = bare ? 0 : 1 }: Stored,
+): Commit => {
   const id = `ses_stored${index.toString(36)}` as SessionId
   const entries: Array<TranscriptEntry> = []
   const append = (body: TranscriptBody, turn?: TurnId) => {
@@ -38,6 +43,7 @@ const commitOf = (index: number, { name, spec, status = "suspended", turns = 1 }
     const prompt = `${name} remembers ${number}`
     const firstSeq = append({ type: "turn/queued", prompt }, turn)
     append({ type: "turn/started", attempt: 1 }, turn)
+    append({ type: "turn/delta", text: prompt }, turn)
     const end = { status: "completed", text: prompt, stopReason: null } as const
     const lastSeq = append({ type: "turn/ended", ...end, durationMs: 1 }, turn)
     const times = { queuedAt: at + index, startedAt: at + index, endedAt: at + index }
@@ -79,8 +85,9 @@ const commitOf = (index: number, { name, spec, status = "suspended", turns = 1 }
     exit,
     deaths: [{ incarnation: 1, exit, stderrTail: "" }],
     usage: null,
-    seq: entries.length,
+    seq: bare ? 0 : entries.length,
   }
+  if (bare) return { session, entries: [], turns: [] }
   return { session, entries, turns: ended }
 }
 
