@@ -36,8 +36,9 @@ export class CurrentProcess {
     return this.#link !== undefined
   }
 
+  /** `state`: asked once the session is let in; its spec may be another by then. */
   spawn(
-    { protocol, spec }: SessionState,
+    state: () => SessionState,
     command: Effect.Effect<Command, SpawnFailed | LimitReached>,
     onAdmitted: () => void,
   ): void {
@@ -46,8 +47,10 @@ export class CurrentProcess {
     const link: SubprocessLink = new SubprocessLink({
       spawner: this.#host.spawner,
       command,
-      framing: protocol.framing,
-      lineBytes: spec.limits.lineBytes,
+      framing: () => {
+        const { protocol, spec } = state()
+        return { kind: protocol.framing, lineBytes: spec.limits.lineBytes }
+      },
       // What a process that was replaced still says is nobody's.
       post: (event) => {
         if (this.#link !== link) return

@@ -331,7 +331,11 @@ export class SessionActor implements ActorOptions<SessionEvent>, ProcessOwner {
       case "replyTurnFailed":
         return action.to(Exit.fail(action.error))
       case "spawn":
-        return this.#process.spawn(this.#state, this.#host.command(this), () => this.#host.spawning(this))
+        return this.#process.spawn(
+          () => this.#state,
+          this.#host.command(this),
+          () => this.#host.spawning(this),
+        )
       case "terminate":
         return this.#process.terminate(action.shutdown)
       case "write":

@@ -25,8 +25,8 @@ export interface SubprocessLinkOptions {
   readonly spawner: Spawner["Service"]
   /** May take its time; interrupted when the start is given up. */
   readonly command: Effect.Effect<Command, SpawnFailed | LimitReached>
-  readonly framing: FramingKind
-  readonly lineBytes: number
+  /** Asked when the command is there. */
+  readonly framing: () => { readonly kind: FramingKind; readonly lineBytes: number }
   readonly post: (event: SessionEvent) => void
   readonly onDrain: () => void
   readonly run: (effect: Effect.Effect<unknown>) => Fiber.Fiber<unknown>
@@ -35,7 +35,7 @@ export interface SubprocessLinkOptions {
 export class SubprocessLink implements SubprocessHandlers {
   readonly #options: SubprocessLinkOptions
   readonly #scope = Scope.makeUnsafe()
-  readonly #framing: Framing
+  #framing!: Framing
   #subprocess: Subprocess | undefined
   #spawning: Fiber.Fiber<unknown> | undefined
   #ending: ShutdownSpec | undefined
@@ -51,17 +51,18 @@ export class SubprocessLink implements SubprocessHandlers {
 
   constructor(options: SubprocessLinkOptions) {
     this.#options = options
-    this.#framing = makeFraming(options.framing, {
-      maxBytes: options.lineBytes,
-      onDropped: ({ reason, bytes, detail }) =>
-        options.post(reason === "tooLong" ? { type: "oversize", bytes } : { type: "broken", detail }),
-    })
   }
 
   start(): void {
-    const { spawner, command, post, run } = this.#options
+    const { spawner, command, framing, post, run } = this.#options
     this.#spawning = run(
       Effect.flatMap(command, (ready) => {
+        const { kind, lineBytes: maxBytes } = framing()
+        this.#framing = makeFraming(kind, {
+          maxBytes,
+          onDropped: ({ reason, bytes, detail }) =>
+            post(reason === "tooLong" ? { type: "oversize", bytes } : { type: "broken", detail }),
+        })
         post({ type: "admitted" })
         return Scope.provide(spawner.spawn(ready, this), this.#scope)
       }).pipe(

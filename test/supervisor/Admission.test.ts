@@ -163,6 +163,29 @@ describe("more sessions than may be live", () => {
     ),
   )
 
+  it.effect("are started with the spec that they have by then", () =>
+    inWorld(
+      () => ({ answer: (line) => (line === "hang" ? undefined : line), spawnMs: 5 }),
+      (world) =>
+        Effect.gen(function* () {
+          const { runtime, spawner } = world
+          yield* during(start(world, "b"))
+          yield* runtime.suspend("b")
+          yield* during(busy(world, "a"))
+          const resumed = yield* fork(runtime.resume("b"))
+          const other = { ...plain, name: "b", args: ["new"], limits: { lineBytes: 20 } }
+          const configured = yield* fork(runtime.configure(other))
+          yield* settle
+          yield* release(world, "a")
+          yield* during(Effect.andThen(Fiber.join(resumed), Fiber.join(configured)))
+          expect(spawner.last.command.args).toEqual(["new"])
+          const turn = yield* runtime.ask({ session: "b", prompt: "x".repeat(40) })
+          expect(turn).toMatchObject({ status: "failed", error: { limit: "lineBytes", value: 20 } })
+        }),
+      { admission: limit(1) },
+    ),
+  )
+
   it.effect("do not keep a shutdown waiting, and none is started by it", () =>
     inWorld(
       () => patient,
