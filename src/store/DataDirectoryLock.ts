@@ -3,8 +3,9 @@
  * changed, it is refused. The lock is an exclusively held SQLite file, since that is a lock of the operating
  * system's that every platform gives back when its holder dies, however it dies; nothing stale is ever left.
  */
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
-import { dirname, join } from "node:path"
+import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { makeDirectory } from "./PrivateDirectory.ts"
 import { DatabaseSync } from "./Sqlite.ts"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -42,20 +43,6 @@ const readHolder = (directory: string): string | null => {
   }
 }
 
-/** Not `recursive: true`: where a file system makes no directories and says ENOENT, as /proc, Node tries for ever. */
-const make = (directory: string): void => {
-  try {
-    mkdirSync(directory, { mode: 0o700 })
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (existsSync(directory)) return
-    const parent = dirname(directory)
-    if (code !== "ENOENT" || existsSync(parent)) throw error
-    make(parent)
-    mkdirSync(directory, { mode: 0o700 })
-  }
-}
-
 const quoted = (path: string): string => (/^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`)
 
 /** Closes the directory to others where nobody but creche can miss it; throws where it is not ours to change. */
@@ -83,7 +70,7 @@ export const hold = (directory: string): Effect.Effect<void, DataDirectoryInUse 
   Effect.acquireRelease(
     Effect.try({
       try: () => {
-        make(directory)
+        makeDirectory(directory)
         makePrivate(directory)
         const lock = new DatabaseSync(join(directory, lockFile))
         try {

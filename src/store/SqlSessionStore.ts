@@ -17,6 +17,7 @@ import * as Migrations from "./Migrations.ts"
 import { fromLogText } from "./PreparedCommit.ts"
 import { SearchIndexing } from "./SearchIndexing.ts"
 import * as SqliteClient from "./SqliteClient.ts"
+import { strangeLog } from "./SqliteFailure.ts"
 import { removeSession, retain, sizeOf, sweepRemoved } from "./SqlRetention.ts"
 import { search } from "./SqlSearch.ts"
 import { countSessions, findSession, listSessions, readIds, readSession } from "./SqlSessionList.ts"
@@ -40,8 +41,10 @@ const replay = (client: SqliteClient.SqliteClient): number => {
   const { records, epoch } = readLog(client.file, held)
   if (epoch === held) return held
   const batch = new CommitBatch()
-  for (const record of records) {
-    for (const commit of fromLogText(record)) batch.add(commit, undefined, 0)
+  try {
+    for (const record of records) for (const commit of fromLogText(record)) batch.add(commit, undefined, 0)
+  } catch (error) {
+    throw strangeLog(client.file, (error as Error).message)
   }
   new BatchWriter(client.prepare).write(batch.rows(epoch, []))
   return epoch

@@ -3,7 +3,7 @@
  * database will share) are written against `SqlClient`. The store's own hot path takes `prepare` directly: a statement
  * through `SqlClient` costs several times what SQLite itself needs for it. Knows nothing of sessions.
  */
-import { closeSync, existsSync, mkdirSync, openSync, readSync, statSync } from "node:fs"
+import { closeSync, existsSync, openSync, readSync, statSync } from "node:fs"
 import { dirname } from "node:path"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
@@ -18,6 +18,7 @@ import * as Stream from "effect/Stream"
 import type { StoreUnavailable } from "../domain/Errors.ts"
 import { logSuffixes } from "./CommitLog.ts"
 import { WriteGate } from "./WriteGate.ts"
+import { makeDirectory } from "./PrivateDirectory.ts"
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "./Sqlite.ts"
 import { corruptStore, toFailure } from "./SqliteFailure.ts"
 
@@ -64,7 +65,10 @@ const maxStatements = 200
 
 /** SQLite takes an empty file for a new database and throws away the log beside it: data may stand in there. */
 const refuseEmptied = (file: string): void => {
-  const size = (path: string) => statSync(path, { throwIfNoEntry: false })?.size ?? 0
+  const size = (path: string) => {
+    const found = statSync(path, { throwIfNoEntry: false })
+    return found?.isFile() === true ? found.size : 0
+  }
   if (size(file) > 0) return
   for (const side of ["-wal", ...logSuffixes]) {
     if (size(file + side) > 0) throw corruptStore(file, `it is empty, but its ${side} file is not`)
@@ -92,7 +96,7 @@ const openDatabase = ({
   durability = "process",
   busyTimeoutMs = defaultBusyTimeoutMs,
 }: SqliteConfig): DatabaseSync => {
-  mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
+  makeDirectory(dirname(file))
   refuseEmptied(file)
   refuseHeader(file)
   // Private from the first byte on; SQLite gives its side files the same mode.
@@ -113,8 +117,11 @@ const openDatabase = ({
 /** Makes the file a log-structured one. Changes its header, so only after it is known to be ours. */
 export const prepareForWriting = (client: SqliteClient): void => {
   const { database } = client
-  // Only takes effect while the file has no table yet.
-  database.exec("PRAGMA auto_vacuum = INCREMENTAL")
+  // Only takes effect while the file has no table yet, but writes each time.
+  const incremental = 2
+  if (client.prepare("PRAGMA auto_vacuum").get()!["auto_vacuum"] !== incremental) {
+    database.exec("PRAGMA auto_vacuum = INCREMENTAL")
+  }
   database.prepare("PRAGMA journal_mode = WAL").get()
   // The checkpoint in this thread is only the net: see Checkpointer.
   database.exec("PRAGMA wal_autocheckpoint = 8000; PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16000")

@@ -57,10 +57,16 @@ const describe = (file: string, error: SqliteError): string => {
 }
 
 const corrupt = (file: string, said: string): string =>
-  `${file} is not a sound database (${said}); nothing in it was changed. Move it away together with its -wal, -shm and -commits files and restore a copy, ${otherData}`
+  `${file} is not a sound database (${said}); nothing in it was changed. Move it away together with its -wal, -shm, -commits and -commits2 files and restore a copy, ${otherData}`
 
 export const corruptStore = (file: string, said: string): StoreUnavailable =>
   new StoreUnavailable({ detail: corrupt(file, said) })
+
+/** Whole records that say nothing: no damage to a disk leaves them. */
+export const strangeLog = (file: string, said: string): StoreUnavailable =>
+  new StoreUnavailable({
+    detail: `the log of commits beside ${file} (-commits, -commits2) holds what this version cannot read (${said}); nothing was changed. Use the version that wrote it, ${otherData}`,
+  })
 
 export const foreignStore = (file: string): StoreUnavailable =>
   new StoreUnavailable({
@@ -72,12 +78,14 @@ export const newerStore = (file: string, found: number, known: number): StoreUna
     detail: `${file} was written by a newer version (schema ${found}; this version knows up to ${known}); nothing in it was changed. Use the newer version, ${otherData}`,
   })
 
+const noRoom: ReadonlySet<string> = new Set(["ENOSPC", "EDQUOT", "EFBIG", "EIO"])
+
 /** The failure that an error means; throws the error again where it is a bug of ours. */
 export const toFailure = (file: string, error: unknown): StoreUnavailable => {
   if (error instanceof StoreUnavailable) return error
   if (isSqliteError(error)) return new StoreUnavailable({ detail: describe(file, error) })
   const { code, message } = error as NodeJS.ErrnoException
-  if (error instanceof Error && (code === "ENOSPC" || code === "EDQUOT" || code === "EIO")) {
+  if (error instanceof Error && code !== undefined && noRoom.has(code)) {
     return new StoreUnavailable({
       detail: `${file}: what was to be stored could not be written (${message}); free some space or check the disk, and it goes on`,
     })
@@ -89,5 +97,3 @@ export const toFailure = (file: string, error: unknown): StoreUnavailable => {
   }
   throw error
 }
-
-export const isFull = (error: unknown): boolean => isSqliteError(error) && primaryCode(error) === codes.full

@@ -14,6 +14,7 @@ export class HeldThread implements TableThread {
   batches = 0
   ended = false
   #options: TableThreadOptions | undefined
+  #released = false
 
   readonly start = (options: TableThreadOptions): TableThread => {
     this.#options = options
@@ -26,6 +27,19 @@ export class HeldThread implements TableThread {
     this.batches++
     // As another thread would get it.
     this.batch = structuredClone(batch)
+    if (this.#released) setImmediate(this.#work)
+  }
+
+  /** It works by itself from now on. */
+  release(): void {
+    this.#released = true
+    if (this.batch !== undefined) setImmediate(this.#work)
+  }
+
+  readonly #work = (): void => {
+    if (this.batch === undefined) return
+    this.apply()
+    this.answer()
   }
 
   hold(): void {}

@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from "node:child_process"
+import { spawn, spawnSync, type ChildProcess } from "node:child_process"
 import {
   chmodSync,
   copyFileSync,
@@ -20,6 +20,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { StoreUnavailable } from "../../src/domain/Errors.ts"
 import { specDefaults } from "../../src/domain/SessionSpec.ts"
 import { SessionStore, type Commit } from "../../src/domain/SessionStore.ts"
+import { CommitLog, logSuffixes } from "../../src/store/CommitLog.ts"
 import * as Migrations from "../../src/store/Migrations.ts"
 import { DatabaseSync } from "../../src/store/Sqlite.ts"
 import * as SqliteClient from "../../src/store/SqliteClient.ts"
@@ -243,6 +244,75 @@ describe("opening a store", () => {
     expect(await openFailure(join(directory, "plain", "creche.db"))).toMatch(/plain.*cannot be opened.*--data/)
   })
 
+  it.each([
+    ["a directory stands where the file should be", () => mkdirSync(file)],
+    ["a directory stands where the log should be", () => mkdirSync(`${file}-commits2`)],
+    ["no directory can be made there", () => void (file = "/proc/creche/creche.db")],
+    ["a device stands where the directory should be", () => void (file = "/dev/null/creche.db")],
+  ])("says at once which file cannot be had when %s", async (_, harm) => {
+    harm()
+    const detail = await openFailure()
+    expect(detail).toContain(file)
+    expect(detail).toMatch(/cannot be opened.*--data or CRECHE_DATA/s)
+  })
+
+  it("refuses a log whose records are whole and make no sense, and changes neither it nor the database", async () => {
+    await filled()
+    const database = new DatabaseSync(file)
+    const { epoch } = database.prepare("SELECT epoch FROM log_progress").get() as { epoch: number }
+    database.close()
+    for (const text of ["no JSON", "[{}]", "7", "[null]", '[{"id":"x","now":[],"state":{},"entries":7}]']) {
+      const log = new CommitLog(file, epoch, false)
+      log.append(text)
+      log.close(false)
+      const before = logSuffixes.map((suffix) => readFileSync(file + suffix))
+      const detail = await openFailure()
+      expect(detail, text).toContain(file)
+      expect(detail, text).toMatch(/log of commits.*cannot read.*nothing was changed.*Use the version that wrote it/s)
+      expect(
+        logSuffixes.every((suffix, i) => readFileSync(file + suffix).equals(before[i]!)),
+        text,
+      ).toBe(true)
+    }
+    for (const suffix of logSuffixes) rmSync(file + suffix)
+    expect((await withStore(allOf)).length).toBe(20)
+  })
+
+  it("names the file when a page within turns out to be damaged, and writes over nothing", async () => {
+    await filled()
+    const size = readFileSync(file).length
+    const said = new Set<string>()
+    for (let page = 1; page < size / 4096; page++) {
+      const whole = readFileSync(file)
+      const harmed = Buffer.from(whole)
+      harmed.fill(0xa5, page * 4096, page * 4096 + 200)
+      writeFileSync(file, harmed)
+      const exit = await Effect.runPromiseExit(
+        Effect.scoped(
+          Effect.gen(function* () {
+            const store = yield* SqlSessionStore.make({ file })
+            for (const { id } of yield* allOf(store)) yield* store.transcript(id, {})
+            yield* store.counts(0)
+          }),
+        ),
+      )
+      if (Exit.isFailure(exit)) {
+        const [reason] = exit.cause.reasons
+        if (reason?._tag !== "Fail") throw new Error(`page ${page}: ${String(exit.cause)}`)
+        said.add((reason.error as StoreUnavailable).detail)
+        const after = readFileSync(file)
+        const changed = Array.from({ length: size / 4096 }, (_, i) => i).filter(
+          (i) => !after.subarray(i * 4096, (i + 1) * 4096).equals(harmed.subarray(i * 4096, (i + 1) * 4096)),
+        )
+        expect(changed, `page ${page}`).toEqual([])
+      }
+      for (const side of ["-wal", "-shm", ...logSuffixes]) rmSync(file + side, { force: true })
+      writeFileSync(file, whole)
+    }
+    expect(said.size).toBeGreaterThan(0)
+    for (const detail of said) expect(detail).toMatch(/creche\.db is not a sound database.*Move it away/s)
+  })
+
   // Whoever may write everywhere becomes a user who may not; once everything is loaded, for that user may not read here.
   const becomeNobody = process.getuid?.() === 0 ? "process.setgid(65534); process.setuid(65534)" : ""
 
@@ -381,6 +451,62 @@ describe("a store that cannot write for a while", () => {
         }),
       ),
     ))
+
+  it.skipIf(spawnSync("prlimit", ["--version"]).status !== 0)(
+    "does the same for a limit on the size of files, which the log meets first, and loses nothing",
+    async () => {
+      const at = (path: string) => JSON.stringify(new URL(path, import.meta.url).href)
+      const program = `
+        const { make } = await import(${at("../../src/store/SqlSessionStore.ts")})
+        const { StoreWriter, allOf } = await import(${at("./StoreWriter.ts")})
+        const Effect = await import(${at("../../node_modules/effect/dist/Effect.js")})
+        const session = JSON.parse(${JSON.stringify(JSON.stringify(sessionOf("a")))})
+        const once = (stream) => new Promise((resolve) => stream.once("data", resolve))
+        await Effect.runPromise(Effect.scoped(Effect.gen(function* () {
+          const store = yield* make({ file: ${JSON.stringify(file)} })
+          const writer = new StoreWriter(store, session)
+          yield* writer.note()
+          yield* allOf(store)
+          console.log("ready")
+          yield* Effect.promise(() => once(process.stdin))
+          let commit, exit
+          do {
+            commit = writer.commitOf([[{ type: "note", text: "x".repeat(50_000) }]])
+            exit = yield* Effect.exit(store.commit(commit))
+          } while (exit._tag === "Success")
+          console.log("refused " + exit.cause.reasons[0]?.error?.detail)
+          yield* Effect.promise(() => once(process.stdin))
+          yield* Effect.eventually(store.commit(commit))
+          yield* Effect.eventually(allOf(store))
+          const { entries } = yield* store.transcript(session.id, {})
+          console.log(entries.length === writer.session.seq && entries.every(({ seq }, i) => seq === i + 1) ? "whole" : "gaps")
+          process.stdin.unref()
+        })))`
+      const child = spawn(process.execPath, ["--input-type=module", "-e", program])
+      const lines: Array<string> = []
+      const line = () =>
+        new Promise<string>((resolve, reject) => {
+          child.once("close", () => reject(new Error(`it ended: ${lines.join("\n")}`)))
+          child.stdout.once("data", (chunk) => resolve(String(chunk)))
+        })
+      child.stderr.on("data", (chunk) => lines.push(String(chunk)))
+      const limit = (bytes: string) => spawnSync("prlimit", [`--fsize=${bytes}:`, "--pid", String(child.pid)])
+      try {
+        expect(await line()).toBe("ready\n")
+        limit("600000")
+        child.stdin.write("go\n")
+        const refused = await line()
+        expect(refused).toContain(file)
+        expect(refused).toMatch(/free some space|check the disk/)
+        limit("unlimited")
+        child.stdin.write("go\n")
+        expect(await line()).toBe("whole\n")
+        expect(lines).toEqual([])
+      } finally {
+        child.kill("SIGKILL")
+      }
+    },
+  )
 
   it("answers that it is closed after its scope", async () => {
     let kept: Store | undefined

@@ -37,17 +37,20 @@ afterEach(() => {
 type Store = SessionStore["Service"]
 
 const withStore = <A>(
-  startThread: SqlSessionStore.SqlSessionStoreConfig["startThread"],
+  thread: HeldThread | "own" | "none",
   use: (store: Store) => Effect.Effect<A, StoreUnavailable>,
-): Promise<A> =>
-  Effect.runPromise(
+): Promise<A> => {
+  const startThread = thread === "own" ? {} : { startThread: thread === "none" ? noThread : thread.start }
+  // The store may not be left with a thread that does nothing.
+  const release = Effect.sync(() => thread instanceof HeldThread && thread.release())
+  return Effect.runPromise(
     Effect.scoped(
-      Effect.flatMap(
-        SqlSessionStore.make({ file, busyTimeoutMs: 20, ...(startThread === undefined ? {} : { startThread }) }),
-        use,
+      Effect.flatMap(SqlSessionStore.make({ file, busyTimeoutMs: 20, ...startThread }), (store) =>
+        Effect.ensuring(use(store), release),
       ),
     ),
   )
+}
 
 const tick = Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
 
@@ -92,7 +95,7 @@ const tables = () => {
 describe("the tables", () => {
   it("are written by a thread of their own, and what reads them waits for it", () => {
     const write = vi.spyOn(BatchWriter.prototype, "write")
-    return withStore(undefined, (store) =>
+    return withStore("own", (store) =>
       Effect.gen(function* () {
         const writer = new StoreWriter(store, sessionOf("a"))
         yield* writer.note()
@@ -107,7 +110,7 @@ describe("the tables", () => {
 
   it("are behind while the thread works: what a session itself needs is answered all the same, old and new as one", () => {
     const thread = new HeldThread()
-    return withStore(thread.start, (store) =>
+    return withStore(thread, (store) =>
       Effect.gen(function* () {
         const { writer, done, open, reading } = yield* underWay(store, thread)
         const id = writer.session.id
@@ -186,12 +189,13 @@ describe("the tables", () => {
         expect((yield* Fiber.join(counting)).created).toBe(2)
       }),
     )
+    thread.release()
     await Effect.runPromise(Scope.close(scope, Exit.void))
   })
 
   it("never lag behind without bound: then a commit waits, and goes on when the thread has done something", () => {
     const thread = new HeldThread()
-    return withStore(thread.start, (store) =>
+    return withStore(thread, (store) =>
       Effect.gen(function* () {
         const writer = new StoreWriter(store, sessionOf("a"))
         const text = "x".repeat(1024 * 1024)
@@ -230,7 +234,7 @@ describe("the tables", () => {
 
   it("get a batch again that the thread could not write, and no reader is left waiting", () => {
     const thread = new HeldThread()
-    return withStore(thread.start, (store) =>
+    return withStore(thread, (store) =>
       Effect.gen(function* () {
         const { writer, reading } = yield* underWay(store, thread)
         yield* writer.note()
@@ -257,7 +261,7 @@ describe("the tables", () => {
     ["when its batch was in the tables", true],
   ])("are written in the runtime's own thread after the other died, %s", (_, applied) => {
     const thread = new HeldThread()
-    return withStore(thread.start, (store) =>
+    return withStore(thread, (store) =>
       Effect.gen(function* () {
         const { writer, reading } = yield* underWay(store, thread)
         yield* writer.note()
@@ -273,7 +277,7 @@ describe("the tables", () => {
   })
 
   it("are written in the runtime's own thread where there is no other", () =>
-    withStore(noThread, (store) =>
+    withStore("none", (store) =>
       Effect.gen(function* () {
         yield* new StoreWriter(store, sessionOf("a")).note()
         expect((yield* allOf(store)).length).toBe(1)
@@ -284,17 +288,13 @@ describe("the tables", () => {
 
   it("have everything once the store is closed, also what was with the thread", async () => {
     const thread = new HeldThread()
-    const closing = withStore(thread.start, (store) =>
+    await withStore(thread, (store) =>
       Effect.gen(function* () {
         const { writer } = yield* underWay(store, thread)
         yield* writer.note()
+        expect(tables()).toEqual({ sessions: 0, entries: null })
       }),
     )
-    while (thread.batches === 0) await new Promise((resolve) => setImmediate(resolve))
-    for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve))
-    thread.apply()
-    thread.answer()
-    await closing
     expect(thread.ended).toBe(true)
     expect(tables()).toEqual({ sessions: 1, entries: 4 })
     for (const suffix of logSuffixes) expect(existsSync(file + suffix)).toBe(false)
@@ -306,7 +306,7 @@ describe("the tables", () => {
   ])("get what stands in both files of the log when the process died %s", async (_, applied) => {
     const thread = new HeldThread()
     const copy = join(directory, "copy.db")
-    await withStore(thread.start, (store) =>
+    await withStore(thread, (store) =>
       Effect.gen(function* () {
         const { writer } = yield* underWay(store, thread)
         yield* writer.note()
@@ -351,7 +351,7 @@ describe("the tables", () => {
     for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (said += String(chunk)))
     const code = await new Promise((resolve) => child.on("close", resolve))
     expect([said, code]).toEqual(["1\n", 0])
-    await withStore(undefined, (store) =>
+    await withStore("own", (store) =>
       Effect.map(store.transcript("ses_a" as SessionId, {}), ({ entries }) => expect(entries.length).toBe(2)),
     )
   })
