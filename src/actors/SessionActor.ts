@@ -134,7 +134,10 @@ export class SessionActor implements ActorOptions<SessionEvent>, ProcessOwner {
   hand(pending: PendingTurn, until: Until, reply: TurnReply): Handed | undefined {
     // What cannot be made durable is not taken in, and need not wait behind what waits for the store already.
     const refusal = this.#store.refusal
-    if (refusal !== undefined) return void reply(Exit.fail(refusal))
+    if (refusal !== undefined) {
+      reply(Exit.fail(refusal))
+      return undefined
+    }
     const handed = this.#turns.add(pending.turn, until, reply)
     if (this.#actor.tellUnsafe({ type: "submit", pending }) !== undefined) this.#turns.abandon(() => this.notRunning())
     return handed

@@ -364,8 +364,9 @@ describe("many sessions over a few places, asked at random", () => {
             spawnMs: Math.floor(random() * 20),
             endMs: Math.floor(random() * 30),
             answer: (line, process) => {
-              if (chance(0.05)) return void process.end(1)
-              return line
+              if (!chance(0.05)) return line
+              process.end(1)
+              return undefined
             },
           }),
           (world) =>
