@@ -155,9 +155,10 @@ const treeGone = (step: Step, survivors: ReadonlyArray<number>, stderrTail = "")
   const { aim, by, stopReplies, startReplies, cause, error, readyMs } = phase
   const refuseStarts = () => startReplies.forEach((to) => refuse(step, to))
   if (survivors.length > 0) {
+    // A session with processes that live on is not forgotten.
+    if (aim === "remove") draft.expiresAt = null
     unkillable(step, survivors)
     refuseStarts()
-    // A session with processes that live on is not forgotten.
     stopReplies.forEach((to) => (aim === "remove" ? refuse(step, to) : answer(step, to)))
     return
   }

@@ -262,10 +262,12 @@ const processDeadline = (process: Incarnation | null): number | null =>
         process.eofAt === null || process.exit !== null ? null : process.eofAt + eofGraceMs,
       )
 
+export const isBeingRemoved = (phase: Phase): boolean => phase._tag === "Ending" && phase.aim === "remove"
+
 /** When the session wants the next `tick` (epoch ms); null: never. */
 export const nextDeadline = (state: SessionState): number | null => {
   const { phase, spec } = state
-  const always = earlier(state.expiresAt, state.queueDueAt)
+  const always = earlier(isBeingRemoved(phase) ? null : state.expiresAt, state.queueDueAt)
   switch (phase._tag) {
     case "Starting":
       return earlier(always, earlier(phase.deadline, processDeadline(phase.process)))

@@ -10,7 +10,7 @@ import { recover } from "./SessionRecovery.ts"
 import { Step } from "./SessionDraft.ts"
 import type { Decision, SessionAction, SessionEvent } from "./SessionEvent.ts"
 import { admitted, answer, beginEnding, beginStart, notRunning, refuse } from "./SessionPhases.ts"
-import { eofGraceMs, processOf, type SessionState } from "./SessionState.ts"
+import { eofGraceMs, isBeingRemoved, processOf, type SessionState } from "./SessionState.ts"
 import * as Events from "./ProtocolEvents.ts"
 import * as Endings from "./TurnEndings.ts"
 import * as Turns from "./TurnTransition.ts"
@@ -179,8 +179,8 @@ const decided = (step: Step, decision: Decision): void => {
 
 const tick = (step: Step): void => {
   const { draft, now } = step
-  if (draft.expiresAt !== null && draft.expiresAt <= now) {
-    draft.expiresAt = null
+  // Kept until it is gone: a runtime that dies on the way there leaves that to the next one.
+  if (draft.expiresAt !== null && draft.expiresAt <= now && !isBeingRemoved(draft.phase)) {
     return Wishes.stop(step, "remove", () => {}, false)
   }
   Turns.turnDeadlines(step)
