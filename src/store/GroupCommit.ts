@@ -151,7 +151,7 @@ export class GroupCommit {
     if (this.#isBehind()) {
       this.#tryToSend()
       // It goes on when they have taken something in; who waits for an answer writes no more until then.
-      if (this.#isBehind() && this.#failure === undefined && !this.#closed) return
+      if (this.#isBehind() && this.#failure === undefined && !this.#closed) return this.#thread?.hold(true)
     }
     this.#writeGroup()
     if (this.#waiting.length > 0) this.#schedule()
@@ -261,6 +261,8 @@ export class GroupCommit {
     this.#options.client.gate.open()
     this.#onDone?.()
     if (this.#closed) return
+    // Who goes on waiting for the thread says so again.
+    this.#thread?.hold(this.#readers.length > 0)
     if (this.#waiting.length > 0) this.#schedule()
     const { count, size } = this.#batch
     if (this.#readers.length > 0 || count >= batchCommits || size >= batchSize) this.#tryToSend()
@@ -292,7 +294,6 @@ export class GroupCommit {
       this.#failure = { error, at: performance.now() }
       const readers = this.#readers
       this.#readers = []
-      this.#thread?.hold(false)
       this.#arm(retryMs)
       const answer = answerTo(client.file, error)
       return readers.forEach(({ resume }) => resume(answer))
@@ -302,7 +303,6 @@ export class GroupCommit {
     this.#batch.before = undefined
     const readers = this.#readers
     this.#readers = readers.filter((reader) => reader.epoch > epoch)
-    if (this.#readers.length === 0) this.#thread?.hold(false)
     onApplied(batch.count, batch.size)
     for (const reader of readers) if (reader.epoch <= epoch) reader.resume(Effect.void)
   }

@@ -59,8 +59,9 @@ export const recoverableOf = (records: Iterable<MemoryRecord>): ReadonlyArray<Re
   const found: Array<RecoverableSession> = []
   for (const record of records) {
     const recovered = recoveredOf(record)
-    const { status } = recovered.session
-    if ((status === "stopped" || status === "failed") && recovered.openTurns.length === 0) continue
+    const { status, expiresAt } = recovered.session
+    const isOver = status === "stopped" || status === "failed"
+    if (isOver && expiresAt === null && recovered.openTurns.length === 0) continue
     found.push(recovered)
   }
   return found

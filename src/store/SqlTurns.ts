@@ -107,7 +107,8 @@ export const readRecoverable = (client: SqliteClient): ReadonlyArray<Recoverable
   const rows = client
     .prepare(
       `SELECT ${sessionColumns}, d.history FROM sessions s CROSS JOIN session_details d ON d.session = s.ordinal
-       WHERE s.standing IN ('live', 'suspended') OR s.ordinal IN (SELECT session FROM open_turns) ORDER BY s.ordinal`,
+       WHERE s.standing IN ('live', 'suspended') OR s.ordinal IN (SELECT session FROM open_turns)
+         OR s.ordinal IN (SELECT ordinal FROM sessions WHERE expires_at IS NOT NULL) ORDER BY s.ordinal`,
     )
     .iterate()
   const found: Array<RecoverableSession> = []
