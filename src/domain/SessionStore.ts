@@ -156,7 +156,7 @@ export class SessionStore extends Context.Service<
     readonly recover: (session: SessionId) => Effect.Effect<RecoverableSession | undefined, StoreUnavailable>
     /** Those that match, in order of creation, page by page. */
     readonly list: (query: SessionQuery) => Effect.Effect<SessionPage, StoreUnavailable>
-    /** What a runtime that comes back has to take care of: every session that is neither stopped nor failed, or has open turns. */
+    /** What a runtime that comes back has to take care of: every session that is neither stopped nor failed, has open turns, or expires. */
     readonly recoverable: Effect.Effect<ReadonlyArray<RecoverableSession>, StoreUnavailable>
     /** Turns whose prompt or answer matches, newest first. */
     readonly search: (query: SearchQuery) => Effect.Effect<ReadonlyArray<SearchHit>, StoreUnavailable>

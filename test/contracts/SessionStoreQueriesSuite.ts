@@ -130,6 +130,7 @@ export const suite = (
           yield* put(store, named("over", { status: "stopped" }), named("broken", { status: "failed" }))
           const stuck = writer(named("stuck", { status: "failed" }))
           yield* store.commit(stuck.accepted(stuck.turn("x")))
+          yield* put(store, named("passing", { status: "stopped", expiresAt: 5 }))
           const idle = writer(named("idle"))
           yield* answered(idle, "p", "t")
           const found = yield* store.recoverable
@@ -139,6 +140,7 @@ export const suite = (
             ["busy", ["running", "queued"], undefined],
             ["asleep", [], { charges: [1, 2], step: null }],
             ["stuck", ["queued"], undefined],
+            ["passing", [], undefined],
             ["idle", [], undefined],
           ])
           expect(found[0]!.session).toEqual(busy.session)
