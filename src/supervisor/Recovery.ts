@@ -60,7 +60,7 @@ export const recover = (house: House): Effect.Effect<void, StoreUnavailable> =>
         yield* store.remove(record.session.id)
         continue
       }
-      const restored = yield* Effect.result(register.restore(record))
+      const restored = yield* Effect.result(register.restore(record, yield* register.bearsName(record.session)))
       if (restored._tag === "Failure") {
         yield* Effect.logError(restored.failure.message)
         continue

@@ -7,8 +7,9 @@ import { Registry } from "../actors/Registry.ts"
 import type { SessionActor } from "../actors/SessionActor.ts"
 import { storedState } from "../actors/SessionRecovery.ts"
 import type { SessionState } from "../actors/SessionState.ts"
-import { SessionNotFound, Unsupported, type RuntimeError } from "../domain/Errors.ts"
+import { SessionNotFound, type StoreUnavailable, Unsupported, type RuntimeError } from "../domain/Errors.ts"
 import type { SessionId } from "../domain/Ids.ts"
+import type { Session } from "../domain/Session.ts"
 import type { SessionSpec } from "../domain/SessionSpec.ts"
 import type { RecoverableSession, SessionStore } from "../domain/SessionStore.ts"
 import { protocolFor } from "../protocols/ProtocolFor.ts"
@@ -62,6 +63,7 @@ export class SessionRegister {
     return Effect.gen({ self: this }, function* () {
       const found = (yield* store.session(ref as SessionId)) ?? (yield* store.find(ref))
       const record = found === undefined ? undefined : yield* store.recover(found.id)
+      const named = record === undefined || (yield* this.bearsName(record.session))
       // What came between the questions counts.
       const slot = this.whereIs(ref) ?? (record === undefined ? undefined : this.byId(record.session.id))
       if (slot !== undefined) {
@@ -71,30 +73,37 @@ export class SessionRegister {
       if (record === undefined || this.#leaving.has(record.session.id)) {
         return yield* new SessionNotFound({ session: ref })
       }
-      return yield* this.restore(record)
+      return yield* this.restore(record, named)
     })
   }
 
+  /** One that is over with may have lent its name to another, which is over with by now as well. */
+  bearsName({ id, name, status }: Session): Effect.Effect<boolean, StoreUnavailable> {
+    if (status !== "stopped" && status !== "failed") return Effect.succeed(true)
+    return Effect.map(this.#options.store.find(name), (newest) => newest === undefined || newest.id === id)
+  }
+
   /** A slot for a session on record, as its runtime left it. */
-  restore({ session, history }: RecoverableSession): Effect.Effect<Slot, Unsupported> {
+  restore({ session, history }: RecoverableSession, named: boolean): Effect.Effect<Slot, Unsupported> {
     return Effect.suspend(() => {
       const { clock } = this.#options
       const protocol = protocolFor(session.spec.protocol)
       if (protocol !== undefined) {
         const skewMs = clock.skewMs()
-        return Effect.succeed(this.seat(storedState(session, protocol, clock.now(), skewMs), takeUp(history, skewMs)))
+        const state = storedState(session, protocol, clock.now(), skewMs)
+        return Effect.succeed(this.seat(state, takeUp(history, skewMs), named))
       }
       const detail = `session ${session.name} was made by a build that speaks ${session.spec.protocol.type}; this one does not`
       return Effect.fail(new Unsupported({ what: "protocol", detail }))
     })
   }
 
-  /** Its name and its task are its own where nobody has them. */
-  seat(state: SessionState, history: RestartHistory): Slot {
+  /** Its name and its task are its own where nobody has them; without `named` it is found by its id alone. */
+  seat(state: SessionState, history: RestartHistory, named = true): Slot {
     const actor = this.#options.actorOf(state)
     const slot: Slot = { actor, history, returning: 0, farewells: undefined, removed: undefined }
     this.#slots.register(actor.id, slot)
-    this.#names.giveFree(slot)
+    if (named) this.#names.giveFree(slot)
     return slot
   }
 
