@@ -389,7 +389,10 @@ export class RecoveryWorld {
         }
       })()
     } catch (error) {
-      if (!session.expired()) this.#fault(`${session.name}: ${String(error)}`)
+      if (!session.expired())
+        this.#fault(
+          `${session.name} (${session.kind.name}, ${session.promised}, expires ${session.expiresAt}, now ${new Date().toISOString()}): ${String(error)}, listed as ${JSON.stringify(there.get(session.id))}`,
+        )
     }
   }
 

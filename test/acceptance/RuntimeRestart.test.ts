@@ -298,6 +298,11 @@ describe("a runtime that comes back on its data directory", () => {
       tag: "SessionAlreadyExists",
     })
     expect((await client.start({ command: "cat" })).name).not.toBe(first.name)
+    await client.request("session/stop", { session: "n" })
+    await again("SIGKILL")
+    // Asked for first, it does not take the name from the younger one.
+    expect((await get(old.id)).id).toBe(old.id)
+    for (const ref of ["n", "t"]) expect((await get(ref)).id).toBe(young.id)
     await client.request("session/remove", { session: "n" })
     expect((await get("n")).id).toBe(old.id)
   })
