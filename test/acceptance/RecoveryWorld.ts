@@ -325,8 +325,14 @@ export class RecoveryWorld {
       }
       await this.#compare(client, session)
     }
-    for (const [id, { name }] of listed) if (!known.has(id)) this.#fault(`${name} is there, and nobody knows of it`)
-    this.#processes(runtime, listed)
+    const strangers = [...listed.values()].filter(({ id }) => !known.has(id))
+    for (const { id, name, expiresAt } of strangers) {
+      // Its time was over when the runtime died, and it was not gone yet.
+      const going = expiresAt !== null && Date.parse(expiresAt) <= Date.now()
+      if (!going) this.#fault(`${name} is there, and nobody knows of it`)
+      else await eventually(`${name} goes`, async () => !(await this.#list(client)).has(id))
+    }
+    this.#processes(runtime, await this.#list(client))
     const ids = new Set([...(await this.#list(client)).keys()])
     for (const parent of ["sessions", "tmp"]) {
       const left = () => this.#directories(parent).filter((id) => !ids.has(id) && !listed.has(id))

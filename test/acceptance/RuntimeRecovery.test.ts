@@ -29,13 +29,20 @@ describe("kill -9 of a durable runtime", () => {
         while (next * killsEach < kills) {
           const world = next++
           const worldSeed = seed + world
-          await new RecoveryWorld(seeded(worldSeed), `world ${world}, CRECHE_SEED=${worldSeed}`, figures).run(
+          const label = `world ${world}, CRECHE_SEED=${worldSeed}`
+          const run = new RecoveryWorld(seeded(worldSeed), label, figures).run(
             Math.min(killsEach, kills - world * killsEach),
           )
+          await run.catch((error: unknown) => {
+            next = Infinity
+            throw error
+          })
           if (isLong) console.log(JSON.stringify(figures))
         }
       }
-      await Promise.all([side(), side()])
+      // Neither leaves its runtime behind because the other failed.
+      for (const outcome of await Promise.allSettled([side(), side()]))
+        if (outcome.status === "rejected") throw outcome.reason
       console.log(JSON.stringify(figures))
       expect(figures.kills).toBeGreaterThan(kills * 0.8)
       expect(figures.acknowledged).toBeGreaterThan(kills)
