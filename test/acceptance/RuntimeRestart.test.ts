@@ -172,7 +172,10 @@ describe("a runtime that comes back on its data directory", () => {
     await up()
     await client.start(demoSpec({ name: "slow", retryTurns: 5 }))
     const turn = await client.tell({ session: "slow", prompt: "/stream 100 word" })
-    await eventually("some of it came", async () => (await get("slow")).seq > 10)
+    await eventually("some of it came", async () => {
+      const { entries } = await client.request("session/transcript", { session: "slow", types: ["turn/delta"] })
+      return entries.length > 3
+    })
     await again("SIGKILL")
     const lost = await client.request("turn/wait", { turn: turn.id })
     expect([lost.status, lost.error?.tag]).toEqual(["lost", "RuntimeEnded"])
