@@ -8,7 +8,7 @@ import * as Cause from "effect/Cause"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import * as Context from "effect/Context"
-import { InvalidParams } from "./domain/Errors.ts"
+import { InvalidParams, type RuntimeError } from "./domain/Errors.ts"
 import type { Session } from "./domain/Session.ts"
 import type { RetentionSpec, SessionSpecInput, Signal } from "./domain/SessionSpec.ts"
 import type { SearchHit, TranscriptPage, TranscriptQuery, TurnsPage, TurnsQuery } from "./domain/SessionStore.ts"
@@ -103,12 +103,25 @@ export type TurnOptions = Pick<TurnRequest, "timeoutMs" | "idempotencyKey">
 
 const decodeStart = decoders["session/start"]
 const decodePut = decoders["template/put"]
+const decodeHistory = decoders["session/history"]
+const decodeSearch = decoders["session/search"]
+const decodeExtend = decoders["session/extend"]
+const decodeFork = decoders["session/fork"]
 
 /** Fails with the error itself, not with a wrapping of it. */
 const run = async <A, E>(effect: Effect.Effect<A, E>): Promise<A> => {
   const exit = await Effect.runPromiseExit(effect)
   if (Exit.isSuccess(exit)) return exit.value
   throw Cause.squash(exit.cause)
+}
+
+/** Programs in plain JavaScript have no compiler that reads what they hand in: the contract does. */
+const checked = async <P, A>(
+  params: P | InvalidParams,
+  use: (params: P) => Effect.Effect<A, RuntimeError>,
+): Promise<A> => {
+  if (params instanceof InvalidParams) throw params
+  return run(use(params))
 }
 
 /** Opens a runtime in this process. Close it before the program ends: until then it keeps the program alive. */
@@ -159,14 +172,8 @@ export const openRuntime = async (options: OpenOptions = {}): Promise<EmbeddedRu
 
   return {
     start: (spec, ifExists = "fail") =>
-      run(
-        Effect.suspend(() => {
-          // Programs in plain JavaScript have no compiler that reads their specs.
-          const params = decodeStart({ ...spec, ifExists })
-          if (params instanceof InvalidParams) return Effect.fail(params)
-          const { ifExists: whenThere = "fail", ...decoded } = params
-          return runtime.start(decoded, whenThere)
-        }),
+      checked(decodeStart({ ...spec, ifExists }), ({ ifExists: whenThere = "fail", ...decoded }) =>
+        runtime.start(decoded, whenThere),
       ),
     ask: (session, prompt, turn) => submit({ session, prompt, ...turn }, "ended"),
     tell: (session, prompt, turn) => submit({ session, prompt, ...turn }, "accepted"),
@@ -183,23 +190,21 @@ export const openRuntime = async (options: OpenOptions = {}): Promise<EmbeddedRu
     stop: (session, mode = "graceful") => run(runtime.stop(session, mode)),
     remove: (session) => run(runtime.remove(session)),
     transcript: (session, query = {}) => run(runtime.transcript(session, query)),
-    history: (session, query = {}) => run(runtime.history(session, query)),
-    search: (query, options = {}) => run(runtime.search({ ...options, query })),
-    extend: (session, expiresInMs) => run(runtime.extend(session, expiresInMs)),
-    fork: (session, name) => run(runtime.fork(session, name)),
+    history: (session, query = {}) =>
+      checked(decodeHistory({ session, ...query }), ({ session: of, ...page }) => runtime.history(of, page)),
+    search: (query, options = {}) => checked(decodeSearch({ query, ...options }), (search) => runtime.search(search)),
+    extend: (session, expiresInMs) =>
+      checked(decodeExtend({ session, expiresInMs }), (params) => runtime.extend(params.session, params.expiresInMs)),
+    fork: (session, name) =>
+      checked(decodeFork(name === undefined ? { session } : { session, name }), (params) =>
+        runtime.fork(params.session, params.name),
+      ),
     subscribe,
     templates: {
       list: () => run(runtime.templates.list),
       get: (name) => run(runtime.templates.get(name)),
       put: (name, template) =>
-        run(
-          Effect.suspend(() => {
-            const params = decodePut({ name, template })
-            return params instanceof InvalidParams
-              ? Effect.fail(params)
-              : runtime.templates.put(params.name, params.template)
-          }),
-        ),
+        checked(decodePut({ name, template }), (params) => runtime.templates.put(params.name, params.template)),
       remove: (name) => run(runtime.templates.remove(name)),
     },
     info: () => run(runtime.info),

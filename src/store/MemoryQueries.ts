@@ -98,7 +98,7 @@ export const searchIn = (turns: Iterable<Turn>, query: SearchQuery): ReadonlyArr
   for (const turn of turns) {
     if ((session === undefined || turn.session === session) && matches(words, turn)) hits.push(turn)
   }
-  const ended = hits.filter(isTerminal).toSorted((a, b) => b.endedAt! - a.endedAt!)
-  const open = hits.filter((turn) => !isTerminal(turn)).toSorted((a, b) => b.queuedAt - a.queuedAt)
+  const ended = hits.filter(isTerminal).toSorted((a, b) => b.endedAt! - a.endedAt! || b.lastSeq - a.lastSeq)
+  const open = hits.filter((turn) => !isTerminal(turn)).toSorted((a, b) => b.queuedAt - a.queuedAt || b.firstSeq - a.firstSeq)
   return [...open, ...ended].slice(0, limit).map((turn) => ({ turn, snippet: snippetOf(words, turn) }))
 }

@@ -54,6 +54,7 @@ describe("a bad spec is refused, and the field is named", () => {
     ["a variable that is a number", { env: { A: 1 } }, "env.A"],
     ["a tag that is no string", { tags: { a: 1 } }, "tags.a"],
     ["a line limit of nothing", { limits: { lineBytes: 0 } }, "limits.lineBytes"],
+    ["a retention of nothing", { retention: { maxBytes: 0 } }, "retention.maxBytes"],
     ["an unknown containment", { containment: "docker" }, "containment"],
   ]
   for (const [what, field, path] of bad) {
@@ -86,9 +87,8 @@ describe("a spec that cannot be kept is refused by name", () => {
     expect(paths).toEqual(["command", "cwd", "backoff.initialMs"])
   })
 
-  it("with a template, a supervisor, a protocol or a limit that this build does not have", () => {
+  it("with a supervisor, a protocol or a limit that this build does not have", () => {
     const tag = (spec: object) => (refusal({ command: "x", ...spec }) as { _tag: string })._tag
-    expect(tag({ template: "t" })).toBe("TemplateNotFound")
     expect(tag({ supervisor: "root/a" })).toBe("SupervisorNotFound")
     expect(tag({ protocol: "claude" })).toBe("Unsupported")
     expect(tag({ limits: { memoryBytes: 1 } })).toBe("Unsupported")
@@ -122,6 +122,7 @@ describe("a good spec", () => {
       retryTurns: 0,
       permissions: { rules: [{ tool: "x", decision: "deny" }] },
       limits: { lineBytes: 1 },
+      retention: { maxAgeMs: 1, maxBytes: 1 },
       containment: "guard",
       task: null,
       tags: { "": "" },
@@ -134,6 +135,7 @@ describe("a good spec", () => {
   it("has the defaults that the protocol's page pins", () => {
     expect(resolveSpec({ name: "n", command: "c" })).toEqual({
       name: "n",
+      template: null,
       supervisor: "root",
       command: "c",
       args: [],
@@ -155,6 +157,7 @@ describe("a good spec", () => {
       retryTurns: 0,
       permissions: { default: "ask", timeoutMs: 300_000, onTimeout: "deny", rules: [] },
       limits: { lineBytes: 16_777_216, transcriptEntries: 10_000 },
+      retention: null,
       containment: "auto",
       task: null,
       tags: {},
