@@ -6,6 +6,12 @@ import type { Session } from "../domain/Session.ts"
 import type { TranscriptBody, TranscriptEntry } from "../domain/Transcript.ts"
 import type { Turn } from "../domain/Turn.ts"
 
+/**
+ * The same text in one piece. What was put together is a tree of its parts, all of which would live as long as it does,
+ * and be moved about by the garbage collector; to look at a character makes one string of it.
+ */
+export const flat = (text: string): string => (text.charCodeAt(text.length - 1) === 0 ? "" : text)
+
 const quote = (text: string): string => JSON.stringify(text)
 
 /** JSON leaves out what is undefined: most of a record is null, and is null again when it is read. */
@@ -92,7 +98,7 @@ export const encodeTurn = (turn: Turn): string => {
   if (text !== "") out += `,"text":${quote(text)}`
   if (stopReason !== null) out += `,"stopReason":${quote(stopReason)}`
   out += `,"queuedAt":${queuedAt},"startedAt":${startedAt}`
-  return endedAt === null ? `${out},"lastSeq":${lastSeq}}` : `${out},"endedAt":${endedAt},"lastSeq":${lastSeq}}`
+  return flat(endedAt === null ? `${out},"lastSeq":${lastSeq}}` : `${out},"endedAt":${endedAt},"lastSeq":${lastSeq}}`)
 }
 
 /** What `encodeEntry` writes by hand, with all fields: a new one must be said there too. */

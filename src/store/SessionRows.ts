@@ -6,7 +6,7 @@ import type { SessionId, TurnId } from "../domain/Ids.ts"
 import { isLive, type Session, type SessionStatus } from "../domain/Session.ts"
 import { transcriptTypes, type TranscriptEntry, type TranscriptType } from "../domain/Transcript.ts"
 import type { Turn } from "../domain/Turn.ts"
-import { encodeEntry, type State, type TurnText } from "./RecordText.ts"
+import { encodeEntry, flat, type State, type TurnText } from "./RecordText.ts"
 import type { Stretch } from "./RowBatch.ts"
 import { decodeSpec } from "./SpecText.ts"
 
@@ -132,7 +132,7 @@ export const stretchesOf = (entries: ReadonlyArray<TranscriptEntry>): ReadonlyAr
       json += next === first ? encodeEntry(entry) : `,${encodeEntry(entry)}`
     }
     const { seq: lastSeq, at } = entries[next - 1]!
-    stretches.push({ firstSeq: entries[first]!.seq, lastSeq, at, types, count: next - first, json })
+    stretches.push({ firstSeq: entries[first]!.seq, lastSeq, at, types, count: next - first, json: flat(json) })
   }
   return stretches
 }
