@@ -9,8 +9,8 @@ import { storeSessions } from "./StoredSessions.ts"
 
 const isLong = process.env["CHAOS"] === "long"
 /** CRECHE_SESSIONS and CRECHE_ASKS choose others. */
-const sessions = Number(process.env["CRECHE_SESSIONS"] ?? (isLong ? 50_000 : 4_000))
-const asks = Number(process.env["CRECHE_ASKS"] ?? (isLong ? 5_000 : 800))
+const sessions = Number(process.env["CRECHE_SESSIONS"] ?? (isLong ? 50_000 : 3_000))
+const asks = Number(process.env["CRECHE_ASKS"] ?? (isLong ? 5_000 : 600))
 const maxLive = 50
 const inFlight = 32
 

@@ -255,7 +255,7 @@ describe("a disk that is full while sessions run", () => {
     const pids = await Promise.all(
       names.map(async (name) => (await client.request("session/get", { session: name })).pid),
     )
-    fill(megabyte)
+    fill(4 * megabyte)
     const rss = rssBytes(runtime.pid)
     const acknowledged = new Map<string, WireTurn>()
     // Some get through before the flood takes the rest.
@@ -323,7 +323,7 @@ describe("a disk that is full while sessions run", () => {
       const { runtime, client, fill } = await onSmallDisk()
       const names = Array.from({ length: 8 }, (_, i) => `s${i}`)
       await Promise.all(names.map((name) => client.start({ name, command: "cat", restart: "permanent" })))
-      fill(megabyte)
+      fill(4 * megabyte)
       const acknowledged = new Map<string, WireTurn>()
       const stuck = await Promise.all(names.map((name) => untilStuck(client, name, acknowledged)))
       // The disk goes with its last user; what is on it is looked at by the next runtime on a copy.
