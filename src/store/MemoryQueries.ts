@@ -99,6 +99,8 @@ export const searchIn = (turns: Iterable<Turn>, query: SearchQuery): ReadonlyArr
     if ((session === undefined || turn.session === session) && matches(words, turn)) hits.push(turn)
   }
   const ended = hits.filter(isTerminal).toSorted((a, b) => b.endedAt! - a.endedAt! || b.lastSeq - a.lastSeq)
-  const open = hits.filter((turn) => !isTerminal(turn)).toSorted((a, b) => b.queuedAt - a.queuedAt || b.firstSeq - a.firstSeq)
+  const open = hits
+    .filter((turn) => !isTerminal(turn))
+    .toSorted((a, b) => b.queuedAt - a.queuedAt || b.firstSeq - a.firstSeq)
   return [...open, ...ended].slice(0, limit).map((turn) => ({ turn, snippet: snippetOf(words, turn) }))
 }

@@ -1,5 +1,5 @@
 /**
- * Takes away what is too old or too much, and what removed sessions have left: in small transactions, with room for
+ * Takes away what is too old or too much: in small transactions, with room for
  * everything else in between. A transcript only ever loses its beginning, so it never has a gap.
  */
 import * as Effect from "effect/Effect"
@@ -9,14 +9,15 @@ import type { RetentionSpec } from "../domain/SessionSpec.ts"
 import type { Retained, Retention } from "../domain/SessionStore.ts"
 import { archivedThrough, headOf } from "./SqlTranscript.ts"
 import { indexedThrough } from "./SqlSearch.ts"
-import { nextTick, type SqliteClient } from "./SqliteClient.ts"
+import { inSteps } from "./LongWork.ts"
+import type { SqliteClient } from "./SqliteClient.ts"
 
 /** Rows that one transaction takes away. */
-const batch = 64
+export const batch = 64
 /** Pages given back to the file system at a time. */
 const vacuumPages = 256
 
-interface EndedTurn {
+export interface EndedTurn {
   readonly ordinal: number
   readonly id: string
   readonly session: number
@@ -25,7 +26,7 @@ interface EndedTurn {
   readonly size: number
 }
 
-const turnColumns = "ordinal, id, session, first_seq, ended_at, octet_length(turn) AS size"
+export const turnColumns = "ordinal, id, session, first_seq, ended_at, octet_length(turn) AS size"
 
 /** What was deleted of a transcript; `bytes` as `shareOf` counts. */
 interface Deleted {
@@ -46,7 +47,7 @@ const shareOf = (client: SqliteClient, session: number): number =>
   numberOf(client, "SELECT sum(octet_length(entries)) FROM transcript WHERE session = ?", session) +
   numberOf(client, "SELECT sum(octet_length(turn)) FROM ended_turns WHERE session = ?", session)
 
-const deleteTurn = ({ prepare }: SqliteClient, { ordinal, id }: EndedTurn, indexed: number): void => {
+export const deleteTurn = ({ prepare }: SqliteClient, { ordinal, id }: EndedTurn, indexed: number): void => {
   if (ordinal <= indexed) prepare("DELETE FROM turn_words WHERE rowid = ?").run(ordinal)
   prepare("DELETE FROM turn_keys WHERE turn = ?").run(id)
   prepare("DELETE FROM ended_turns WHERE ordinal = ?").run(ordinal)
@@ -60,7 +61,7 @@ const firstNeeded = (client: SqliteClient, session: number): number => {
 }
 
 /** Deletes some of the entries of a session that are older than `before`, from the front through `seq`. */
-const deleteEntries = (client: SqliteClient, session: number, through: number, before: number): Deleted => {
+export const deleteEntries = (client: SqliteClient, session: number, through: number, before: number): Deleted => {
   const rows = client
     .prepare(
       `SELECT first_seq, last_seq, at, octet_length(entries) AS size FROM transcript
@@ -241,23 +242,6 @@ class Cleaning {
   }
 }
 
-/** Takes one step of long work after the other, each on its own. */
-const inSteps = (client: SqliteClient, steps: Generator<void>): Effect.Effect<void, StoreUnavailable> =>
-  Effect.suspend(() => {
-    let done = false
-    return Effect.whileLoop({
-      while: () => !done,
-      body: () =>
-        Effect.andThen(
-          nextTick,
-          client.exclusively(() => steps.next().done === true),
-        ),
-      step: (ended) => {
-        done = ended
-      },
-    })
-  })
-
 /** Gives free pages back to the file system. */
 function* vacuum(client: SqliteClient): Generator<void> {
   for (let free = numberOf(client, "PRAGMA freelist_count"); free > 0;) {
@@ -314,45 +298,3 @@ export const retain = (client: SqliteClient, retention: Retention): Effect.Effec
     if (total.removedEntries + total.removedTurns > 0) yield* inSteps(client, vacuum(client))
     return total
   })
-
-/** Takes a session out of every list at once; what it leaves is for `sweepRemoved`. */
-export const removeSession = (client: SqliteClient, id: SessionId): void =>
-  client.transaction(() => {
-    const { prepare } = client
-    const ordinal = prepare("SELECT ordinal FROM sessions WHERE id = ?").get(id)?.["ordinal"]
-    if (ordinal === undefined) return
-    prepare("INSERT INTO removed_sessions (session) VALUES (?)").run(ordinal)
-    prepare("DELETE FROM sessions WHERE ordinal = ?").run(ordinal)
-    for (const table of ["session_details", "session_tags", "turn_keys"]) {
-      prepare(`DELETE FROM ${table} WHERE session = ?`).run(ordinal)
-    }
-  })
-
-function* remains(client: SqliteClient): Generator<void> {
-  const { prepare } = client
-  for (;;) {
-    const next = prepare("SELECT session FROM removed_sessions LIMIT 1").get()
-    if (next === undefined) return
-    const session = next["session"] as number
-    let left = true
-    while (left) {
-      left = client.transaction(() => {
-        const indexed = indexedThrough(client)
-        const turns = prepare(`SELECT ${turnColumns} FROM ended_turns WHERE session = ? LIMIT ${batch}`).all(
-          session,
-        ) as unknown as ReadonlyArray<EndedTurn>
-        for (const turn of turns) deleteTurn(client, turn, indexed)
-        prepare("DELETE FROM open_turns WHERE session = ?").run(session)
-        const { entries } = deleteEntries(client, session, Number.MAX_SAFE_INTEGER, Infinity)
-        if (turns.length + entries > 0) return true
-        prepare("DELETE FROM removed_sessions WHERE session = ?").run(session)
-        return false
-      })
-      if (left) yield
-    }
-    yield
-  }
-}
-
-export const sweepRemoved = (client: SqliteClient): Effect.Effect<void, StoreUnavailable> =>
-  inSteps(client, remains(client))
