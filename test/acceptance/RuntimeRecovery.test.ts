@@ -6,7 +6,7 @@ const isLong = process.env["CHAOS"] === "long"
 /** CRECHE_KILLS and CRECHE_SEED choose others. */
 const kills = Number(process.env["CRECHE_KILLS"] ?? (isLong ? 1_000 : 26))
 /** Deaths that one data directory sees before the next world begins anew. */
-const killsEach = isLong ? 20 : 7
+const killsEach = isLong ? 20 : 13
 
 describe("kill -9 of a durable runtime", () => {
   it(
