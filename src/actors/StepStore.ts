@@ -39,7 +39,10 @@ export class StepStore {
       isOver: () => this.#host.hurried,
       onTrouble: (error) => (this.#trouble ??= { error, since: this.#host.now() }),
     }
-    return untilAnswered(effect, patience)
+    return Effect.map(untilAnswered(effect, patience), (answer) => {
+      this.#trouble = undefined
+      return answer
+    })
   }
 
   turnByKey(session: SessionId, key: string): Effect.Effect<Turn | undefined, StoreUnavailable> {
@@ -51,10 +54,7 @@ export class StepStore {
     if (this.#givenUp !== undefined) return Effect.fail(this.#givenUp)
     return Effect.matchEffect(this.#ask(this.#host.store.commit(commit)), {
       onFailure: (trouble) => Effect.fail((this.#givenUp = trouble)),
-      onSuccess: () => {
-        this.#trouble = undefined
-        return Effect.void
-      },
+      onSuccess: () => Effect.void,
     })
   }
 }

@@ -150,6 +150,35 @@ describe("a session's actor", () => {
     }).pipe(Effect.scoped),
   )
 
+  it.effect(
+    "whose store did not find a key for a while takes turns again once it did, though nothing was written",
+    () =>
+      Effect.gen(function* () {
+        const inner = MemorySessionStore.make()
+        let now = 0
+        let down = false
+        const store: SessionStore["Service"] = {
+          ...inner,
+          turnByKey: (session, key) =>
+            Effect.suspend(() =>
+              down ? Effect.fail(new StoreUnavailable({ detail: "io" })) : inner.turnByKey(session, key),
+            ),
+        }
+        const { actor } = yield* make({ store, host: { now: () => now } })
+        yield* start(actor)
+        const keyed = (id: string) => ({ ...pending(id), turn: { ...pending(id).turn, idempotencyKey: "k" } })
+        const first = yield* actor.submit(keyed("1"), "ended")
+        down = true
+        const again = yield* Effect.forkChild(actor.submit(keyed("2"), "ended"), { startImmediately: true })
+        yield* TestClock.adjust(300)
+        down = false
+        yield* TestClock.adjust(1_000)
+        expect((yield* Fiber.join(again)).id).toBe(first.id)
+        now = 60_000
+        expect((yield* actor.submit(pending("3"), "ended")).text).toBe("3")
+      }).pipe(Effect.scoped),
+  )
+
   it.effect("whose store stays away does not keep the runtime from ending, and writes nothing behind the gap", () =>
     Effect.gen(function* () {
       const inner = MemorySessionStore.make()
