@@ -7,9 +7,8 @@ import * as Exit from "effect/Exit"
 import type { LimitReached, SessionNotRunning, SpawnFailed } from "../domain/Errors.ts"
 import type { Session } from "../domain/Session.ts"
 import type { ShutdownSpec, Signal } from "../domain/SessionSpec.ts"
-import type { Command } from "../process/Command.ts"
 import type { SessionEvent } from "./SessionEvent.ts"
-import type { SessionHost } from "./SessionHost.ts"
+import type { Launch, SessionHost } from "./SessionHost.ts"
 import type { SessionReply, SessionState } from "./SessionState.ts"
 import { StdinBacklog } from "./StdinBacklog.ts"
 import { SubprocessLink } from "./SubprocessLink.ts"
@@ -39,14 +38,14 @@ export class CurrentProcess {
   /** `state`: asked once the session is let in; its spec may be another by then. */
   spawn(
     state: () => SessionState,
-    command: Effect.Effect<Command, SpawnFailed | LimitReached>,
+    launch: Effect.Effect<Launch, SpawnFailed | LimitReached>,
     onAdmitted: () => void,
   ): void {
     const owner = this.#owner
     this.closeStdin()
     const link: SubprocessLink = new SubprocessLink({
       spawner: this.#host.spawner,
-      command,
+      launch,
       framing: () => {
         const { protocol, spec } = state()
         return { kind: protocol.framing, lineBytes: spec.limits.lineBytes }

@@ -24,7 +24,7 @@ const step =
 export const guarded = (protocol: Protocol): Protocol => {
   const known = guardedOnes.get(protocol)
   if (known !== undefined) return known
-  const { start, politeStop, cancel, answer, resumeArgs, canFork } = protocol
+  const { start, politeStop, cancel, answer, authenticate, args, canFork } = protocol
   const made: Protocol = {
     name: protocol.name,
     framing: protocol.framing,
@@ -39,10 +39,11 @@ export const guarded = (protocol: Protocol): Protocol => {
     frames: step(protocol.frames),
     eof: step(protocol.eof),
     timer: step(protocol.timer),
-    ...(resumeArgs === undefined ? undefined : { resumeArgs }),
+    ...(args === undefined ? undefined : { args }),
     ...(canFork === undefined ? undefined : { canFork }),
     ...(politeStop === undefined ? undefined : { politeStop: step(politeStop) }),
     ...(cancel === undefined ? undefined : { cancel: step(cancel) }),
+    ...(authenticate === undefined ? undefined : { authenticate: step(authenticate) }),
     ...(answer === undefined ? undefined : { answer: step(answer) }),
   }
   guardedOnes.set(protocol, made)

@@ -19,9 +19,9 @@ import * as Turns from "./TurnTransition.ts"
 export const spawned = (step: Step, event: Extract<SessionEvent, { readonly type: "spawned" }>): void => {
   const { draft, now } = step
   const { phase } = draft
-  const { pid, containment } = event
+  const { pid, containment, cwd, freshId } = event
   step.append({ type: "process/spawned", pid, containment })
-  const first = draft.protocol.start({ from: resumptionOf(draft), now })
+  const first = draft.protocol.start({ from: resumptionOf(draft), freshId, cwd, now })
   const process = { pid, containment, protocol: first.state, protocolDeadline: null, eofAt: null, exit: null }
   // A stop may have come while the spawn was under way; its terminate ends this process too.
   if (phase._tag === "Ending") draft.phase = { ...phase, process }

@@ -336,7 +336,7 @@ export class SessionActor implements ActorOptions<SessionEvent>, ProcessOwner {
       case "spawn":
         return this.#process.spawn(
           () => this.#state,
-          this.#host.command(this),
+          this.#host.launch(this),
           () => this.#host.spawning(this),
         )
       case "terminate":

@@ -49,7 +49,13 @@ export type SessionEvent =
   // from the process
   /** The session has its place among the live ones, and its spawn begins: from here on it has `readyTimeoutMs`. */
   | { readonly type: "admitted" }
-  | { readonly type: "spawned"; readonly pid: number; readonly containment: Containment }
+  | {
+      readonly type: "spawned"
+      readonly pid: number
+      readonly containment: Containment
+      readonly cwd: string
+      readonly freshId: string
+    }
   | { readonly type: "spawnFailed"; readonly error: RuntimeError }
   | { readonly type: "frames"; readonly frames: ReadonlyArray<string> }
   /** A frame over the line limit was skipped. */

@@ -17,6 +17,12 @@ export interface HostedSession {
   readonly state: SessionState
 }
 
+/** What is run for an incarnation, and the UUID that its conversation may get if it begins one. */
+export interface Launch {
+  readonly command: Command
+  readonly freshId: string
+}
+
 export interface SessionHost {
   readonly store: SessionStore["Service"]
   readonly spawner: Spawner["Service"]
@@ -30,7 +36,7 @@ export interface SessionHost {
   now(): number
   wall(): number
   /** What to run for the next incarnation, once the session may: it waits for a place among the live ones, or gets none. */
-  command(session: HostedSession): Effect.Effect<Command, SpawnFailed | LimitReached>
+  launch(session: HostedSession): Effect.Effect<Launch, SpawnFailed | LimitReached>
   /** It has no process and none is on its way: its place is another's. Told also of what had none. */
   vacated(session: HostedSession): void
   /** It has a process and nothing to do. */

@@ -10,10 +10,10 @@ import * as Cause from "effect/Cause"
 import * as Scope from "effect/Scope"
 import { LimitReached, SpawnFailed } from "../domain/Errors.ts"
 import type { ShutdownSpec, Signal } from "../domain/SessionSpec.ts"
-import type { Command } from "../process/Command.ts"
 import { makeFraming, type Framing } from "../process/Framing.ts"
 import type { Spawner, Subprocess, SubprocessHandlers } from "../process/Subprocess.ts"
 import type { FramingKind } from "../protocols/Protocol.ts"
+import type { Launch } from "./SessionHost.ts"
 import type { SessionEvent } from "./SessionEvent.ts"
 
 /** How much of its last stderr a death remembers (UTF-16 units). */
@@ -24,8 +24,8 @@ const highWaterBytes = 1024 * 1024
 export interface SubprocessLinkOptions {
   readonly spawner: Spawner["Service"]
   /** May take its time; interrupted when the start is given up. */
-  readonly command: Effect.Effect<Command, SpawnFailed | LimitReached>
-  /** Asked when the command is there. */
+  readonly launch: Effect.Effect<Launch, SpawnFailed | LimitReached>
+  /** Asked when it may be launched. */
   readonly framing: () => { readonly kind: FramingKind; readonly lineBytes: number }
   readonly post: (event: SessionEvent) => void
   readonly onDrain: () => void
@@ -48,15 +48,17 @@ export class SubprocessLink implements SubprocessHandlers {
   #unread = 0
   #partial = 0
   #paused = false
+  /** What the protocol is told when it starts. */
+  #beginning = { cwd: "/", freshId: "" }
 
   constructor(options: SubprocessLinkOptions) {
     this.#options = options
   }
 
   start(): void {
-    const { spawner, command, framing, post, run } = this.#options
+    const { spawner, launch, framing, post, run } = this.#options
     this.#spawning = run(
-      Effect.flatMap(command, (ready) => {
+      Effect.flatMap(launch, ({ command, freshId }) => {
         const { kind, lineBytes: maxBytes } = framing()
         this.#framing = makeFraming(kind, {
           maxBytes,
@@ -64,7 +66,8 @@ export class SubprocessLink implements SubprocessHandlers {
             post(reason === "tooLong" ? { type: "oversize", bytes } : { type: "broken", detail }),
         })
         post({ type: "admitted" })
-        return Scope.provide(spawner.spawn(ready, this), this.#scope)
+        this.#beginning = { cwd: command.cwd, freshId }
+        return Scope.provide(spawner.spawn(command, this), this.#scope)
       }).pipe(
         Effect.onExit((exit) => Effect.sync(() => this.#spawned(exit))),
         Effect.exit,
@@ -78,7 +81,7 @@ export class SubprocessLink implements SubprocessHandlers {
     if (Exit.isSuccess(exit)) {
       const subprocess = exit.value
       this.#subprocess = subprocess
-      post({ type: "spawned", pid: subprocess.pid, containment: subprocess.containment })
+      post({ type: "spawned", pid: subprocess.pid, containment: subprocess.containment, ...this.#beginning })
       const early = this.#early ?? []
       this.#early = undefined
       for (const call of early) call()

@@ -17,7 +17,7 @@ import { promptText, type Prompt } from "../domain/Prompt.ts"
 import type { TurnError, Usage } from "../domain/Turn.ts"
 import { answerTooLong, defaultAnswerChars } from "./Answer.ts"
 import { jsonEquals } from "./JsonEquals.ts"
-import type { Protocol, ProtocolEvent, Resumption } from "./Protocol.ts"
+import type { Protocol, ProtocolEvent, Resumption, StartContext } from "./Protocol.ts"
 
 type JsonObject = { readonly [field: string]: unknown }
 
@@ -156,7 +156,7 @@ export const makeNdjson = (
     framing: "lines",
     ...(conversation?.resume === undefined && conversation?.fork === undefined
       ? undefined
-      : { resumeArgs: (from: Resumption) => argsFor(conversation, from) }),
+      : { args: ({ from }: Pick<StartContext, "from">) => (from === null ? [] : argsFor(conversation, from)) }),
     canFork: conversation?.fork !== undefined,
     // A fork that still reports its parent's id has none of its own yet.
     start: ({ from }) => ({

@@ -51,6 +51,8 @@ export type ProtocolEvent =
       readonly input: unknown
       readonly options: ReadonlyArray<PermissionOption>
     }
+  /** The agent needs no answer to it any more. */
+  | { readonly type: "permissionWithdrawn"; readonly request: string }
   /** The agent wants `authenticate` before it goes on. */
   | { readonly type: "authenticate"; readonly methods: ReadonlyArray<string> }
   /** The child broke the protocol so that it cannot go on; its incarnation is replaced. */
@@ -60,6 +62,17 @@ export type ProtocolEvent =
 export interface Resumption {
   readonly conversation: string
   readonly fork: boolean
+}
+
+/** What an incarnation begins with. */
+export interface StartContext {
+  /** The conversation that it goes on with; null: a new one. */
+  readonly from: Resumption | null
+  /** A UUID of its own, for agents that let others choose the id of a new conversation. */
+  readonly freshId: string
+  /** Absolute; where the process runs. */
+  readonly cwd: string
+  readonly now: number
 }
 
 export interface Step<S> {
@@ -75,12 +88,11 @@ export interface Protocol<S = unknown> {
    * particular way.
    */
   readonly politeStop?: (state: S) => Step<S>
-  /** Arguments that make the command go on with an earlier conversation, after those of the spec. Undefined: it cannot, or is told in `start`. */
-  readonly resumeArgs?: (from: Resumption) => ReadonlyArray<string>
+  /** Arguments that the command gets after those of the spec. Undefined: none. */
+  readonly args?: (context: Pick<StartContext, "from" | "freshId">) => ReadonlyArray<string>
   /** Whether a conversation can be forked: gone on with under a new id, the old one left as it is. */
   readonly canFork?: boolean
-  /** A new incarnation; `from`: the conversation that it goes on with, null for a new one. */
-  readonly start: (context: { readonly from: Resumption | null; readonly now: number }) => Step<S>
+  readonly start: (context: StartContext) => Step<S>
   /** Only called between turns and after `ready`. `token` is fresh, of letters and digits alone. */
   readonly prompt: (state: S, prompt: Prompt, token: string, now: number) => Step<S>
   /** Frames in order. A protocol may end its turn in the middle; what follows in the batch is handled with no turn running. */
@@ -93,7 +105,10 @@ export interface Protocol<S = unknown> {
    * has no way to cancel, so the incarnation is replaced.
    */
   readonly cancel?: (state: S) => Step<S>
-  readonly answer?: (state: S, request: string, option: string) => Step<S>
+  /** Answers a permission request with one of its options; `result`: what a client says besides, where the request takes it. */
+  readonly answer?: (state: S, request: string, option: string, result?: unknown) => Step<S>
+  /** Goes on after `authenticate`; `method`: one of those that were offered, null: the first. */
+  readonly authenticate?: (state: S, method: string | null) => Step<S>
 }
 
 /** Chooses the protocol for a spec; undefined where this build does not speak it (yet). */

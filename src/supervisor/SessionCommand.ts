@@ -1,18 +1,20 @@
 /** What is run for a session's next incarnation: its spec, its own directories, and the conversation that it goes on with. */
+import { randomUUID } from "node:crypto"
 import * as Effect from "effect/Effect"
+import type { Launch } from "../actors/SessionHost.ts"
 import { resumptionOf, type SessionState } from "../actors/SessionState.ts"
 import { SpawnFailed } from "../domain/Errors.ts"
-import type { Command } from "../process/Command.ts"
 import { childEnvironment } from "../process/Environment.ts"
 import type { RuntimeOptions } from "./RuntimeConfig.ts"
 import * as SessionDirectories from "./SessionDirectories.ts"
 
 /** Makes the directories where they are missing. */
-export const commandOf = (state: SessionState, config: RuntimeOptions): Effect.Effect<Command, SpawnFailed> =>
+export const launchOf = (state: SessionState, config: RuntimeOptions): Effect.Effect<Launch, SpawnFailed> =>
   Effect.suspend(() => {
     const { id, spec, protocol } = state
     const from = resumptionOf(state)
-    const resumeArgs = from === null ? undefined : protocol.resumeArgs?.(from)
+    const freshId = randomUUID()
+    const args = protocol.args?.({ from, freshId })
     let directories: SessionDirectories.OwnDirectories
     try {
       directories = SessionDirectories.make(config.dataDirectory, id, spec.cwd)
@@ -21,10 +23,10 @@ export const commandOf = (state: SessionState, config: RuntimeOptions): Effect.E
       const detail = `the session's own directory cannot be made: ${message}`
       return Effect.fail(new SpawnFailed({ command: spec.command, field: "cwd", errno: code, detail }))
     }
-    return Effect.succeed({
+    const command = {
       session: id,
       command: spec.command,
-      args: resumeArgs === undefined ? spec.args : [...spec.args, ...resumeArgs],
+      args: args === undefined ? spec.args : [...spec.args, ...args],
       cwd: directories.cwd,
       env: childEnvironment(spec.inheritEnv, spec.env, config.environment, {
         CRECHE_RUNTIME: config.marker,
@@ -33,5 +35,6 @@ export const commandOf = (state: SessionState, config: RuntimeOptions): Effect.E
       }),
       shutdown: spec.shutdown,
       containment: spec.containment,
-    })
+    }
+    return Effect.succeed({ command, freshId })
   })

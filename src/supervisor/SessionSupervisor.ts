@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import { SessionActor } from "../actors/SessionActor.ts"
 import type { Decision, ExitReport } from "../actors/SessionEvent.ts"
-import type { HostedSession, SessionHost } from "../actors/SessionHost.ts"
+import type { HostedSession, Launch, SessionHost } from "../actors/SessionHost.ts"
 import { initialState, processOf, statusOf } from "../actors/SessionState.ts"
 import { untilAnswered } from "../actors/StoreRetry.ts"
 import { Draining, type LimitReached, type SpawnFailed, Unsupported, type RuntimeError } from "../domain/Errors.ts"
@@ -17,7 +17,6 @@ import type { Session } from "../domain/Session.ts"
 import { sameSpec, type SessionSpecInput } from "../domain/SessionSpec.ts"
 import type { SessionStore } from "../domain/SessionStore.ts"
 import type { TerminalTurnStatus, Turn } from "../domain/Turn.ts"
-import type { Command } from "../process/Command.ts"
 import { ProcessCount } from "../process/ProcessCount.ts"
 import type { Spawner } from "../process/Subprocess.ts"
 import { keep } from "./KeptHistory.ts"
@@ -25,7 +24,7 @@ import { LiveSessions, residentOf } from "./LiveSessions.ts"
 import { stopInOrder } from "./OrderedStop.ts"
 import { decide, noHistory, wantsRestart } from "./RestartPolicy.ts"
 import type { RuntimeOptions } from "./RuntimeConfig.ts"
-import { commandOf } from "./SessionCommand.ts"
+import { launchOf } from "./SessionCommand.ts"
 import * as SessionDirectories from "./SessionDirectories.ts"
 import { SessionRegister } from "./SessionRegister.ts"
 import type { Slot } from "./Slot.ts"
@@ -227,12 +226,12 @@ export class SessionSupervisor implements SessionHost {
     })
   }
 
-  command(session: HostedSession): Effect.Effect<Command, SpawnFailed | LimitReached> {
+  launch(session: HostedSession): Effect.Effect<Launch, SpawnFailed | LimitReached> {
     const { config } = this.#options
     const slot = this.register.byId(session.state.id)
     const place = slot === undefined ? Effect.void : this.#live.acquire(residentOf(slot.actor))
     // As it is by then: it may have waited long.
-    return Effect.flatMap(place, () => commandOf(session.state, config))
+    return Effect.flatMap(place, () => launchOf(session.state, config))
   }
 
   run(effect: Effect.Effect<unknown>): Fiber.Fiber<unknown> {

@@ -53,15 +53,18 @@ const make = Effect.fnUntraced(function* (
     run: Effect.runForkWith(yield* Effect.context<never>()),
     now: () => 0,
     wall: () => 0,
-    command: () =>
+    launch: () =>
       Effect.succeed({
-        session: "ses_1",
-        command: "fake",
-        args: [],
-        cwd: "/",
-        env: {},
-        shutdown: spec.shutdown,
-        containment: "auto",
+        freshId: "f",
+        command: {
+          session: "ses_1",
+          command: "fake",
+          args: [],
+          cwd: "/",
+          env: {},
+          shutdown: spec.shutdown,
+          containment: "auto",
+        },
       }),
     supervise: () => ({ _tag: "Restart", delayMs: 0, attempt: 1 }),
     history: () => undefined,

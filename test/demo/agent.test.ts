@@ -20,7 +20,7 @@ const spec = resolveSpec({ name: "demo", command: "", ...demoSpec() })
 const start = async (options: Parameters<typeof converse>[3] = {}, from: Resumption | null = null) => {
   const protocol = protocolFor(spec.protocol)
   if (protocol === undefined) throw new Error("the demo's protocol is not spoken")
-  const args = from === null ? spec.args : [...spec.args, ...(protocol.resumeArgs?.(from) ?? [])]
+  const args = from === null ? spec.args : [...spec.args, ...(protocol.args?.({ from, freshId: "" }) ?? [])]
   const agent = converse(protocol, spec.command, args, options, from)
   open.push(agent)
   await agent.ready

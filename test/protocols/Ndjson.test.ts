@@ -238,23 +238,26 @@ describe("ndjson conversations", () => {
   })
 
   it("are gone on with by the arguments told, {id} replaced to the letter", () => {
-    const { resumeArgs, canFork } = makeNdjson({ conversation })
+    const { args, canFork } = makeNdjson({ conversation })
     expect(canFork).toBe(true)
-    expect(resumeArgs?.({ conversation: "$& $1 {id}", fork: false })).toEqual(["--resume", "$& $1 {id}"])
-    expect(resumeArgs?.({ conversation: "a", fork: true })).toEqual(["-ra", "--from=a", "--fork"])
+    expect(args?.({ from: { conversation: "$& $1 {id}", fork: false }, freshId: "" })).toEqual([
+      "--resume",
+      "$& $1 {id}",
+    ])
+    expect(args?.({ from: { conversation: "a", fork: true }, freshId: "" })).toEqual(["-ra", "--from=a", "--fork"])
     const twice = makeNdjson({ conversation: { field: "x", resume: ["{id}:{id}"] } })
-    expect(twice.resumeArgs?.({ conversation: "a", fork: false })).toEqual(["a:a"])
+    expect(twice.args?.({ from: { conversation: "a", fork: false }, freshId: "" })).toEqual(["a:a"])
     expect(twice.canFork).toBe(false)
   })
 
   it("start as ever where no arguments are told", () => {
     expect(makeNdjson({})).toMatchObject({ canFork: false })
-    expect(makeNdjson({}).resumeArgs).toBeUndefined()
-    expect(makeNdjson({ conversation: { field: "x" } }).resumeArgs).toBeUndefined()
+    expect(makeNdjson({}).args).toBeUndefined()
+    expect(makeNdjson({ conversation: { field: "x" } }).args).toBeUndefined()
     const forks = makeNdjson({ conversation: { field: "x", fork: ["{id}"] } })
     expect(forks.canFork).toBe(true)
-    expect(forks.resumeArgs?.({ conversation: "a", fork: false })).toEqual([])
-    expect(forks.resumeArgs?.({ conversation: "a", fork: true })).toEqual(["a"])
+    expect(forks.args?.({ from: { conversation: "a", fork: false }, freshId: "" })).toEqual([])
+    expect(forks.args?.({ from: { conversation: "a", fork: true }, freshId: "" })).toEqual(["a"])
   })
 
   it("are the same however the lines are batched", () => {

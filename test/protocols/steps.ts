@@ -17,7 +17,8 @@ export const stepping = (protocol: Protocol, now = 1_000) => {
     return step.events
   }
   const api = {
-    start: (from: Resumption | null = null) => run(protocol.start({ from, now: clock })),
+    start: (from: Resumption | null = null) =>
+      run(protocol.start({ from, freshId: "fresh-1", cwd: "/work", now: clock })),
     prompt: (prompt: Prompt, token = "tok1") => run(protocol.prompt(state, prompt, token, clock)),
     frames: (...frames: ReadonlyArray<string>) => run(protocol.frames(state, frames, clock)),
     eof: () => run(protocol.eof(state)),

@@ -245,7 +245,7 @@ export class SessionModel {
     this.admitted()
     if (this.life !== "spawning") return
     this.life = "running"
-    this.event({ type: "spawned", pid: 100 + this.spawns, containment: "group" })
+    this.event({ type: "spawned", pid: 100 + this.spawns, containment: "group", cwd: "/", freshId: "f" })
   }
 
   spawnFailed(): void {
