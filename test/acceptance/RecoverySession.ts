@@ -202,6 +202,7 @@ export class RecoverySession {
     expectSame("incarnation", session.incarnation, Math.max(...entries.map(({ incarnation }) => incarnation)))
     if (this.expiresAt !== null && Math.abs(Date.parse(session.expiresAt ?? "") - Date.parse(this.expiresAt)) > 20)
       fault(`expires at ${session.expiresAt}, not at ${this.expiresAt}`)
+    // tee answers before it writes to its log: what is in it was given to a process, what is not may have been as well.
     if (this.kind.agent === "tee" && existsSync(this.log)) {
       const given = new Map<string, number>()
       for (const line of readFileSync(this.log, "utf8").split("\n").slice(0, -1))
@@ -210,8 +211,6 @@ export class RecoverySession {
         const times = given.get(prompt) ?? 0
         const attempts = starts.get(turn)?.length ?? 0
         if (times > attempts) fault(`${turn} was started ${attempts} times, and its process got it ${times} times`)
-        if (times === 0 && (ends.get(turn) as WireEntry & Outcome)?.status === "completed")
-          fault(`${turn} completed without its process`)
       }
     }
     for (const text of this.#statusFaults(session)) fault(text)
