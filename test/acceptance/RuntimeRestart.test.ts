@@ -312,7 +312,7 @@ describe("a runtime that comes back on its data directory", () => {
 
   it("lets a subscriber go on where it was, without gap or duplicate", async () => {
     await up()
-    await client.start({ name: "a", command: "cat" })
+    await client.start({ name: "a", command: "cat", mailbox: { capacity: 500 } })
     const seen: Array<number> = []
     for (const end of [...ends, ...ends]) {
       const subscription = await client.subscribe({ session: "a", after: seen.at(-1) ?? 0 })
