@@ -1,4 +1,6 @@
 /** The part of the transition that clients wish for: suspend, resume, restart, stop, remove, in whatever phase they come. */
+import { Unsupported } from "../domain/Errors.ts"
+import type { Step as ProtocolStep } from "../protocols/Protocol.ts"
 import type { Step } from "./SessionDraft.ts"
 import { answer, beginEnding, beginStart, goAway, notRunning, refuse, wakeForTurns } from "./SessionPhases.ts"
 import type { SessionEvent } from "./SessionEvent.ts"
@@ -168,6 +170,28 @@ export const leave = (step: Step, reply: SessionReply): void => {
     case "Gone":
       return answer(step, reply)
   }
+}
+
+/** Goes on with a start that waits for it; answered once the session is ready. */
+export const authenticate = (
+  step: Step,
+  method: string | null,
+  reply: SessionReply,
+  follow: (step: Step, next: ProtocolStep<unknown>) => void,
+): void => {
+  const { draft, now } = step
+  const { phase } = draft
+  if (phase._tag !== "Starting" || !phase.authenticating || phase.process === null) {
+    const detail = `session ${draft.spec.name} waits for no authentication`
+    return answer(step, reply, new Unsupported({ what: "session/authenticate", detail }))
+  }
+  if (draft.protocol.authenticate === undefined) {
+    const detail = `the protocol ${draft.protocol.name} has no way to authenticate`
+    return answer(step, reply, new Unsupported({ what: "session/authenticate", detail }))
+  }
+  const { process } = phase
+  draft.phase = { ...phase, deadline: now + draft.spec.readyTimeoutMs, replies: [...phase.replies, reply] }
+  follow(step, draft.protocol.authenticate(process.protocol, method))
 }
 
 /** From now on it has so long; an entry makes it durable. */

@@ -102,6 +102,7 @@ export const closed = (step: Step, survivors: ReadonlyArray<number>, stderrTail:
   const { draft } = step
   const { phase } = draft
   const process = processOf(phase)
+  step.abandonRequests("end")
   if (process !== null) {
     const exit = process.exit ?? { kind: "killedByRuntime", detail: "no exit was reported", at: step.at }
     draft.exit = exit

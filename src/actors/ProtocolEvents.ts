@@ -2,7 +2,8 @@
 import { LimitReached } from "../domain/Errors.ts"
 import type { ProtocolEvent, Step as ProtocolStep } from "../protocols/Protocol.ts"
 import type { Step } from "./SessionDraft.ts"
-import { becomeReady, beginEnding } from "./SessionPhases.ts"
+import { answer, becomeReady, beginEnding } from "./SessionPhases.ts"
+import * as Permissions from "./PermissionRequests.ts"
 import type { RunningTurn } from "./SessionState.ts"
 import { cutShort, endRunning, replaceUnder, turnError } from "./TurnEndings.ts"
 
@@ -84,25 +85,26 @@ const protocolEvent = (step: Step, event: ProtocolEvent): void => {
       draft.forkedFrom = null
       return
     case "permission":
-      running(step, (it) => ({ ...it, requests: [...it.requests, event.request] }))
-      step.append(
-        {
-          type: "permission/requested",
-          request: event.request,
-          tool: event.tool,
-          input: event.input,
-          options: event.options,
-        },
-        turn,
-      )
-      return
+      heard(step)
+      return Permissions.requested(step, event, follow)
+    case "permissionWithdrawn":
+      return Permissions.withdrawn(step, event.request)
     case "authenticate":
-      if (draft.phase._tag === "Starting") step.enter({ ...draft.phase, authenticating: true })
-      return
+      return wantsAuthentication(step, event.methods)
     case "broken":
       // One that is being ended owes nobody a protocol.
       return draft.phase._tag === "Ending" ? undefined : broken(step, event.detail)
   }
+}
+
+/** Whoever waits for the start hears of it now: without them it goes no further, and the clock waits as well. */
+const wantsAuthentication = (step: Step, methods: ReadonlyArray<string>): void => {
+  const { draft } = step
+  const { phase } = draft
+  if (phase._tag !== "Starting") return
+  const cause = phase.cause === "initial" ? "client" : phase.cause
+  step.enter({ ...phase, cause, authenticating: true, deadline: null, replies: [] }, `methods: ${methods.join(", ")}`)
+  phase.replies.forEach((to) => answer(step, to))
 }
 
 /** The child cannot go on: its turn fails, and supervision hears of it as of a crash. */

@@ -6,7 +6,7 @@ import type { SessionId, TurnId } from "../domain/Ids.ts"
 import type { TranscriptBody, TranscriptEntry } from "../domain/Transcript.ts"
 import type { TerminalTurnStatus, Turn, TurnError, Usage } from "../domain/Turn.ts"
 import type { SessionAction } from "./SessionEvent.ts"
-import { type PendingTurn, type SessionState, statusOf, type Phase } from "./SessionState.ts"
+import { type OpenRequest, type PendingTurn, type SessionState, statusOf, type Phase } from "./SessionState.ts"
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 
@@ -79,6 +79,23 @@ export class Step {
   /** A turn with this deadline is in the queue now. */
   watch(dueAt: number | null): void {
     if (dueAt !== null) this.draft.queueDueAt = Math.min(dueAt, this.draft.queueDueAt ?? dueAt)
+  }
+
+  /** The one place where a permission request is settled. */
+  resolve(open: OpenRequest, outcome: string, by: string): void {
+    const { draft } = this
+    draft.requests = draft.requests.filter((other) => other !== open)
+    this.append({ type: "permission/resolved", request: open.request, outcome, by }, open.turn ?? undefined)
+    // While it waited for an answer its silence was not its own.
+    const { phase } = draft
+    if (phase._tag === "Busy") draft.phase = { ...phase, running: { ...phase.running, lastOutputAt: this.now } }
+  }
+
+  /** Settles the requests that nobody needs to answer any more: those of a turn, or all. */
+  abandonRequests(by: string, turn?: TurnId): void {
+    for (const open of this.draft.requests) {
+      if (turn === undefined || open.turn === turn) this.resolve(open, "cancelled", by)
+    }
   }
 
   /** The one place where a turn ends. */

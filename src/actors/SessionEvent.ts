@@ -43,6 +43,17 @@ export type SessionEvent =
   | { readonly type: "restart"; readonly reply: SessionReply }
   | { readonly type: "stop"; readonly brutal: boolean; readonly reply: SessionReply }
   | { readonly type: "remove"; readonly reply: SessionReply }
+  | {
+      readonly type: "answer"
+      readonly request: string
+      readonly outcome: string
+      /** Who answers, for the record. */
+      readonly by: string
+      readonly result?: unknown
+      readonly reply: SessionReply
+    }
+  /** `method`: null for the first that the agent offered. */
+  | { readonly type: "authenticate"; readonly method: string | null; readonly reply: SessionReply }
   | { readonly type: "extend"; readonly expiresInMs: number | null; readonly reply: SessionReply }
   /** Another spec of the same name; answered when it counts, which is with the next start. */
   | { readonly type: "respec"; readonly spec: SessionSpec; readonly protocol: Protocol; readonly reply: SessionReply }

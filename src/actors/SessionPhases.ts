@@ -65,6 +65,7 @@ interface Ending {
 export const beginEnding = (step: Step, ending: Ending): void => {
   const { draft, now } = step
   const { phase } = draft
+  step.abandonRequests("end")
   const { aim, by = "client", detail, stopReplies = [], startReplies = [] } = ending
   switch (phase._tag) {
     case "Starting": {

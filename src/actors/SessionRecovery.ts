@@ -65,6 +65,9 @@ const settle = (step: Step, event: Extract<SessionEvent, { readonly type: "recov
   const { record, openTurns, delayMs } = event
   const wasUp = draft.phase._tag === "Deciding"
   const hadProcess = wasUp && record.containment !== null
+  for (const { request, turn } of record.pendingRequests) {
+    step.append({ type: "permission/resolved", request, outcome: "cancelled", by: "runtime" }, turn ?? undefined)
+  }
   if (hadProcess) recordDeath(step)
   const { suspendedBy } = record
   const over =

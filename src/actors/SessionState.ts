@@ -6,6 +6,7 @@ import type { RuntimeError } from "../domain/Errors.ts"
 import type { ExitReason } from "../domain/ExitReason.ts"
 import type { SessionId } from "../domain/Ids.ts"
 import type { Containment, Death, Session, SessionStatus, SuspendedBy } from "../domain/Session.ts"
+import type { PendingRequest } from "../domain/Permission.ts"
 import type { SessionSpec } from "../domain/SessionSpec.ts"
 import type { Turn, TerminalTurnStatus, Usage } from "../domain/Turn.ts"
 import type { Protocol, Resumption } from "../protocols/Protocol.ts"
@@ -38,7 +39,13 @@ export interface RunningTurn extends PendingTurn {
   readonly lastOutputAt: number
   readonly stalled: boolean
   readonly cancelling: Cancelling | null
-  readonly requests: ReadonlyArray<string>
+}
+
+/** A permission request that waits, as its session knows it. */
+export interface OpenRequest extends Omit<PendingRequest, "expiresAt"> {
+  /** What the agent calls it. */
+  readonly own: string
+  readonly deadline: number
 }
 
 /** What is bound to one OS process and gone with it. */
@@ -131,6 +138,7 @@ export interface SessionState {
   /** The conversation that it forks from, until it has one of its own. */
   readonly forkedFrom: string | null
   readonly queue: Mailbox.Mailbox<PendingTurn>
+  readonly requests: ReadonlyArray<OpenRequest>
   /** The earliest `dueAt` in the queue, or earlier. */
   readonly queueDueAt: number | null
   readonly phase: Phase
@@ -169,6 +177,7 @@ export const initialState = (
   conversation: null,
   forkedFrom: null,
   queue: Mailbox.empty(spec.mailbox),
+  requests: [],
   queueDueAt: null,
   phase: { _tag: "Stopped" },
 })
@@ -215,6 +224,8 @@ export const statusOf = (phase: Phase): SessionStatus => {
   }
 }
 
+const noRequests: ReadonlyArray<PendingRequest> = []
+
 const suspendedBy = (phase: Phase): SuspendedBy | null =>
   phase._tag === "Suspended" || (phase._tag === "Ending" && phase.aim === "suspend") ? phase.by : null
 
@@ -240,7 +251,10 @@ export const toSession = (state: SessionState): Session => {
     agentSessionId: state.conversation,
     forkedFrom: state.forkedFrom,
     suspendedBy: suspendedBy(state.phase),
-    pendingRequests: running === null ? [] : running.requests,
+    pendingRequests:
+      state.requests.length === 0
+        ? noRequests
+        : state.requests.map(({ own: _, deadline, ...rest }) => ({ ...rest, expiresAt: deadline + state.skewMs })),
     createdAt: state.createdAt,
     lastActiveAt: state.lastActiveAt,
     expiresAt: state.expiresAt === null ? null : state.expiresAt + state.skewMs,
@@ -267,7 +281,8 @@ export const isBeingRemoved = (phase: Phase): boolean => phase._tag === "Ending"
 /** When the session wants the next `tick` (epoch ms); null: never. */
 export const nextDeadline = (state: SessionState): number | null => {
   const { phase, spec } = state
-  const always = earlier(isBeingRemoved(phase) ? null : state.expiresAt, state.queueDueAt)
+  const asked = state.requests.reduce<number | null>((least, { deadline }) => earlier(least, deadline), null)
+  const always = earlier(earlier(isBeingRemoved(phase) ? null : state.expiresAt, state.queueDueAt), asked)
   switch (phase._tag) {
     case "Starting":
       return earlier(always, earlier(phase.deadline, processDeadline(phase.process)))
@@ -276,7 +291,7 @@ export const nextDeadline = (state: SessionState): number | null => {
     case "Busy": {
       const { running } = phase
       const stallAt =
-        spec.stallTimeoutMs === null || running.stalled || running.cancelling !== null
+        spec.stallTimeoutMs === null || state.requests.length > 0 || running.stalled || running.cancelling !== null
           ? null
           : running.lastOutputAt + spec.stallTimeoutMs
       const end = running.cancelling === null ? earlier(running.deadline, running.dueAt) : running.cancelling.deadline

@@ -11,6 +11,7 @@ import { Step } from "./SessionDraft.ts"
 import type { Decision, SessionAction, SessionEvent } from "./SessionEvent.ts"
 import { admitted, answer, beginEnding, beginStart, notRunning, refuse } from "./SessionPhases.ts"
 import { eofGraceMs, isBeingRemoved, processOf, type SessionState } from "./SessionState.ts"
+import * as Permissions from "./PermissionRequests.ts"
 import * as Events from "./ProtocolEvents.ts"
 import * as Endings from "./TurnEndings.ts"
 import * as Turns from "./TurnTransition.ts"
@@ -62,6 +63,11 @@ const apply = (step: Step, event: SessionEvent): void => {
       return Wishes.stop(step, "stop", event.reply, event.brutal)
     case "remove":
       return Wishes.stop(step, "remove", event.reply, false)
+    case "answer":
+      Permissions.answered(step, event, Events.follow)
+      return Turns.advance(step)
+    case "authenticate":
+      return Wishes.authenticate(step, event.method, event.reply, Events.follow)
     case "extend":
       return Wishes.extend(step, event.expiresInMs, event.reply)
     case "respec":
@@ -133,6 +139,8 @@ const tooLate = (step: Step, event: SessionEvent): void => {
     case "recover":
     case "leave":
       return answer(step, event.reply)
+    case "answer":
+    case "authenticate":
     case "extend":
     case "respec":
     case "start":

@@ -5,7 +5,7 @@ import type { TurnError } from "../domain/Turn.ts"
 import * as Mailbox from "./Mailbox.ts"
 import type { Ended, Step } from "./SessionDraft.ts"
 import { beginEnding, notRunning } from "./SessionPhases.ts"
-import type { PendingTurn, RunningTurn } from "./SessionState.ts"
+import type { PendingTurn } from "./SessionState.ts"
 
 /** The plain data of an error, as a turn keeps it. */
 export const turnError = (error: RuntimeError): TurnError => {
@@ -27,18 +27,12 @@ export const endUnstarted = (step: Step, pending: PendingTurn, ended: Ended): vo
   step.end(pending, ended)
 }
 
-const withdrawRequests = (step: Step, { requests, turn }: RunningTurn): void => {
-  for (const request of requests) {
-    step.append({ type: "permission/resolved", request, outcome: "cancelled", by: "turn" }, turn.id)
-  }
-}
-
 /** Ends the running turn and answers those who cancelled it. The session is ready again. */
 export const endRunning = (step: Step, ended: Ended): void => {
   const { draft, now } = step
   if (draft.phase._tag !== "Busy") return
   const { running: it, process, since } = draft.phase
-  withdrawRequests(step, it)
+  step.abandonRequests("turn", it.turn.id)
   const turn = step.end(it, ended)
   it.cancelling?.replies.forEach((to) => step.act({ type: "replyTurn", to, turn }))
   const idle = draft.spec.idleTimeoutMs
@@ -53,7 +47,7 @@ export const cutShort = (step: Step, error: TurnError): void => {
   if (it.cancelling !== null) {
     endRunning(step, { status: it.cancelling.status, text: it.text, stopReason: it.cancelling.status })
   } else if (it.attempts <= draft.spec.retryTurns) {
-    withdrawRequests(step, it)
+    step.abandonRequests("turn", it.turn.id)
     const turn = { ...it.turn, status: "queued" as const, startedAt: null, attempts: it.attempts }
     step.act({ type: "save", turn })
     step.append({ type: "note", text: `the turn will be asked again: ${error.message}` }, turn.id)

@@ -2,6 +2,7 @@
 import { MailboxFull, TurnNotFound } from "../domain/Errors.ts"
 import { turnToken, type TurnId } from "../domain/Ids.ts"
 import * as Mailbox from "./Mailbox.ts"
+import * as Permissions from "./PermissionRequests.ts"
 import { follow, running } from "./ProtocolEvents.ts"
 import type { Step } from "./SessionDraft.ts"
 import { beginEnding, beginStart } from "./SessionPhases.ts"
@@ -106,7 +107,6 @@ const startTurn = (step: Step, pending: PendingTurn): void => {
     lastOutputAt: now,
     stalled: false,
     cancelling: null,
-    requests: [],
   }
   step.enter({ _tag: "Busy", process: phase.process, since: phase.since, running })
   follow(step, draft.protocol.prompt(phase.process.protocol, turn.prompt, turnToken(turn.id), now))
@@ -189,6 +189,7 @@ export const turnDeadlines = (step: Step): void => {
       null,
     )
   }
+  if (Permissions.deadlines(step, follow)) giveUp(step, "cancelled", [])
   if (draft.phase._tag !== "Busy") return
   const { running: it } = draft.phase
   if (it.cancelling !== null) {
@@ -199,7 +200,9 @@ export const turnDeadlines = (step: Step): void => {
   }
   if (it.deadline <= now || (it.dueAt !== null && it.dueAt <= now)) return giveUp(step, "timed_out", [])
   const { stallTimeoutMs, onStall } = draft.spec
-  if (stallTimeoutMs === null || it.stalled || it.lastOutputAt + stallTimeoutMs > now) return
+  // Who waits for an answer is not stalled.
+  if (stallTimeoutMs === null || draft.requests.length > 0 || it.stalled || it.lastOutputAt + stallTimeoutMs > now)
+    return
   step.append({ type: "turn/stalled", silentMs: now - it.lastOutputAt, action: onStall }, it.turn.id)
   running(step, () => ({ ...it, stalled: true }))
   if (onStall === "cancel") giveUp(step, "cancelled", [])

@@ -302,6 +302,17 @@ export const commands = {
     flags: {},
     examples: [{ command: "creche fork demo another", summary: "try something else from here on" }],
   },
+  answer: {
+    summary: "answer a permission request of an agent",
+    detail: "creche ps --json and creche logs show what waits for an answer. The first answer wins.",
+    arguments: [
+      session,
+      { name: "outcome", summary: "allow, allow_always, deny, or an option's own id" },
+      { name: "request", summary: "id of the request (default: the only one)", optional: true },
+    ],
+    flags: {},
+    examples: [],
+  },
   cancel: {
     summary: "cancel a turn; the session lives on",
     arguments: [session, { name: "turn", summary: "id of the turn (default: the running one)", optional: true }],

@@ -16,6 +16,7 @@ export const loaders: { readonly [N in CommandName]: () => Promise<{ readonly ru
   export: () => import("./commands/export.ts"),
   extend: () => import("./commands/extend.ts"),
   fork: () => import("./commands/fork.ts"),
+  answer: () => import("./commands/answer.ts"),
   cancel: () => import("./commands/cancel.ts"),
   stop: () => import("./commands/stop.ts"),
   restart: () => import("./commands/restart.ts"),

@@ -1,6 +1,7 @@
 /** A session as clients see it and as the store keeps it. Times are epoch milliseconds here, RFC 3339 on the wire. */
 import type { ExitReason } from "./ExitReason.ts"
 import type { SessionId } from "./Ids.ts"
+import type { PendingRequest } from "./Permission.ts"
 import type { SessionSpec } from "./SessionSpec.ts"
 import type { Usage } from "./Turn.ts"
 
@@ -58,7 +59,8 @@ export interface Session {
   readonly forkedFrom: string | null
   /** null while it is neither suspended nor on its way there. */
   readonly suspendedBy: SuspendedBy | null
-  readonly pendingRequests: ReadonlyArray<string>
+  /** Permission requests of the agent that wait for an answer. */
+  readonly pendingRequests: ReadonlyArray<PendingRequest>
   readonly createdAt: number
   readonly lastActiveAt: number
   readonly expiresAt: number | null

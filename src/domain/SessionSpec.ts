@@ -127,7 +127,13 @@ const Permissions = Schema.Struct({
   timeoutMs: Schema.optionalKey(milliseconds),
   onTimeout: Schema.optionalKey(Schema.Literals(["allow", "deny"])),
   rules: Schema.optionalKey(
-    Schema.Array(Schema.Struct({ tool: nonEmpty, decision: Schema.Literals(["ask", "allow", "deny"]) })),
+    Schema.Array(
+      Schema.Struct({
+        tool: nonEmpty,
+        input: Schema.optionalKey(Schema.Record(Schema.String, Schema.String)),
+        decision: Schema.Literals(["ask", "allow", "deny"]),
+      }),
+    ),
   ),
 })
 export const RetentionSpec = Schema.Struct({
@@ -241,7 +247,13 @@ export interface PermissionsSpec {
   readonly default: "ask" | "allow" | "deny"
   readonly timeoutMs: number
   readonly onTimeout: "allow" | "deny"
-  readonly rules: ReadonlyArray<{ readonly tool: string; readonly decision: "ask" | "allow" | "deny" }>
+  /** The first that fits decides. `*` in a pattern stands for any text. */
+  readonly rules: ReadonlyArray<{
+    readonly tool: string
+    /** Patterns by paths into the input, such as `{"command": "git *"}`; all must fit. */
+    readonly input?: Readonly<Record<string, string>>
+    readonly decision: "ask" | "allow" | "deny"
+  }>
 }
 export interface LimitsSpec {
   readonly lineBytes: number

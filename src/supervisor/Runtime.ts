@@ -29,6 +29,17 @@ export interface TurnRequest {
   readonly idempotencyKey?: string
 }
 
+export interface PermissionAnswer {
+  /** Name, task or id. */
+  readonly session: string
+  readonly request: string
+  readonly outcome: string
+  /** Who answers, for the record; default `client`. */
+  readonly by?: string
+  /** What the agent is told besides, where the request takes it. */
+  readonly result?: unknown
+}
+
 export interface ListQuery {
   readonly status?: SessionStatus | ReadonlyArray<SessionStatus>
   readonly tags?: Readonly<Record<string, string>>
@@ -166,6 +177,10 @@ export class Runtime extends Context.Service<
     readonly wait: (turn: string, timeoutMs?: number) => Answer<Turn>
     /** Cancels the given turn, queued or running; without one, the running turn. */
     readonly cancel: (session: string, turn?: string) => Answer<Turn>
+    /** Answers a permission request: `allow`, `allow_always`, `deny`, or an option's own id; the first answer wins. */
+    readonly answer: (answer: PermissionAnswer) => Answer<Session>
+    /** Goes on with a start that waits for it, once the session is ready. `method`: default the first that the agent offered. */
+    readonly authenticate: (session: string, method?: string) => Answer<Session>
     readonly write: (session: string, data: Uint8Array) => Answer<Session>
     readonly signal: (session: string, signal: Signal) => Answer<Session>
     readonly suspend: (session: string) => Answer<Session>

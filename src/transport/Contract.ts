@@ -211,6 +211,24 @@ export const contract = {
     doc: "Cancels a turn, queued or running; without turn, the running one. The session lives on.",
     errors: [...controls, "TurnNotFound"],
   }),
+  "session/answer": method<WireSession>()({
+    params: Schema.Struct({
+      session: name,
+      request: name,
+      outcome: name,
+      by: optional(name),
+      result: optional(Schema.Json),
+    }),
+    result: "Session",
+    doc: "Answers a permission request, one of the session's pendingRequests: allow, allow_always, deny, or an option's own id; the first answer wins. by: who answers, for the record; result: what the agent is told besides, where the request takes it.",
+    errors: [...unknownSession, "RequestNotFound", "SessionNotRunning", "Unsupported"],
+  }),
+  "session/authenticate": method<WireSession>()({
+    params: Schema.Struct({ session: name, method: optional(name) }),
+    result: "Session, once it is ready",
+    doc: "Goes on with a start whose agent asked for it (status authenticating); method: one of those in its status entry, by default the first.",
+    errors: [...starts, "Unsupported"],
+  }),
   "session/write": method<WireSession>()({
     params: Schema.Struct({
       session: name,
@@ -345,8 +363,6 @@ export const contract = {
 
 /** Pinned by the protocol, not offered by this build: answered as Unsupported. */
 export const notOffered = [
-  "session/answer",
-  "session/authenticate",
   "session/resize",
   "session/screen",
   "supervisor/start",

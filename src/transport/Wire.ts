@@ -5,6 +5,7 @@
  */
 import type { ExitReason } from "../domain/ExitReason.ts"
 import type { Death, Session } from "../domain/Session.ts"
+import type { PendingRequest } from "../domain/Permission.ts"
 import type { SessionSpec } from "../domain/SessionSpec.ts"
 import type { TranscriptEntry } from "../domain/Transcript.ts"
 import type { Turn } from "../domain/Turn.ts"
@@ -31,7 +32,16 @@ export type WireTurn = Omit<Turn, "queuedAt" | "startedAt" | "endedAt"> & {
 
 export type WireDeath = Omit<Death, "exit"> & { readonly exit: WireExit }
 
-export type WireSession = Omit<Session, "createdAt" | "lastActiveAt" | "expiresAt" | "exit" | "deaths"> & {
+export type WireRequest = Omit<PendingRequest, "requestedAt" | "expiresAt"> & {
+  readonly requestedAt: Time
+  readonly expiresAt: Time
+}
+
+export type WireSession = Omit<
+  Session,
+  "createdAt" | "lastActiveAt" | "expiresAt" | "exit" | "deaths" | "pendingRequests"
+> & {
+  readonly pendingRequests: ReadonlyArray<WireRequest>
   readonly createdAt: Time
   readonly lastActiveAt: Time
   readonly expiresAt: Time | null
@@ -141,6 +151,11 @@ export const wireSession = (session: Session): WireSession => ({
   lastActiveAt: wireTime(session.lastActiveAt),
   expiresAt: wireTimeOrNull(session.expiresAt),
   exit: wireExit(session.exit),
+  pendingRequests: session.pendingRequests.map((request) => ({
+    ...request,
+    requestedAt: wireTime(request.requestedAt),
+    expiresAt: wireTime(request.expiresAt),
+  })),
   deaths: session.deaths.map((death) => ({ ...death, exit: wireExit(death.exit) })),
 })
 

@@ -19,6 +19,11 @@ const spec: fc.Arbitrary<Partial<SessionSpecInput>> = fc.record({
   idleTimeoutMs: fc.constantFrom(null, 150),
   stallTimeoutMs: fc.constantFrom(null, 90),
   onStall: fc.constantFrom("notify", "cancel", "restart"),
+  permissions: fc.record({
+    default: fc.constantFrom("ask", "ask", "allow", "deny"),
+    timeoutMs: fc.constantFrom(70, 300_000),
+    onTimeout: fc.constantFrom("allow", "deny"),
+  }),
   expiresInMs: fc.constantFrom(null, null, null, 1_500),
 }) as fc.Arbitrary<Partial<SessionSpecInput>>
 
@@ -51,6 +56,9 @@ const some = (name: string, run: (model: SessionModel, turn: TurnId) => void): f
 const wishes = fc.constantFrom<Command>(
   ...plain("suspend", "resume", "restart", "stop", "kill", "remove", "signal", "write", "makeRoom", "makeRoom"),
   ["cancel running", (model) => void model.cancel(null)],
+  ["allow", (model) => void model.answer("allow")],
+  ["deny", (model) => void model.answer("no")],
+  ["answer with nonsense", (model) => void model.answer("perhaps")],
 )
 const submits = fc.constantFrom<Command>(
   ["submit", (model) => void model.submit()],
@@ -79,6 +87,9 @@ const process = fc.constantFrom<Command>(
   ["says two lines", (model) => model.say("one", "two")],
   ["says broken", (model) => model.say("broken")],
   ["obeys cancel", (model) => (model.ending ? undefined : model.say("cancelled"))],
+  ["asks leave", (model) => model.say("may I")],
+  ["asks leave", (model) => model.say("may I")],
+  ["needs no leave any more", (model) => model.say("never mind")],
   ["stderr", (model) => model.stderr()],
   ["too long a line", (model) => model.life === "running" && model.event({ type: "oversize", bytes: 9 })],
   ["eof", (model) => model.eof()],

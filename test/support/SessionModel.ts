@@ -35,8 +35,25 @@ export const specOf = (input: Partial<SessionSpecInput> = {}): SessionSpec =>
 export const cancellable: Protocol<string> = {
   ...(lines as unknown as Protocol<string>),
   name: "cancellable",
+  answer: (state, request, option) => ({
+    state,
+    events: [{ type: "write", data: `${request} ${option}\n` }],
+  }),
   cancel: (state) => ({ state, events: [{ type: "write", data: "cancel\n" }] }),
   frames: (state, frames, now) => {
+    if (frames[0] === "may I") {
+      const options = [
+        { id: "yes", name: "Yes", kind: "allow_once" },
+        { id: "no", name: "No", kind: "reject_once" },
+      ]
+      return {
+        state,
+        events: [{ type: "permission", request: String(now), tool: "rm", input: { path: "/" }, options }],
+      }
+    }
+    if (frames[0] === "never mind") {
+      return { state, events: [{ type: "permissionWithdrawn", request: String(now) }] }
+    }
     if (frames[0] === "broken") return { state, events: [{ type: "broken", detail: "nonsense" }] }
     if (frames[0] === "cancelled" && state === "answering") {
       return { state: "idle", events: [{ type: "ended", status: "cancelled", text: "", stopReason: "cancelled" }] }
@@ -81,6 +98,8 @@ export class SessionModel {
   readonly asked: Array<Asked> = []
   readonly submitted = new Map<TurnId, { accepted: number; refused: number; ended: Array<Turn>; withdrawn: boolean }>()
   readonly running = new Set<TurnId>()
+  /** Requested, and not resolved. */
+  readonly permissions = new Set<string>()
   spawns = 0
   gone = 0
   deaths = 0
@@ -210,6 +229,14 @@ export class SessionModel {
   cancel(turn: TurnId | null): Asked {
     const asked = this.#asked(`cancel ${turn}`)
     this.event({ type: "cancel", turn, reply: asked.reply as TurnReply })
+    return asked
+  }
+
+  /** Some client answers some request: one that waits, or one that does not any more. */
+  answer(outcome: string): Asked {
+    const asked = this.#asked(`answer ${outcome}`)
+    const request = this.state.requests.at(-1)?.request ?? "req0"
+    this.event({ type: "answer", request, outcome, by: "client", reply: asked.reply as SessionReply })
     return asked
   }
 
@@ -402,6 +429,13 @@ export class SessionModel {
     this.entries.push(entry)
     expect(entry.seq, "seq has no gaps").toBe(this.entries.length)
     if (entry.type === "status") this.#enter(entry.status)
+    if (entry.type === "permission/requested") {
+      expect(this.life, "who asks lives").not.toBe("none")
+      this.permissions.add(entry.request)
+    }
+    if (entry.type === "permission/resolved") {
+      expect(this.permissions.delete(entry.request), `${entry.request} is resolved once`).toBe(true)
+    }
     if (entry.type === "turn/started") {
       expect(this.life, "a turn starts on a living process").toBe("running")
       expect(this.ending).toBe(false)
@@ -442,6 +476,8 @@ export class SessionModel {
     if (["Suspended", "Stopped", "Failed", "Gone", "Backoff"].includes(this.tag)) {
       expect(this.life, `${this.tag} has no process`).toBe("none")
     }
+    expect(this.state.requests.map(({ request }) => request)).toEqual([...this.permissions])
+    if (this.life === "none") expect(this.permissions.size, "nobody asks leave who is gone").toBe(0)
     if (this.life === "none") expect(["Starting", "Ready", "Busy", "Ending"]).not.toContain(this.tag)
     const due = nextDeadline(this.state)
     if (due !== null) expect(Number.isFinite(due)).toBe(true)

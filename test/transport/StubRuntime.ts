@@ -326,6 +326,8 @@ export const makeStub = (flood: Flood = { total: 0, text: "" }): Stub => {
           return found === undefined ? new TurnNotFound({ turn: id }) : Effect.succeed(found)
         }),
       ),
+    answer: ({ session }) => control(session),
+    authenticate: (session) => control(session),
     write: (session, data) =>
       Effect.map(control(session), (found) => {
         written.push(data)
