@@ -62,7 +62,55 @@ const agentOptions = {
   extraArgs: Schema.optionalKey(Schema.Array(cString)),
 }
 
-export const protocolNames = ["text", "lines", "ndjson", "jsonrpc", "lsp", "claude", "codex", "acp", "pty"] as const
+/** A request or a notification of JSON-RPC. */
+const RpcCall = Schema.Struct({
+  method: nonEmpty,
+  params: Schema.optionalKey(
+    Schema.Union([Schema.Record(Schema.String, Schema.Json), Schema.Array(Schema.Json)]).annotate({
+      message: "must be an object or an array; leave it out where there are no params",
+    }),
+  ),
+})
+
+const rpcOptions = {
+  framing: Schema.optionalKey(Schema.Literals(["lines", "contentLength"])),
+  handshake: Schema.optionalKey(Schema.Struct({ request: RpcCall, then: Schema.optionalKey(RpcCall) })),
+  cancel: Schema.optionalKey(
+    Schema.Struct({ ...RpcCall.fields, answered: Schema.optionalKey(Schema.Boolean) }).check(
+      Schema.makeFilter(({ params }) =>
+        JSON.stringify(params ?? null).includes("{id}")
+          ? undefined
+          : 'must hold "{id}" in its params: it is replaced by the id of the request, e.g. {"method": "$/cancelRequest", "params": {"id": "{id}"}}',
+      ),
+    ),
+  ),
+  version: Schema.optionalKey(Schema.Boolean),
+}
+
+const lspOptions = {
+  initializationOptions: Schema.optionalKey(Schema.Json),
+  capabilities: Schema.optionalKey(Schema.Record(Schema.String, Schema.Json)),
+  rootPath: Schema.optionalKey(cString.check(Schema.isMinLength(1, { message: "must not be empty" }))),
+}
+
+const mcpOptions = {
+  protocolVersion: Schema.optionalKey(nonEmpty),
+  capabilities: Schema.optionalKey(Schema.Record(Schema.String, Schema.Json)),
+  clientInfo: Schema.optionalKey(Schema.Struct({ name: nonEmpty, version: nonEmpty })),
+}
+
+export const protocolNames = [
+  "text",
+  "lines",
+  "ndjson",
+  "jsonrpc",
+  "lsp",
+  "mcp",
+  "claude",
+  "codex",
+  "acp",
+  "pty",
+] as const
 export type ProtocolName = (typeof protocolNames)[number]
 
 export const ProtocolSpec = Schema.Union([
@@ -73,14 +121,19 @@ export const ProtocolSpec = Schema.Union([
     end: Schema.optionalKey(Schema.Record(Schema.String, Schema.Json)),
     conversation: Schema.optionalKey(ConversationSpec),
   }),
-  Schema.Struct({ type: Schema.Literal("jsonrpc") }),
-  Schema.Struct({ type: Schema.Literal("lsp") }),
+  Schema.Struct({ type: Schema.Literal("jsonrpc"), ...rpcOptions }),
+  Schema.Struct({ type: Schema.Literal("lsp"), ...lspOptions }),
+  Schema.Struct({ type: Schema.Literal("mcp"), ...mcpOptions }),
   Schema.Struct({ type: Schema.Literal("claude"), ...agentOptions }),
   Schema.Struct({ type: Schema.Literal("codex"), ...agentOptions }),
   Schema.Struct({ type: Schema.Literal("acp"), ...agentOptions }),
   Schema.Struct({ type: Schema.Literal("pty") }),
 ])
 export type ProtocolSpec = typeof ProtocolSpec.Type
+type OptionsOf<Name extends ProtocolName> = Omit<Extract<ProtocolSpec, { readonly type: Name }>, "type">
+export type JsonRpcOptions = OptionsOf<"jsonrpc">
+export type LspOptions = OptionsOf<"lsp">
+export type McpOptions = OptionsOf<"mcp">
 
 export const Signal = Schema.Literals([
   "SIGTERM",
@@ -147,7 +200,14 @@ const Limits = Schema.Struct({
   transcriptBytes: Schema.optionalKey(positive),
   memoryBytes: Schema.optionalKey(positive),
   processes: Schema.optionalKey(positive),
-  costUsd: Schema.optionalKey(Schema.Finite),
+  costUsd: Schema.optionalKey(Schema.Finite.check(Schema.isGreaterThan(0))),
+  tokens: Schema.optionalKey(positive),
+  turns: Schema.optionalKey(positive),
+  onReached: Schema.optionalKey(Schema.Literals(["suspend", "stop"])),
+})
+const Attachments = Schema.Struct({
+  roots: Schema.optionalKey(Schema.Array(cString.check(Schema.isPattern(/^\//u, { message: "must be an absolute path" })))),
+  maxBytes: Schema.optionalKey(positive),
 })
 
 const say = <S extends Schema.Top>(schema: S, description: string) =>
@@ -206,7 +266,14 @@ export const sessionSpecFields = {
   mailbox: say(Mailbox, "how many turns may wait, and what happens to one more: fail, suspend, sliding, dropping"),
   retryTurns: say(count, "how often a turn cut short by a crash is asked again"),
   permissions: say(Permissions, "how permission requests of an agent are answered"),
-  limits: say(Limits, "lineBytes, transcriptEntries, transcriptBytes, memoryBytes, processes, costUsd"),
+  limits: say(
+    Limits,
+    "lineBytes, transcriptEntries, transcriptBytes, memoryBytes, processes; costUsd, tokens, turns: once used up, turns are refused and the session is suspended or stopped (onReached)",
+  ),
+  attachments: say(
+    Attachments,
+    "{roots, maxBytes}: files with a prompt are read from below these directories, by default the session's own working directory",
+  ),
   retention: say(
     Schema.NullOr(RetentionSpec),
     "{maxAgeMs, maxBytes}: older or more of its turns and entries are forgotten, oldest first; its newest turn stays",
@@ -261,7 +328,18 @@ export interface LimitsSpec {
   readonly transcriptBytes?: number
   readonly memoryBytes?: number
   readonly processes?: number
+  /** Budgets over the session's whole life. */
   readonly costUsd?: number
+  readonly tokens?: number
+  readonly turns?: number
+  /** What becomes of the session then. */
+  readonly onReached: "suspend" | "stop"
+}
+export interface AttachmentsSpec {
+  /** Absolute; null: the session's working directory. */
+  readonly roots: ReadonlyArray<string> | null
+  /** Of all files of one prompt. */
+  readonly maxBytes: number
 }
 
 /** A SessionSpec with every default filled in. */
@@ -291,6 +369,7 @@ export interface SessionSpec {
   readonly retryTurns: number
   readonly permissions: PermissionsSpec
   readonly limits: LimitsSpec
+  readonly attachments: AttachmentsSpec
   /** Besides the runtime's own. */
   readonly retention: RetentionSpec | null
   readonly containment: "auto" | "group" | "guard" | "namespace" | "cgroup"
@@ -320,7 +399,8 @@ export const specDefaults = {
   mailbox: { capacity: 100, overflow: "fail" },
   retryTurns: 0,
   permissions: { default: "ask", timeoutMs: 300_000, onTimeout: "deny", rules: [] },
-  limits: { lineBytes: 16 * 1024 * 1024, transcriptEntries: 10_000 },
+  limits: { lineBytes: 16 * 1024 * 1024, transcriptEntries: 10_000, onReached: "suspend" },
+  attachments: { roots: null, maxBytes: 10 * 1024 * 1024 },
   retention: null,
   containment: "auto",
   task: null,
@@ -339,7 +419,7 @@ const over = <A extends object>(defaults: A, given: { readonly [K in keyof A]?: 
 export const resolveSpec = (
   input: SessionSpecInput & { readonly name: string; readonly command: string },
 ): SessionSpec => {
-  const { protocol, backoff, intensity, shutdown, mailbox, permissions, limits, ...plain } = input
+  const { protocol, backoff, intensity, shutdown, mailbox, permissions, limits, attachments, ...plain } = input
   return {
     ...specDefaults,
     ...plain,
@@ -356,6 +436,7 @@ export const resolveSpec = (
     mailbox: over<MailboxSpec>(specDefaults.mailbox, mailbox),
     permissions: over<PermissionsSpec>(specDefaults.permissions, permissions),
     limits: { ...specDefaults.limits, ...limits },
+    attachments: over<AttachmentsSpec>(specDefaults.attachments, attachments),
   }
 }
 

@@ -1,5 +1,8 @@
 /** Chooses the protocol that a spec names. Knows every protocol of this build; called once a session. */
+import { makeJsonRpc } from "./JsonRpc.ts"
 import { lines } from "./Lines.ts"
+import { makeLsp } from "./Lsp.ts"
+import { makeMcp } from "./Mcp.ts"
 import { makeNdjson } from "./Ndjson.ts"
 import type { Protocol, ProtocolFor } from "./Protocol.ts"
 import { makeText } from "./Text.ts"
@@ -12,6 +15,12 @@ export const protocolFor: ProtocolFor = (spec) => {
       return makeNdjson(spec) as Protocol
     case "text":
       return makeText(spec.endOfTurn) as Protocol
+    case "jsonrpc":
+      return makeJsonRpc(spec) as Protocol
+    case "lsp":
+      return makeLsp(spec) as Protocol
+    case "mcp":
+      return makeMcp(spec) as Protocol
     default:
       return undefined
   }

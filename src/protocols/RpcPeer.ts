@@ -75,6 +75,11 @@ export const receive = <K>(peer: RpcPeer<K>, frame: string): RpcMessage<K> => {
   } catch {
     return { type: "stray", value: undefined }
   }
+  return receiveValue(peer, value)
+}
+
+/** The same of a message that was parsed already. */
+export const receiveValue = <K>(peer: RpcPeer<K>, value: unknown): RpcMessage<K> => {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return { type: "stray", value }
   const { id, method, params, result: answer, error } = value as Readonly<Record<string, unknown>>
   if (typeof method === "string") {

@@ -1,0 +1,311 @@
+/**
+ * A child that speaks JSON-RPC, as a protocol: the dialect says what tells it from others. A turn is a request with its
+ * answer. The child's notifications, and whatever was not asked for, become `native` entries; its own requests are answered by
+ * the dialect where it has a neutral answer, and offered to clients as permissions otherwise. What is no JSON is `output`.
+ *
+ * Request ids are never used twice, so a late answer meets no later prompt. A request that the child made within a turn is
+ * refused when that turn ends: nobody would answer it any more.
+ */
+import type { TurnError } from "../domain/Turn.ts"
+import type { JsonRpcDialect, Outcome, RpcCall, RpcReply } from "./JsonRpcDialect.ts"
+import { contentOf, deepestMessage, framed } from "./JsonRpcMessage.ts"
+import type { Protocol, ProtocolEvent, Step } from "./Protocol.ts"
+import * as Rpc from "./RpcPeer.ts"
+
+/** More requests of the child than this do not wait for an answer at once: one more is refused. */
+export const mostRequests = 100
+
+/** What an answer to one of our requests is for. */
+type Kind = "handshake" | "turn" | "probe" | "goodbye"
+
+interface RunningRequest {
+  readonly id: number
+  readonly call: RpcCall
+  readonly isShort: boolean
+  readonly isCancelled: boolean
+}
+
+/** A request of the child that waits for its answer. */
+interface ChildRequest {
+  readonly id: Rpc.RpcId
+  readonly method: string
+  readonly params: unknown
+  /** It came within the turn that runs. */
+  readonly isOfTurn: boolean
+}
+
+export interface JsonRpcState {
+  readonly peer: Rpc.RpcPeer<Kind>
+  readonly cwd: string
+  /** What the child is told once it has answered the handshake. */
+  readonly greeting: RpcCall | undefined
+  readonly turn: RunningRequest | null
+  /** By the names that clients know them by. */
+  readonly requests: ReadonlyMap<string, ChildRequest>
+}
+
+type Native = ProtocolEvent & { readonly type: "native" }
+type Answered = Extract<Rpc.RpcMessage<Kind>, { readonly type: "result" | "error" }>
+
+const options = [
+  { id: "result", name: "Answer it, with a result", kind: "allow_once" },
+  { id: "reject", name: "Refuse it", kind: "reject_once" },
+]
+
+const refused: RpcReply = { error: { code: -32000, message: "the request was refused" } }
+
+const rpcError = ({ code, message, data }: Rpc.RpcError, method: string): TurnError => ({
+  tag: "RpcError",
+  message: `${method}: ${message} (${code})`,
+  code,
+  ...(data === undefined ? undefined : { data }),
+})
+
+const native = (message: unknown): Native => ({ type: "native", message })
+
+export const makeJsonRpcChild = (dialect: JsonRpcDialect): Protocol<JsonRpcState> => {
+  const { cancel: cancelling, goodbye, handshake } = dialect
+  const write = (text: string): ProtocolEvent => ({ type: "write", data: framed(dialect.framing, text) })
+  const notify = (peer: JsonRpcState["peer"], { method, params }: RpcCall): ProtocolEvent =>
+    write(Rpc.notification(peer, method, params))
+  const reply = (peer: JsonRpcState["peer"], id: Rpc.RpcId, given: RpcReply): ProtocolEvent =>
+    write("error" in given ? Rpc.failure(peer, id, given.error) : Rpc.result(peer, id, given.result))
+  const refusalOf = (method: string): RpcReply => dialect.refusal?.(method) ?? refused
+
+  /** Sends a request; `events` gets it. */
+  const send = (state: JsonRpcState, call: RpcCall, kind: Kind, events: Array<ProtocolEvent>): JsonRpcState => {
+    const { peer, text } = Rpc.request(state.peer, call.method, call.params, kind)
+    events.push(write(text))
+    return { ...state, peer }
+  }
+
+  const settleRequests = (state: JsonRpcState, events: Array<ProtocolEvent>): JsonRpcState => {
+    const kept = new Map<string, ChildRequest>()
+    for (const [name, request] of state.requests) {
+      if (!request.isOfTurn) kept.set(name, request)
+      else events.push(reply(state.peer, request.id, refusalOf(request.method)), withdrawn(name))
+    }
+    return kept.size === state.requests.size ? state : { ...state, requests: kept }
+  }
+
+  const endTurn = (
+    before: JsonRpcState,
+    outcome: Pick<Outcome, "text" | "error">,
+    events: Array<ProtocolEvent>,
+  ): JsonRpcState => {
+    if (before.turn === null) return before
+    const { isCancelled, id } = before.turn
+    const state = settleRequests(before, events)
+    const status = isCancelled ? "cancelled" : outcome.error === undefined ? "completed" : "failed"
+    events.push({
+      type: "ended",
+      status,
+      text: outcome.text,
+      stopReason: status === "completed" ? "end_turn" : status === "cancelled" ? "cancelled" : null,
+      ...(outcome.error === undefined || isCancelled ? undefined : { error: outcome.error }),
+    })
+    const pending = new Map(state.peer.pending)
+    pending.delete(id)
+    return { ...state, turn: null, peer: { ...state.peer, pending } }
+  }
+
+  const answered = (
+    state: JsonRpcState,
+    message: Answered,
+    value: unknown,
+    events: Array<ProtocolEvent>,
+  ): JsonRpcState => {
+    switch (message.kind) {
+      case "handshake": {
+        events.push(native(value))
+        if (message.type === "error") {
+          const { code, message: text } = message.error
+          events.push({ type: "broken", detail: `it refused the handshake: ${text} (${code})` })
+          return state
+        }
+        if (state.greeting !== undefined) events.push(notify(state.peer, state.greeting))
+        events.push({ type: "ready" })
+        return state
+      }
+      case "turn": {
+        const { turn } = state
+        if (turn === null) break
+        if (message.type === "error") {
+          return endTurn(state, { text: "", error: rpcError(message.error, turn.call.method) }, events)
+        }
+        const outcome = dialect.outcome(message.result, turn.call, turn.isShort)
+        if (outcome.isPartial) events.push(native(value))
+        return endTurn(state, outcome, events)
+      }
+      case "probe":
+        if (state.turn?.isCancelled === true) return endTurn(state, { text: "" }, events)
+        return state
+      case "goodbye":
+        return state
+    }
+    events.push(native(value))
+    return state
+  }
+
+  const requested = (
+    state: JsonRpcState,
+    { id, method, params }: Pick<ChildRequest, "id" | "method" | "params">,
+    value: unknown,
+    events: Array<ProtocolEvent>,
+  ): JsonRpcState => {
+    const { peer, requests, turn } = state
+    const neutral = dialect.neutral?.(method, params, state.cwd)
+    if (neutral !== undefined || requests.size >= mostRequests) {
+      if (method !== dialect.heartbeat) events.push(native(value))
+      events.push(reply(peer, id, neutral ?? refusalOf(method)))
+      return state
+    }
+    const plain = String(id)
+    const name = requests.has(plain) ? JSON.stringify(id) : plain
+    if (requests.has(name)) {
+      // Its id is taken: an answer would be one to the other request.
+      events.push(native(value))
+      return state
+    }
+    events.push({ type: "permission", request: name, tool: method, input: params ?? null, options })
+    const request: ChildRequest = { id, method, params, isOfTurn: turn !== null }
+    return { ...state, requests: new Map(requests).set(name, request) }
+  }
+
+  const notified = (
+    state: JsonRpcState,
+    { method, params }: RpcCall,
+    value: unknown,
+    events: Array<ProtocolEvent>,
+  ): JsonRpcState => {
+    events.push(native(value))
+    const withdrawal = dialect.withdrawal?.(method, params)
+    if (withdrawal === undefined) return state
+    for (const [name, { id }] of state.requests) {
+      if (id !== withdrawal.id) continue
+      if (withdrawal.reply !== undefined) events.push(reply(state.peer, id, withdrawal.reply))
+      events.push(withdrawn(name))
+      const requests = new Map(state.requests)
+      requests.delete(name)
+      return { ...state, requests }
+    }
+    return state
+  }
+
+  const received = (state: JsonRpcState, value: unknown, events: Array<ProtocolEvent>): JsonRpcState => {
+    const message = Rpc.receiveValue(state.peer, value)
+    switch (message.type) {
+      case "result":
+      case "error":
+        return answered({ ...state, peer: message.peer }, message, value, events)
+      case "request":
+        return requested(state, message, value, events)
+      case "notification":
+        return notified(state, message, value, events)
+      case "stray":
+        events.push(native(value))
+        return state
+    }
+  }
+
+  const cancel = (before: JsonRpcState, { call, until }: NonNullable<typeof cancelling>): Step<JsonRpcState> => {
+    if (before.turn === null || before.turn.isCancelled) return { state: before, events: [] }
+    const events: Array<ProtocolEvent> = []
+    // It may wait for one of these before it heeds the cancel.
+    let state = settleRequests({ ...before, turn: { ...before.turn, isCancelled: true } }, events)
+    events.push(notify(state.peer, call(before.turn.id)))
+    if (until === "sent") state = endTurn(state, { text: "" }, events)
+    else if (until !== "answer") state = send(state, until, "probe", events)
+    return { state, events }
+  }
+
+  return {
+    name: dialect.name,
+    framing: dialect.framing,
+    start: (context) => {
+      const hello = handshake?.(context)
+      const state: JsonRpcState = {
+        peer: Rpc.makePeer<Kind>(dialect.isMarked),
+        cwd: context.cwd,
+        greeting: hello?.after,
+        turn: null,
+        requests: new Map(),
+      }
+      if (hello === undefined) return { state, events: [{ type: "ready" }] }
+      const events: Array<ProtocolEvent> = []
+      return { state: send(state, hello.request, "handshake", events), events }
+    },
+    prompt: (state, prompt) => {
+      const id = state.peer.nextId
+      const asking = dialect.ask(prompt, id)
+      switch (asking.type) {
+        case "invalid": {
+          const error = { tag: "InvalidPrompt", message: asking.message }
+          return { state, events: [{ type: "ended", status: "failed", text: "", stopReason: null, error }] }
+        }
+        case "notification": {
+          const ended = { type: "ended", status: "completed", text: "", stopReason: "sent" } as const
+          return { state, events: [notify(state.peer, asking.call), ended] }
+        }
+        case "request": {
+          const events: Array<ProtocolEvent> = []
+          const sent = send(state, asking.call, "turn", events)
+          const turn = { id, call: asking.call, isShort: asking.isShort, isCancelled: false }
+          return { state: { ...sent, turn }, events }
+        }
+      }
+    },
+    frames: (before, frames) => {
+      let state = before
+      const events: Array<ProtocolEvent> = []
+      let output: Array<string> = []
+      const flush = () => {
+        if (output.length === 0) return
+        events.push({ type: "output", data: output.join("\n") + "\n" })
+        output = []
+      }
+      for (const frame of frames) {
+        const content = contentOf(frame)
+        if (content.type === "text") {
+          output.push(frame)
+          continue
+        }
+        flush()
+        if (content.type === "tooDeep") {
+          const detail = `it sent a message that is nested more than ${deepestMessage} levels deep`
+          events.push({ type: "broken", detail })
+          return { state, events }
+        }
+        for (const value of content.values) state = received(state, value, events)
+      }
+      flush()
+      return { state, events }
+    },
+    eof: (state) => ({ state, events: [] }),
+    timer: (state) => ({ state, events: [] }),
+    answer: (state, name, option, result) => {
+      const request = state.requests.get(name)
+      if (request === undefined) return { state, events: [] }
+      const { id, method, params } = request
+      const requests = new Map(state.requests)
+      requests.delete(name)
+      const given: RpcReply =
+        option === "result"
+          ? { result: result === undefined ? (dialect.consent?.(method, params) ?? null) : result }
+          : refusalOf(method)
+      return { state: { ...state, requests }, events: [reply(state.peer, id, given)] }
+    },
+    ...(cancelling === undefined ? undefined : { cancel: (state) => cancel(state, cancelling) }),
+    ...(goodbye === undefined
+      ? undefined
+      : {
+          politeStop: (before) => {
+            const events: Array<ProtocolEvent> = []
+            const state = send(before, goodbye.request, "goodbye", events)
+            return { state, events: [...events, notify(state.peer, goodbye.after)] }
+          },
+        }),
+  }
+}
+
+const withdrawn = (request: string): ProtocolEvent => ({ type: "permissionWithdrawn", request })
