@@ -147,6 +147,7 @@ const suspensions: Readonly<Record<SuspendedBy, string | undefined>> = {
   idle: undefined,
   room: "to make room for another session",
   runtime: "the runtime is ending",
+  budget: "a budget is used up",
 }
 
 const treeGone = (step: Step, survivors: ReadonlyArray<number>, stderrTail = ""): void => {

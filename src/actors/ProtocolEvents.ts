@@ -60,6 +60,7 @@ const protocolEvent = (step: Step, event: ProtocolEvent): void => {
     case "tool": {
       heard(step)
       const { type: _, ...tool } = event
+      running(step, (it) => ({ ...it, tools: toolsAfter(it.tools, event.toolId, event.status) }))
       step.append({ type: "turn/tool", ...tool }, turn)
       return
     }
@@ -95,6 +96,14 @@ const protocolEvent = (step: Step, event: ProtocolEvent): void => {
       // One that is being ended owes nobody a protocol.
       return draft.phase._tag === "Ending" ? undefined : broken(step, event.detail)
   }
+}
+
+/** As agents call the ends of their tools. */
+const toolEnds: ReadonlySet<string> = new Set(["completed", "failed", "cancelled", "declined", "error"])
+
+const toolsAfter = (tools: ReadonlyArray<string>, id: string, status: string): ReadonlyArray<string> => {
+  if (toolEnds.has(status)) return tools.includes(id) ? tools.filter((other) => other !== id) : tools
+  return tools.includes(id) ? tools : [...tools, id]
 }
 
 /** Whoever waits for the start hears of it now: without them it goes no further, and the clock waits as well. */

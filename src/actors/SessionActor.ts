@@ -257,7 +257,9 @@ export class SessionActor implements ActorOptions<SessionEvent>, ProcessOwner {
       return []
     }
     const [state, actions] = this.#decide(event, now)
+    const { conversation } = this.#state
     this.#state = state
+    if (state.conversation !== conversation) this.#host.conversed(this)
     for (const action of actions) {
       if (action.type === "forgive") this.#host.forgive(this)
       else if (action.type === "supervise") {

@@ -48,6 +48,8 @@ export interface SessionHost {
   /** A client started it: past restarts count no more. */
   forgive(session: HostedSession): void
   /** It was let in, and its spawn begins. */
+  /** The agent has told which conversation it is in. */
+  conversed(session: HostedSession): void
   spawning(session: HostedSession): void
   turnEnded(session: HostedSession, turn: Turn): void
   /** Something new is stored. */

@@ -39,6 +39,8 @@ export interface RunningTurn extends PendingTurn {
   readonly lastOutputAt: number
   readonly stalled: boolean
   readonly cancelling: Cancelling | null
+  /** Ids of the tools that run. */
+  readonly tools: ReadonlyArray<string>
 }
 
 /** A permission request that waits, as its session knows it. */
@@ -174,7 +176,7 @@ export const initialState = (
   deaths: [],
   survivors: [],
   usage: null,
-  conversation: null,
+  conversation: "resume" in spec.protocol ? (spec.protocol.resume ?? null) : null,
   forkedFrom: null,
   queue: Mailbox.empty(spec.mailbox),
   requests: [],

@@ -2,6 +2,7 @@
 import type { RuntimeError } from "../domain/Errors.ts"
 import { describeExit } from "../domain/ExitReason.ts"
 import type { TurnError } from "../domain/Turn.ts"
+import { budgetReached } from "./Budget.ts"
 import * as Mailbox from "./Mailbox.ts"
 import type { Ended, Step } from "./SessionDraft.ts"
 import { beginEnding, notRunning } from "./SessionPhases.ts"
@@ -37,6 +38,11 @@ export const endRunning = (step: Step, ended: Ended): void => {
   it.cancelling?.replies.forEach((to) => step.act({ type: "replyTurn", to, turn }))
   const idle = draft.spec.idleTimeoutMs
   step.enter({ _tag: "Ready", process, since, idleAt: idle === null ? null : now + idle })
+  const reached = budgetReached(draft)
+  if (reached === undefined) return
+  step.append({ type: "note", text: reached.message })
+  endQueue(step, () => ({ status: "failed", text: "", stopReason: "limit", error: turnError(reached) }))
+  beginEnding(step, draft.spec.limits.onReached === "stop" ? { aim: "stop" } : { aim: "suspend", by: "budget" })
 }
 
 /** The process went away under the running turn: asked again where `retryTurns` allows, else failed. */

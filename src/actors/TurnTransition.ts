@@ -1,6 +1,7 @@
 /** The part of the transition that concerns turns: taking them in, giving them to the protocol, cancelling them, their time. */
 import { MailboxFull, TurnNotFound } from "../domain/Errors.ts"
 import { turnToken, type TurnId } from "../domain/Ids.ts"
+import { budgetReached } from "./Budget.ts"
 import * as Mailbox from "./Mailbox.ts"
 import * as Permissions from "./PermissionRequests.ts"
 import { follow, running } from "./ProtocolEvents.ts"
@@ -23,6 +24,8 @@ export const submit = (step: Step, pending: PendingTurn): void => {
     step.act({ type: "refused", turn: pending.turn.id, error: refusal(step) })
     return
   }
+  const reached = budgetReached(draft)
+  if (reached !== undefined) return step.act({ type: "refused", turn: pending.turn.id, error: reached })
   if (phase._tag === "Ready" && answers(phase.process) && Mailbox.isEmpty(draft.queue)) {
     startTurn(step, step.accept(pending))
     return
@@ -107,6 +110,7 @@ const startTurn = (step: Step, pending: PendingTurn): void => {
     lastOutputAt: now,
     stalled: false,
     cancelling: null,
+    tools: [],
   }
   step.enter({ _tag: "Busy", process: phase.process, since: phase.since, running })
   follow(step, draft.protocol.prompt(phase.process.protocol, turn.prompt, turnToken(turn.id), now))
@@ -203,8 +207,12 @@ export const turnDeadlines = (step: Step): void => {
   // Who waits for an answer is not stalled.
   if (stallTimeoutMs === null || draft.requests.length > 0 || it.stalled || it.lastOutputAt + stallTimeoutMs > now)
     return
-  step.append({ type: "turn/stalled", silentMs: now - it.lastOutputAt, action: onStall }, it.turn.id)
+  // A tool may take its time in silence: that is told, and left alone.
+  const reason = it.tools.length > 0 ? "working" : "silent"
+  const action = reason === "working" ? "notify" : onStall
+  step.append({ type: "turn/stalled", silentMs: now - it.lastOutputAt, reason, action }, it.turn.id)
   running(step, () => ({ ...it, stalled: true }))
+  if (action === "notify") return
   if (onStall === "cancel") giveUp(step, "cancelled", [])
   else if (onStall === "restart") {
     const detail = `no output for ${stallTimeoutMs} ms`

@@ -62,9 +62,12 @@ export class SubscriptionNotFound extends Data.TaggedError("SubscriptionNotFound
 
 export class SessionAlreadyExists extends Data.TaggedError("SessionAlreadyExists")<{
   readonly session: string
-  readonly field: "name" | "task"
+  readonly field: "name" | "task" | "protocol.resume"
 }> {
   override get message() {
+    if (this.field === "protocol.resume") {
+      return `session ${JSON.stringify(this.session)} goes on with this conversation already, and two would undo each other's work; ask that one, or fork it`
+    }
     return `a session with this ${this.field} exists already: ${JSON.stringify(this.session)}; choose another ${this.field}, or pass ifExists: "return"`
   }
 }

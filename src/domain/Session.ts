@@ -37,8 +37,8 @@ export interface Death {
   readonly stderrTail: string
 }
 
-/** Who ended the process of a suspended session: `runtime` when it ended itself, `room` to make room for another session. */
-export type SuspendedBy = "client" | "idle" | "room" | "runtime"
+/** Who ended the process of a suspended session: `runtime` when it ended itself, `room` to make room for another session, `budget` when a budget was used up. */
+export type SuspendedBy = "client" | "idle" | "room" | "runtime" | "budget"
 
 export interface Session {
   readonly id: SessionId

@@ -206,7 +206,9 @@ const Limits = Schema.Struct({
   onReached: Schema.optionalKey(Schema.Literals(["suspend", "stop"])),
 })
 const Attachments = Schema.Struct({
-  roots: Schema.optionalKey(Schema.Array(cString.check(Schema.isPattern(/^\//u, { message: "must be an absolute path" })))),
+  roots: Schema.optionalKey(
+    Schema.Array(cString.check(Schema.isPattern(/^\//u, { message: "must be an absolute path" }))),
+  ),
   maxBytes: Schema.optionalKey(positive),
 })
 

@@ -56,7 +56,12 @@ export type TranscriptBody =
       readonly output?: unknown
       readonly status: string
     }
-  | { readonly type: "turn/stalled"; readonly silentMs: number; readonly action: string }
+  | {
+      readonly type: "turn/stalled"
+      readonly silentMs: number
+      readonly reason: "silent" | "working"
+      readonly action: string
+    }
   | {
       readonly type: "turn/ended"
       readonly status: TerminalTurnStatus

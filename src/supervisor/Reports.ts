@@ -43,6 +43,7 @@ export const makeReports = (
         templates,
         expiredPending: expired,
         turns: { queued, running, ...turns },
+        usage: supervisor.usage.report(),
         durations: supervisor.durations.summary(),
         restarts,
         crashes,

@@ -14,6 +14,7 @@ import type { SessionSpecInput, Signal } from "../domain/SessionSpec.ts"
 import type { TranscriptEntry, TranscriptType } from "../domain/Transcript.ts"
 import type { SearchHit, TranscriptPage, TranscriptQuery, TurnsPage, TurnsQuery } from "../domain/SessionStore.ts"
 import type { Turn, TurnStatus } from "../domain/Turn.ts"
+import type { UsageReport } from "./UsageTotals.ts"
 import type { Templates } from "./Templates.ts"
 
 /** The version of the protocol that this runtime speaks. */
@@ -103,6 +104,8 @@ export interface RuntimeStats {
   readonly templates: Readonly<Record<string, number>>
   /** Sessions whose `expiresAt` has passed and that are still being removed. */
   readonly expiredPending: number
+  /** What turns used up since the runtime started: tokens, costUsd, … as agents tell. */
+  readonly usage: UsageReport
   readonly durations: TurnDurations
   readonly store: { readonly durable: boolean; readonly sizeBytes: number }
   readonly turns: Readonly<Record<TurnStatus, number>>

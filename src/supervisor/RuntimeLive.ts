@@ -18,6 +18,7 @@ import { Runtime, type ListQuery, type TurnRequest } from "./Runtime.ts"
 import { RuntimeConfig } from "./RuntimeConfig.ts"
 import { SessionSupervisor } from "./SessionSupervisor.ts"
 import type { Slot } from "./Slot.ts"
+import { hasFiles, readAttachments } from "./Attachments.ts"
 import { drained } from "./OrderedStop.ts"
 import { recover } from "./Recovery.ts"
 import * as RetentionSchedule from "./RetentionSchedule.ts"
@@ -93,7 +94,14 @@ const make = Effect.gen(function* () {
   const submit = (request: TurnRequest, until: "accepted" | "ended"): Effect.Effect<Turn, RuntimeError> =>
     onSlot(request.session, (slot) => {
       const refusal = refusesTurns()
-      return refusal === undefined ? slot.actor.submit(pendingTurn(slot, request), until) : Effect.fail(refusal)
+      if (refusal !== undefined) return Effect.fail(refusal)
+      if (!hasFiles(request.prompt)) return slot.actor.submit(pendingTurn(slot, request), until)
+      const { id, spec } = slot.actor.state
+      const cwd = spec.cwd ?? SessionDirectories.directoryOf(config.dataDirectory, id)
+      const { roots, maxBytes } = spec.attachments
+      return Effect.flatMap(readAttachments(request.prompt, { roots: roots ?? [cwd], cwd, maxBytes }), (prompt) =>
+        slot.actor.submit(pendingTurn(slot, { ...request, prompt }), until),
+      )
     })
 
   const readTurn = (id: string): Effect.Effect<Turn, RuntimeError> =>
@@ -206,8 +214,8 @@ const make = Effect.gen(function* () {
       const refusal = refusesTurns()
       if (refusal !== undefined) return reply(Exit.fail(refusal))
       const slot = register.whereIs(request.session)
-      if (slot !== undefined) slot.actor.hand(pendingTurn(slot, request), until, reply)
-      // Only on record, if at all.
+      if (slot !== undefined && !hasFiles(request.prompt)) slot.actor.hand(pendingTurn(slot, request), until, reply)
+      // Only on record, if at all, or with files to be read.
       else supervisor.run(Effect.map(Effect.exit(submit(request, until)), reply))
     },
     turn: readTurn,

@@ -104,7 +104,13 @@ export class SessionRegister {
     const slot: Slot = { actor, history, returning: 0, farewells: undefined, removed: undefined }
     this.#slots.register(actor.id, slot)
     if (named) this.#names.giveFree(slot)
+    this.#names.converse(slot)
     return slot
+  }
+
+  /** Takes note of the conversation that a session has by now. Returns another that has it already. */
+  converse(slot: Slot): Slot | undefined {
+    return this.#names.converse(slot)
   }
 
   generateName(): string {

@@ -31,6 +31,7 @@ import type { Slot } from "./Slot.ts"
 import { fullBucket, takeToken, type SpawnBucket } from "./SpawnBucket.ts"
 import { admit, type Admitted } from "./SpecAdmission.ts"
 import { SteadyClock } from "./SteadyClock.ts"
+import { UsageTotals } from "./UsageTotals.ts"
 import { TurnDurations } from "./TurnDurations.ts"
 
 /** How long the end of the runtime waits for a store that does not answer (ms). */
@@ -72,6 +73,8 @@ export class SessionSupervisor implements SessionHost {
     spawns: 0,
     turns: { completed: 0, failed: 0, cancelled: 0, timed_out: 0, lost: 0 },
   }
+  /** Of ended turns. */
+  readonly usage = new UsageTotals()
   /** Of completed turns. */
   readonly durations = new TurnDurations()
   draining = false
@@ -255,13 +258,23 @@ export class SessionSupervisor implements SessionHost {
     this.#live.rested()
   }
 
+  /** A second writer of a conversation is stopped: each would undo what the other does. */
+  conversed({ state: { id, conversation } }: HostedSession): void {
+    const slot = this.register.byId(id)
+    const other = slot === undefined ? undefined : this.register.converse(slot)
+    if (slot === undefined || other === undefined) return
+    slot.actor.post({ type: "note", text: `the conversation ${conversation} is session ${other.actor.name}'s` })
+    this.run(Effect.ignore(slot.actor.request((reply) => ({ type: "stop", brutal: false, reply }))))
+  }
+
   spawning(): void {
     this.counters.spawns++
   }
 
-  turnEnded(_session: HostedSession, turn: Turn): void {
+  turnEnded(session: HostedSession, turn: Turn): void {
     const { status, startedAt, endedAt } = turn
     this.counters.turns[status as TerminalTurnStatus]++
+    if (turn.usage !== null) this.usage.add(session.state.spec.template, turn.usage)
     if (status === "completed" && startedAt !== null && endedAt !== null) this.durations.add(endedAt - startedAt)
   }
 

@@ -28,7 +28,7 @@ export const expand = (input: SessionSpecInput, find: FindTemplate): Effect.Effe
   })
 
 /** Limits that no part of this build enforces: accepting one would be a promise not kept. */
-const unenforced = ["memoryBytes", "processes", "costUsd"] as const
+const unenforced = ["memoryBytes", "processes"] as const
 
 export const admit = (input: SessionSpecInput, generateName: () => string): Effect.Effect<Admitted, Refusal> =>
   Effect.suspend((): Effect.Effect<Admitted, Refusal> => {

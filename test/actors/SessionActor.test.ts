@@ -69,6 +69,7 @@ const make = Effect.fnUntraced(function* (
     supervise: () => ({ _tag: "Restart", delayMs: 0, attempt: 1 }),
     history: () => undefined,
     forgive: () => {},
+    conversed: () => {},
     spawning: () => {},
     vacated: () => {},
     rested: () => {},

@@ -256,6 +256,7 @@ export const makeStub = (flood: Flood = { total: 0, text: "" }): Stub => {
       sessions: counts<SessionStatus>(),
       templates: {},
       expiredPending: 0,
+      usage: { total: {}, templates: {} },
       durations: { count: 0, meanMs: null, p50Ms: null, p90Ms: null, p99Ms: null, maxMs: null },
       store: { durable: false, sizeBytes: 0 },
       turns: counts<TurnStatus>(),
