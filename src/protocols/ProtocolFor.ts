@@ -1,4 +1,5 @@
 /** Chooses the protocol that a spec names. Knows every protocol of this build; called once a session. */
+import { makeAcp } from "./Acp.ts"
 import { makeJsonRpc } from "./JsonRpc.ts"
 import { lines } from "./Lines.ts"
 import { makeLsp } from "./Lsp.ts"
@@ -21,6 +22,8 @@ export const protocolFor: ProtocolFor = (spec) => {
       return makeLsp(spec) as Protocol
     case "mcp":
       return makeMcp(spec) as Protocol
+    case "acp":
+      return makeAcp(spec) as Protocol
     default:
       return undefined
   }

@@ -1,0 +1,78 @@
+/**
+ * The few shapes of the Agent Client Protocol, version 1, that creche reads, as an agent may send them: every field is
+ * looked at before it is believed. Pure; used by the Acp files alone.
+ */
+
+export type JsonObject = { readonly [field: string]: unknown }
+
+const none: JsonObject = {}
+
+export const isObject = (value: unknown): value is JsonObject =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
+
+/** The object, or one without fields. */
+export const objectOf = (value: unknown): JsonObject => (isObject(value) ? value : none)
+
+export const stringOf = (value: unknown): string | undefined =>
+  typeof value === "string" && value !== "" ? value : undefined
+
+export const objectsOf = (value: unknown): ReadonlyArray<JsonObject> =>
+  Array.isArray(value) ? value.filter(isObject) : []
+
+/** What an agent says of itself in its answer to `initialize`. */
+export interface AcpAgent {
+  readonly load: boolean
+  readonly resume: boolean
+  readonly fork: boolean
+  readonly image: boolean
+  readonly audio: boolean
+  readonly embeddedContext: boolean
+  /** Ids of the ways to authenticate. */
+  readonly authMethods: ReadonlyArray<string>
+}
+
+export const unknownAgent: AcpAgent = {
+  load: false,
+  resume: false,
+  fork: false,
+  image: false,
+  audio: false,
+  embeddedContext: false,
+  authMethods: [],
+}
+
+export const agentOf = (initialized: JsonObject): AcpAgent => {
+  const can = objectOf(initialized["agentCapabilities"])
+  const prompts = objectOf(can["promptCapabilities"])
+  // An empty object says yes.
+  const sessions = objectOf(can["sessionCapabilities"])
+  return {
+    load: can["loadSession"] === true,
+    resume: isObject(sessions["resume"]),
+    fork: isObject(sessions["fork"]),
+    image: prompts["image"] === true,
+    audio: prompts["audio"] === true,
+    embeddedContext: prompts["embeddedContext"] === true,
+    authMethods: objectsOf(initialized["authMethods"]).flatMap(({ id }) => stringOf(id) ?? []),
+  }
+}
+
+/** How a model is chosen in a session just opened: what to ask for; null: it is that model already; undefined: no way. */
+export const modelRequest = (
+  opened: JsonObject,
+  sessionId: string,
+  model: string,
+): { readonly method: string; readonly params: JsonObject } | null | undefined => {
+  const option = objectsOf(opened["configOptions"]).find(({ category, id }) => category === "model" || id === "model")
+  const configId = stringOf(option?.["id"])
+  if (option !== undefined && configId !== undefined) {
+    if (option["currentValue"] === model) return null
+    return { method: "session/set_config_option", params: { sessionId, configId, value: model } }
+  }
+  // As agents had it before there were options.
+  const models = opened["models"]
+  if (!isObject(models)) return undefined
+  return models["currentModelId"] === model
+    ? null
+    : { method: "session/set_model", params: { sessionId, modelId: model } }
+}

@@ -1,0 +1,232 @@
+/**
+ * A turn over ACP as it grows: what a `session/update` adds to it, and how the answer to `session/prompt` ends it. Pure;
+ * decides nothing about the session, which `Acp` does.
+ */
+import type { TurnError, Usage } from "../domain/Turn.ts"
+import { isObject, objectOf, objectsOf, stringOf, type JsonObject } from "./AcpMessage.ts"
+import { answerTooLong } from "./Answer.ts"
+import type { ProtocolEvent } from "./Protocol.ts"
+import type { RpcError } from "./RpcPeer.ts"
+
+interface KnownTool {
+  readonly name: string
+  readonly status: string
+}
+
+export interface AcpTurn {
+  /** The agent's messages so far, a blank line between two. */
+  readonly text: string
+  readonly overflown: boolean
+  /** Of the newest chunk of text, where the agent says. */
+  readonly messageId: string | undefined
+  /** A tool came after the newest chunk. */
+  readonly apart: boolean
+  readonly tools: ReadonlyMap<string, KnownTool>
+  readonly cancelling: boolean
+  /** What the agent's conversation had cost before. */
+  readonly costBefore: number
+}
+
+export const beginTurn = (costBefore: number): AcpTurn => ({
+  text: "",
+  overflown: false,
+  messageId: undefined,
+  apart: false,
+  tools: new Map(),
+  cancelling: false,
+  costBefore,
+})
+
+/** What an update adds; `untold`: the events do not hold all that it says. */
+export interface Addition {
+  readonly turn: AcpTurn
+  readonly events: ReadonlyArray<ProtocolEvent>
+  readonly untold: boolean
+}
+
+const nothing: ReadonlyArray<ProtocolEvent> = []
+
+const knownFields = new Set(
+  "sessionUpdate toolCallId title kind status name rawInput rawOutput content locations _meta".split(" "),
+)
+
+/** The name that an agent gives its tool in a field of its own, before there was one in the protocol. */
+const nameInMeta = (meta: unknown): string | undefined => {
+  for (const own of Object.values(objectOf(meta))) {
+    const name = stringOf(objectOf(own)["toolName"])
+    if (name !== undefined) return name
+  }
+  return undefined
+}
+
+const saysMore = (meta: unknown): boolean =>
+  Object.values(objectOf(meta)).some((own) => !isObject(own) || Object.keys(own).some((field) => field !== "toolName"))
+
+const isEmpty = (value: unknown): boolean =>
+  value === undefined ||
+  value === null ||
+  (typeof value === "object" && (Array.isArray(value) ? value : Object.keys(value)).length === 0)
+
+const nameOf = (call: JsonObject): string | undefined => {
+  const kind = stringOf(call["kind"])
+  return (
+    stringOf(call["name"]) ??
+    nameInMeta(call["_meta"]) ??
+    (kind === undefined || kind === "other" ? undefined : kind) ??
+    stringOf(call["title"])
+  )
+}
+
+/** What a tool is called and gets, for who has to decide. Without an input in the agent's own form: the call as it came. */
+export const asksFor = (
+  call: JsonObject,
+  turn: AcpTurn | undefined,
+): { readonly tool: string; readonly input: unknown } => {
+  const known = turn?.tools.get(stringOf(call["toolCallId"]) ?? "")
+  const own = stringOf(call["name"]) ?? nameInMeta(call["_meta"])
+  const input = call["rawInput"]
+  return { tool: own ?? known?.name ?? nameOf(call) ?? "tool", input: isEmpty(input) ? call : input }
+}
+
+const tool = (turn: AcpTurn, call: JsonObject): Addition => {
+  const toolId = stringOf(call["toolCallId"])
+  if (toolId === undefined) return { turn, events: nothing, untold: true }
+  const { rawInput, rawOutput, content, title, kind, locations } = call
+  const before = turn.tools.get(toolId)
+  const status = stringOf(call["status"]) ?? before?.status ?? "pending"
+  const name = stringOf(call["name"]) ?? nameInMeta(call["_meta"]) ?? before?.name ?? nameOf(call) ?? "tool"
+  const isNew = before === undefined
+  const described = isNew && stringOf(title) !== undefined
+  const input = !isEmpty(rawInput)
+    ? rawInput
+    : described
+      ? { title, ...(kind === undefined ? {} : { kind }), ...(isEmpty(locations) ? {} : { locations }) }
+      : undefined
+  const output = rawOutput ?? (isEmpty(content) ? undefined : content)
+  const untold =
+    saysMore(call["_meta"]) ||
+    Object.keys(call).some((field) => !knownFields.has(field)) ||
+    (rawOutput !== undefined && objectsOf(content).some(({ type }) => type !== "content"))
+  const changed = isNew || input !== undefined || output !== undefined || status !== before.status
+  return {
+    turn: {
+      ...turn,
+      apart: true,
+      tools:
+        before?.name === name && before.status === status
+          ? turn.tools
+          : new Map(turn.tools).set(toolId, { name, status }),
+    },
+    events: changed
+      ? [
+          {
+            type: "tool",
+            toolId,
+            name,
+            ...(input === undefined ? {} : { input }),
+            ...(output === undefined ? {} : { output }),
+            status,
+          },
+        ]
+      : nothing,
+    untold: untold || !changed,
+  }
+}
+
+const chunkText = (update: JsonObject): string | undefined => {
+  const { type, text } = objectOf(update["content"])
+  return type === "text" && typeof text === "string" ? text : undefined
+}
+
+const message = (turn: AcpTurn, update: JsonObject, answerChars: number): Addition => {
+  const piece = chunkText(update)
+  if (piece === undefined) return { turn, events: nothing, untold: true }
+  if (piece === "") return { turn, events: nothing, untold: false }
+  const messageId = stringOf(update["messageId"])
+  const isOther = messageId === undefined || turn.messageId === undefined ? turn.apart : messageId !== turn.messageId
+  const text = isOther && turn.text !== "" ? `\n\n${piece}` : piece
+  const overflown = turn.overflown || turn.text.length + text.length > answerChars
+  return {
+    turn: { ...turn, messageId, apart: false, overflown, text: overflown ? turn.text : turn.text + text },
+    events: [{ type: "delta", text }],
+    untold: false,
+  }
+}
+
+/** What an update of the session adds to its turn. */
+export const addUpdate = (turn: AcpTurn, update: JsonObject, answerChars: number): Addition => {
+  switch (update["sessionUpdate"]) {
+    case "agent_message_chunk":
+      return message(turn, update, answerChars)
+    case "agent_thought_chunk": {
+      const text = chunkText(update)
+      if (text === undefined) return { turn, events: nothing, untold: true }
+      return { turn, events: text === "" ? nothing : [{ type: "thought", text }], untold: false }
+    }
+    case "tool_call":
+    case "tool_call_update":
+      return tool(turn, update)
+    default:
+      return { turn, events: nothing, untold: true }
+  }
+}
+
+/** Their names here and in the agent's answer. */
+const counted: ReadonlyArray<readonly [own: string, theirs: string]> = [
+  ["inputTokens", "inputTokens"],
+  ["outputTokens", "outputTokens"],
+  ["cacheReadTokens", "cachedReadTokens"],
+  ["cacheWriteTokens", "cachedWriteTokens"],
+  ["thoughtTokens", "thoughtTokens"],
+  ["totalTokens", "totalTokens"],
+]
+
+const usageOf = (answer: JsonObject, turn: AcpTurn, cost: number): Usage | undefined => {
+  const said = objectOf(answer["usage"])
+  const numbers = counted.flatMap(([own, theirs]) => {
+    const value = said[theirs]
+    return typeof value === "number" && Number.isFinite(value) ? [[own, value] as const] : []
+  })
+  // One that counts from nothing again.
+  const spent = cost >= turn.costBefore ? cost - turn.costBefore : cost
+  // Differences of sums leave a tail of binary digits behind.
+  if (spent > 0) numbers.push(["costUsd", Number(spent.toFixed(12))])
+  return numbers.length === 0 ? undefined : Object.fromEntries(numbers)
+}
+
+/** `cost`: of the whole conversation, in USD, as far as the agent said. */
+export const endTurn = (turn: AcpTurn, answer: JsonObject, cost: number, answerChars: number): ProtocolEvent => {
+  const stopReason = stringOf(answer["stopReason"]) ?? null
+  // One agent says end_turn when it was told to give up.
+  const cancelled = turn.cancelling || stopReason === "cancelled"
+  const usage = usageOf(answer, turn, cost)
+  const error = turn.overflown && !cancelled ? answerTooLong(answerChars) : undefined
+  return {
+    type: "ended",
+    status: cancelled ? "cancelled" : error === undefined ? "completed" : "failed",
+    text: turn.text,
+    stopReason,
+    ...(usage === undefined ? {} : { usage }),
+    ...(error === undefined ? {} : { error }),
+  }
+}
+
+export const agentError = ({ code, message: text, data }: RpcError): TurnError => ({
+  tag: "AgentError",
+  message: text,
+  code,
+  ...(data === undefined ? {} : { data }),
+})
+
+/** The agent answered the prompt with an error. One that was told to give up may say so in that way. */
+export const failTurn = (turn: AcpTurn, error: RpcError, cost: number): ProtocolEvent => {
+  const usage = usageOf({}, turn, cost)
+  return {
+    type: "ended",
+    ...(turn.cancelling
+      ? { status: "cancelled", stopReason: "cancelled" }
+      : { status: "failed", stopReason: null, error: agentError(error) }),
+    text: turn.text,
+    ...(usage === undefined ? {} : { usage }),
+  }
+}
