@@ -15,14 +15,6 @@ export const builtInTemplates: Readonly<Record<string, Template>> = {
   claude: {
     description: "Claude Code, over its stream-json",
     command: "claude",
-    args: [
-      "-p",
-      "--input-format=stream-json",
-      "--output-format=stream-json",
-      "--verbose",
-      "--include-partial-messages",
-      "--permission-prompt-tool=stdio",
-    ],
     // Set in the shells that Claude Code runs; an agent must not take itself for one's child.
     env: { CLAUDECODE: null },
     inheritEnv: inheritEnv(

@@ -1,5 +1,6 @@
 /** Chooses the protocol that a spec names. Knows every protocol of this build; called once a session. */
 import { makeAcp } from "./Acp.ts"
+import { makeClaude } from "./Claude.ts"
 import { makeJsonRpc } from "./JsonRpc.ts"
 import { lines } from "./Lines.ts"
 import { makeLsp } from "./Lsp.ts"
@@ -24,6 +25,8 @@ export const protocolFor: ProtocolFor = (spec) => {
       return makeMcp(spec) as Protocol
     case "acp":
       return makeAcp(spec) as Protocol
+    case "claude":
+      return makeClaude(spec) as Protocol
     default:
       return undefined
   }

@@ -1,9 +1,10 @@
 import { spawnSync } from "node:child_process"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { builtInTemplates } from "../../src/config/BuiltInTemplates.ts"
-import { resolveSpec } from "../../src/domain/SessionSpec.ts"
+import { type ProtocolSpec, resolveSpec } from "../../src/domain/SessionSpec.ts"
 import { resolveTemplate } from "../../src/domain/Template.ts"
 import { openRuntime, type EmbeddedRuntime } from "../../src/index.ts"
+import { protocolFor } from "../../src/protocols/ProtocolFor.ts"
 
 const find = (name: string) => (Object.hasOwn(builtInTemplates, name) ? builtInTemplates[name] : undefined)
 const names = Object.keys(builtInTemplates)
@@ -68,8 +69,12 @@ describe("started for real", () => {
     })
   }
 
-  it.each(agents)("%s is Unsupported by name, as long as its protocol is not spoken", async (template) => {
-    await expect(runtime.start({ template })).rejects.toMatchObject({ _tag: "Unsupported", what: "protocol" })
+  it.each(agents)("%s is refused by name where its program is not installed", async (template) => {
+    const { protocol, command } = builtInTemplates[template]!
+    const isSpoken = protocolFor(protocol as ProtocolSpec) !== undefined
+    await expect(runtime.start({ template, env: { PATH: "/nonexistent" } })).rejects.toMatchObject(
+      isSpoken ? { _tag: "SpawnFailed", field: "command", command } : { _tag: "Unsupported", what: "protocol" },
+    )
     expect((await runtime.list()).sessions).toEqual([])
   })
 

@@ -90,7 +90,7 @@ describe("a spec that cannot be kept is refused by name", () => {
   it("with a supervisor, a protocol or a limit that this build does not have", () => {
     const tag = (spec: object) => (refusal({ command: "x", ...spec }) as { _tag: string })._tag
     expect(tag({ supervisor: "root/a" })).toBe("SupervisorNotFound")
-    expect(tag({ protocol: "claude" })).toBe("Unsupported")
+    expect(tag({ protocol: "pty" })).toBe("Unsupported")
     expect(tag({ limits: { memoryBytes: 1 } })).toBe("Unsupported")
   })
 })
