@@ -226,6 +226,11 @@ export const statusOf = (phase: Phase): SessionStatus => {
   }
 }
 
+const pendingOf = ({ own: _own, deadline, ...rest }: OpenRequest, skewMs: number): PendingRequest => ({
+  ...rest,
+  expiresAt: deadline + skewMs,
+})
+
 const noRequests: ReadonlyArray<PendingRequest> = []
 
 const suspendedBy = (phase: Phase): SuspendedBy | null =>
@@ -254,9 +259,7 @@ export const toSession = (state: SessionState): Session => {
     forkedFrom: state.forkedFrom,
     suspendedBy: suspendedBy(state.phase),
     pendingRequests:
-      state.requests.length === 0
-        ? noRequests
-        : state.requests.map(({ own: _, deadline, ...rest }) => ({ ...rest, expiresAt: deadline + state.skewMs })),
+      state.requests.length === 0 ? noRequests : state.requests.map((open) => pendingOf(open, state.skewMs)),
     createdAt: state.createdAt,
     lastActiveAt: state.lastActiveAt,
     expiresAt: state.expiresAt === null ? null : state.expiresAt + state.skewMs,

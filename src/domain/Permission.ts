@@ -1,7 +1,12 @@
 /** What an agent asks leave for, and how rules answer: data and pure decisions. Who waits for an answer is the actor's business. */
 import type { TurnId } from "./Ids.ts"
 import type { PermissionsSpec } from "./SessionSpec.ts"
-import type { PermissionOption } from "./Transcript.ts"
+
+export interface PermissionOption {
+  readonly id: string
+  readonly name: string
+  readonly kind: string
+}
 
 /** A request that waits for its answer. Times are epoch milliseconds here, RFC 3339 on the wire. */
 export interface PendingRequest {

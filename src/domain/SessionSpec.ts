@@ -74,7 +74,7 @@ const RpcCall = Schema.Struct({
 
 const rpcOptions = {
   framing: Schema.optionalKey(Schema.Literals(["lines", "contentLength"])),
-  handshake: Schema.optionalKey(Schema.Struct({ request: RpcCall, then: Schema.optionalKey(RpcCall) })),
+  handshake: Schema.optionalKey(Schema.Struct({ request: RpcCall, notify: Schema.optionalKey(RpcCall) })),
   cancel: Schema.optionalKey(
     Schema.Struct({ ...RpcCall.fields, answered: Schema.optionalKey(Schema.Boolean) }).check(
       Schema.makeFilter(({ params }) =>

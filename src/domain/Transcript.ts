@@ -2,11 +2,14 @@
  * The ordered entries of a session: `seq` counts 1, 2, 3 … without gaps, through every restart.
  * `busy` and `ready` alternate with `turn/started` and `turn/ended` and get no `status` entry of their own.
  */
+import type { PermissionOption } from "./Permission.ts"
 import type { ExitReason } from "./ExitReason.ts"
 import type { SessionId, TurnId } from "./Ids.ts"
 import type { Prompt } from "./Prompt.ts"
 import type { SessionStatus } from "./Session.ts"
 import type { TerminalTurnStatus, TurnError, Usage } from "./Turn.ts"
+
+export type { PermissionOption }
 
 export const transcriptTypes = [
   "status",
@@ -27,12 +30,6 @@ export const transcriptTypes = [
   "note",
 ] as const
 export type TranscriptType = (typeof transcriptTypes)[number]
-
-export interface PermissionOption {
-  readonly id: string
-  readonly name: string
-  readonly kind: string
-}
 
 export type TranscriptBody =
   | { readonly type: "status"; readonly status: SessionStatus; readonly detail?: string }

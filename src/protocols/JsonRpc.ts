@@ -3,7 +3,7 @@
  * prompt is JSON text `{"method", "params"?}`, the answer's text the JSON of `result`; an `error` fails the turn as `RpcError`
  * with its code, message and data. With `"notify": true` a notification is sent, and the turn is over.
  *
- * `handshake.request` must be answered before the session is ready; `handshake.then` is notified after it. `cancel` is the
+ * `handshake.request` must be answered before the session is ready; `handshake.notify` is notified after it. `cancel` is the
  * notification that takes a request back, `{id}` in its params replaced by the request's id; without it the session actor
  * replaces the incarnation.
  */
@@ -46,7 +46,7 @@ export const makeJsonRpc = ({ framing = "lines", handshake, cancel, version = tr
       : {
           handshake: () => ({
             request: handshake.request,
-            ...(handshake.then === undefined ? undefined : { after: handshake.then }),
+            ...(handshake.notify === undefined ? undefined : { after: handshake.notify }),
           }),
         }),
     ...(cancel === undefined ? undefined : { cancel: cancelPolicy(cancel) }),

@@ -223,7 +223,7 @@ const make = Effect.gen(function* () {
     cancel,
     answer: ({ session, by = "client", ...answer }) =>
       onSlot(session, ({ actor }) => actor.request((reply) => ({ type: "answer", ...answer, by, reply }))),
-    authenticate: (ref, method = undefined) =>
+    authenticate: (ref, method) =>
       onSlot(ref, ({ actor }) => actor.request((reply) => ({ type: "authenticate", method: method ?? null, reply }))),
     write: (ref, data) => onSlot(ref, ({ actor }) => actor.request((reply) => ({ type: "write", data, reply }))),
     signal: (ref, signal) => onSlot(ref, ({ actor }) => actor.request((reply) => ({ type: "signal", signal, reply }))),

@@ -19,7 +19,7 @@ const asked = (options: JsonRpcOptions = {}) => {
   return child
 }
 const options = JSON.parse(
-  '{"request":{"method":"hello","params":{"v":1}},"then":{"method":"welcome"}}',
+  '{"request":{"method":"hello","params":{"v":1}},"notify":{"method":"welcome"}}',
 ) as NonNullable<JsonRpcOptions["handshake"]>
 
 describe("a jsonrpc turn", () => {
