@@ -1,0 +1,172 @@
+/**
+ * `codex`: the app-server of the Codex CLI, JSON-RPC without its mark, one message a line. One thread a session: opened,
+ * resumed or forked at the start, one `turn/start` a prompt, and never one while a turn runs (it would steer that turn).
+ * Options: `model`; `resume`, the id of a thread to begin with; `extraArgs` for the command; `approvalPolicy` and `sandbox`
+ * where the agent's own configuration is not to decide. Does not log in: that is done with the CLI itself, beforehand.
+ *
+ * The answer is the last message of the turn. Deltas hold them all, an empty line between. What the agent sends and no
+ * other event tells goes on as `native`.
+ */
+import type { Prompt } from "../domain/Prompt.ts"
+import { version } from "../version.ts"
+import { defaultAnswerChars } from "./Answer.ts"
+import { answerFor, approvalFor } from "./CodexApproval.ts"
+import { heard } from "./CodexNotice.ts"
+import { answered, refused } from "./CodexResponse.ts"
+import {
+  ask,
+  beginTurn,
+  endTurn,
+  interrupt,
+  native,
+  send,
+  turnOf,
+  withTurn,
+  type CodexState,
+  type Events,
+} from "./CodexState.ts"
+import { endedEarly, makeTurn } from "./CodexTurn.ts"
+import { fieldsOf, textOf, userInput } from "./CodexWire.ts"
+import type { Protocol, Step } from "./Protocol.ts"
+import * as Rpc from "./RpcPeer.ts"
+
+export interface CodexOptions {
+  readonly model?: string
+  readonly resume?: string
+  readonly extraArgs?: ReadonlyArray<string>
+  /** `untrusted`, `on-request`, `never`. */
+  readonly approvalPolicy?: string
+  /** `read-only`, `workspace-write`, `danger-full-access`. */
+  readonly sandbox?: string
+}
+
+const methodNotFound = -32601
+
+const requested = (state: CodexState, id: Rpc.RpcId, method: string, frame: string, events: Events): CodexState => {
+  const message: unknown = JSON.parse(frame)
+  const params = fieldsOf(fieldsOf(message)["params"])
+  const approval = approvalFor(method, params, (itemId) => turnOf(state)?.tools.get(itemId))
+  if (approval === undefined) {
+    native(message, events)
+    const error = { code: methodNotFound, message: `this client does not answer ${method}` }
+    events.push({ type: "write", data: Rpc.failure(state.peer, id, error) + "\n" })
+    return state
+  }
+  const turn = turnOf(state)
+  if (turn?.cancelling === true && params["turnId"] === turn.id) {
+    // Nobody is asked on behalf of a turn that is being given up.
+    const refusal = approval.answers["cancel"] ?? approval.answers["decline"]
+    events.push({ type: "write", data: Rpc.result(state.peer, id, refusal) + "\n" })
+    return state
+  }
+  // The agent counts from 0 in every process: an answer to an earlier one must not meet this one.
+  const request = `${state.context.freshId}:${id}`
+  const { tool, input, options } = approval
+  events.push({ type: "permission", request, tool, input, options })
+  const pending = new Map(state.pending).set(request, { id, turn: textOf(params["turnId"]) ?? null, approval })
+  return { ...state, pending }
+}
+
+const stepped = (step: (events: Events) => CodexState): Step<CodexState> => {
+  const events: Events = []
+  return { state: step(events), events }
+}
+
+export const makeCodex = (
+  options: CodexOptions = {},
+  /** More of a message than this is passed on but not kept; a turn that ends with it then fails as `AnswerTooLong`. */
+  answerChars: number = defaultAnswerChars,
+): Protocol<CodexState> => {
+  const { model, resume, extraArgs = [], approvalPolicy, sandbox } = options
+  const settings = {
+    ...(model === undefined ? {} : { model }),
+    ...(approvalPolicy === undefined ? {} : { approvalPolicy }),
+    ...(sandbox === undefined ? {} : { sandbox }),
+  }
+
+  const frame = (state: CodexState, line: string, now: number, events: Events): CodexState => {
+    const message = Rpc.receive(state.peer, line)
+    switch (message.type) {
+      case "result": {
+        if (message.kind.method !== "turn/start" && message.kind.method !== "turn/interrupt") {
+          native(JSON.parse(line), events)
+        }
+        return answered({ ...state, peer: message.peer }, message.kind, message.result, events)
+      }
+      case "error":
+        return refused({ ...state, peer: message.peer }, message.kind, message.error, now, events)
+      case "request":
+        return requested(state, message.id, message.method, line, events)
+      case "notification":
+        return heard(state, message.method, message.params, line, answerChars, events)
+      case "stray":
+        if (message.value === undefined) events.push({ type: "output", data: line + "\n" })
+        else native(message.value, events)
+        return state
+    }
+  }
+
+  return {
+    name: "codex",
+    framing: "lines",
+    ...(extraArgs.length === 0 ? undefined : { args: () => extraArgs }),
+    canFork: true,
+    start: ({ from, freshId, cwd }) => {
+      const begin = from ?? (resume === undefined ? null : { conversation: resume, fork: false })
+      const state: CodexState = {
+        peer: Rpc.makePeer(false),
+        context: { from: begin, freshId, cwd, settings },
+        phase: { tag: "opening" },
+        thread: null,
+        isTold: false,
+        foreign: null,
+        turns: 0,
+        pending: new Map(),
+        tokens: null,
+        later: null,
+      }
+      const clientInfo = { name: "creche", title: "creche", version }
+      return stepped((events) => ask(state, "initialize", { clientInfo }, events))
+    },
+    prompt: (state, prompt: Prompt) =>
+      stepped((events) => {
+        const number = state.turns + 1
+        const turn = makeTurn(number, userInput(prompt, state.context.cwd), state.tokens)
+        return beginTurn({ ...withTurn(state, turn), turns: number }, events)
+      }),
+    frames: (state, frames, now) =>
+      stepped((events) => frames.reduce((before, line) => frame(before, line, now, events), state)),
+    eof: (state) => ({ state, events: [] }),
+    timer: (state) => {
+      const { later } = state
+      if (later === null) return { state, events: [] }
+      return stepped((events) => send({ ...state, later: null }, later, events))
+    },
+    cancel: (state) =>
+      stepped((events) => {
+        const turn = turnOf(state)
+        if (turn === undefined || turn.cancelling) return state
+        // Late answers to what it asked would let it work on.
+        const withdrawn = [...state.pending].filter(([, { turn: of }]) => of !== null && of === turn.id)
+        for (const [request] of withdrawn) events.push({ type: "permissionWithdrawn", request })
+        const pending = new Map([...state.pending].filter((entry) => !withdrawn.includes(entry)))
+        const next = { ...withTurn(state, { ...turn, cancelling: true }), pending }
+        const isUnasked = turn.stage === "held" || state.later?.method === "turn/start"
+        if (isUnasked) {
+          const over = endTurn(next, endedEarly(turn, "cancelled"), events)
+          return over.foreign === null ? over : interrupt(over, over.foreign, events)
+        }
+        return turn.stage === "running" && turn.id !== null ? interrupt(next, turn.id, events) : next
+      }),
+    answer: (state, request, option, result) =>
+      stepped((events) => {
+        const asked = state.pending.get(request)
+        const answer = asked === undefined ? undefined : answerFor(asked.approval, option, result)
+        if (asked === undefined || answer === undefined) return state
+        events.push({ type: "write", data: Rpc.result(state.peer, asked.id, answer) + "\n" })
+        const pending = new Map(state.pending)
+        pending.delete(request)
+        return { ...state, pending }
+      }),
+  }
+}

@@ -1,0 +1,102 @@
+/**
+ * How Codex answers what creche asked of it: the handshake step by step, the beginning of a turn, refusals, and what is asked
+ * again because the agent is overloaded. Pure; called by Codex.
+ */
+import {
+  ask,
+  askLater,
+  endTurn,
+  tellThread,
+  turnOf,
+  withTurn,
+  type Call,
+  type CodexState,
+  type Events,
+} from "./CodexState.ts"
+import { agentError, endedEarly } from "./CodexTurn.ts"
+import { fieldsOf, textOf } from "./CodexWire.ts"
+import * as Rpc from "./RpcPeer.ts"
+
+const overloaded = -32001
+/** 100 ms, then twice as long each time up to 5 s: half a minute in all. */
+const maxAttempts = 10
+const pauseMs = (attempt: number): number => Math.min(100 * 2 ** attempt, 5_000)
+/** A turn that is just beginning cannot be interrupted yet. */
+const interruptAgainMs = 50
+
+const openThread = (state: CodexState, events: Events): CodexState => {
+  const { from, cwd, settings } = state.context
+  const params = { cwd, ...settings }
+  if (from === null) return ask(state, "thread/start", params, events)
+  const method = from.fork ? "thread/fork" : "thread/resume"
+  return ask(state, method, { threadId: from.conversation, ...params, excludeTurns: true }, events)
+}
+
+/** The handshake is done: the agent named the thread. */
+const opened = (state: CodexState, result: unknown, events: Events): CodexState => {
+  const id = textOf(fieldsOf(fieldsOf(result)["thread"])["id"])
+  if (id === undefined) {
+    events.push({ type: "broken", detail: "the agent opened a thread without an id" })
+    return state
+  }
+  const next: CodexState = { ...state, thread: id, phase: { tag: "idle" } }
+  // What was resumed can be resumed again, and a fork is kept from its beginning.
+  const told = state.context.from === null ? next : tellThread(next, events)
+  events.push({ type: "ready" })
+  return told
+}
+
+export const answered = (state: CodexState, call: Call, result: unknown, events: Events): CodexState => {
+  switch (call.method) {
+    case "initialize": {
+      events.push({ type: "write", data: Rpc.notification(state.peer, "initialized") + "\n" })
+      return openThread(state, events)
+    }
+    case "turn/start": {
+      const turn = turnOf(state)
+      const id = textOf(fieldsOf(fieldsOf(result)["turn"])["id"])
+      if (turn?.number !== call.turn || turn.id !== null || id === undefined) return state
+      return withTurn(state, { ...turn, id })
+    }
+    case "turn/interrupt":
+      return state
+    default:
+      return opened(state, result, events)
+  }
+}
+
+export const refused = (
+  state: CodexState,
+  call: Call,
+  error: Rpc.RpcError,
+  now: number,
+  events: Events,
+): CodexState => {
+  const turn = turnOf(state)
+  const isOver = call.turn !== (turn?.number ?? 0)
+  if (error.code === overloaded && call.attempt < maxAttempts && !isOver) {
+    return askLater(state, { ...call, attempt: call.attempt + 1 }, now + pauseMs(call.attempt), events)
+  }
+  switch (call.method) {
+    case "turn/interrupt":
+      // Between its answer and its beginning a turn is none that can be interrupted; the end of a turn ends this.
+      if (turn === undefined || isOver || turn.stage === "held") return state
+      return askLater(state, call, now + interruptAgainMs, events)
+    case "turn/start": {
+      if (turn === undefined || isOver) return state
+      const next = endTurn(state, endedEarly(turn, agentError(error, "the agent refused the turn")), events)
+      // Unloaded by the agent: the next process resumes it.
+      if (/thread not found/i.test(error.message)) events.push({ type: "broken", detail: error.message })
+      return next
+    }
+    default: {
+      const { from } = state.context
+      const what =
+        call.method === "initialize" || from === null
+          ? `the agent refused ${call.method}`
+          : `the agent cannot ${from.fork ? "fork" : "go on with"} the conversation ${from.conversation}`
+      events.push({ type: "broken", detail: `${what}: ${error.message}` })
+      return state
+    }
+  }
+}
