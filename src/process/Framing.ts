@@ -24,7 +24,7 @@ export interface Framing {
 export interface FramingOptions {
   /** A longer line or body is dropped. Bytes. */
   readonly maxBytes: number
-  /** Called once for each dropped frame, when its end is reached. */
+  /** Called once for each dropped frame: of a line when its end is reached, of a message with a header at once. */
   readonly onDropped: (dropped: DroppedFrame) => void
 }
 
@@ -171,15 +171,28 @@ class TextFraming implements Framing {
   }
 }
 
-/** A header block longer than this is malformed. Bytes. */
+/** No line of a header is longer; what is, is output that does not belong there, passed on in pieces of that size. Bytes. */
 const maxHeaderBytes = 8192
 
+/** Between two messages; a `Content-` field has opened a header, or none has yet. */
+interface HeaderState {
+  readonly isOpen: boolean
+  /** Undefined before a valid Content-Length. */
+  readonly length: number | undefined
+}
+const closedHeader: HeaderState = { isOpen: false, length: undefined }
+
+/**
+ * Output that stands between the messages becomes frames of its own, a line each, and costs no message: programs greet, and
+ * libraries warn. Also where it has no newline of its own in front of the next header.
+ */
 class ContentLengthFraming implements Framing {
   private held = new Held()
+  private head: HeaderState = closedHeader
   /** Body bytes still to come; -1: a header is being read. */
   private body = -1
-  /** Size of the body that is being skipped for being over the limit; 0: none. */
-  private skipping = 0
+  /** The body that is being read is over the limit, reported already. */
+  private isSkipping = false
   private readonly options: FramingOptions
 
   constructor(options: FramingOptions) {
@@ -194,53 +207,59 @@ class ContentLengthFraming implements Framing {
   }
 
   end = (): ReadonlyArray<string> => {
-    const bytes = this.skipping > 0 ? this.skipping : this.held.length
-    if (bytes > 0 || this.body > 0) this.malformed(bytes, "the stream ended inside a message")
+    const stray: Array<string> = []
+    if (this.body >= 0 || this.head.isOpen) {
+      if (!this.isSkipping) this.malformed(this.held.length, "the stream ended inside a message")
+    } else if (this.held.length > 0) stray.push(this.held.view().toString("utf8"))
     this.held.clear()
+    this.head = closedHeader
     this.body = -1
-    this.skipping = 0
-    return none
+    this.isSkipping = false
+    return stray
   }
 
+  /** Takes one line, or the piece of it that is there. */
   private header(rest: Buffer, frames: Array<string>): Buffer {
-    const before = this.held.length
-    const room = maxHeaderBytes - before
-    this.held.append(rest.length > room ? rest.subarray(0, room) : rest, maxHeaderBytes)
-    const bytes = this.held.view()
-    const end = endOfHeader(bytes, before)
-    if (end === undefined) {
-      if (bytes.length < maxHeaderBytes) return rest.subarray(rest.length)
-      this.malformed(bytes.length, `no end of header within ${maxHeaderBytes} bytes`)
+    const at = rest.subarray(0, maxHeaderBytes - this.held.length + 1).indexOf(newline)
+    const taken = at < 0 ? Math.min(rest.length, maxHeaderBytes - this.held.length) : at
+    this.held.append(rest.subarray(0, taken), maxHeaderBytes)
+    if (at >= 0 || this.held.length >= maxHeaderBytes) {
+      const line = this.held.view().toString("utf8")
       this.held.clear()
-      return rest.subarray(room)
+      this.line(line.endsWith("\r") ? line.slice(0, -1) : line, frames)
     }
-    const after = rest.subarray(end.next - before)
-    this.begin(bytes.toString("latin1", 0, end.at), frames)
-    return after
+    return rest.subarray(at < 0 ? taken : taken + 1)
   }
 
-  private begin(header: string, frames: Array<string>): void {
-    this.held.clear()
-    if (header.trim() === "") return
-    let length: number | undefined
-    let stray = false
-    for (const line of header.split("\n").map((text) => (text.endsWith("\r") ? text.slice(0, -1) : text))) {
-      const field = /^([A-Za-z][A-Za-z0-9-]*)[ \t]*:[ \t]*(.*?)[ \t]*$/.exec(line)
-      if (field === null) stray = true
-      else if (field[1]!.toLowerCase() === "content-length" && /^\d{1,15}$/.test(field[2]!)) length = Number(field[2])
+  private line(line: string, frames: Array<string>): void {
+    const { isOpen, length } = this.head
+    if (line === "") {
+      this.head = closedHeader
+      if (length !== undefined) this.begin(length, frames)
+      else if (isOpen) this.malformed(0, "a header without a valid Content-Length")
+      return
     }
-    // Output that does not belong there, in front of a header that is one: the message itself is not lost.
-    if (stray || length === undefined) {
-      this.malformed(
-        header.length,
-        length === undefined ? "a header without a valid Content-Length" : "stray output before a header",
-      )
+    const field = /^(.*?)Content-Length[ \t]*:[ \t]*(\S*)[ \t]*$/is.exec(line)
+    if (field !== null) {
+      if (field[1] !== "") frames.push(field[1]!)
+      const value = /^\d{1,15}$/.test(field[2]!) ? Number(field[2]) : undefined
+      this.head = { isOpen: true, length: value }
+    } else if (/^Content-[a-z]+[ \t]*:/i.test(line)) {
+      this.head = { isOpen: true, length }
+    } else if (!isOpen || !/^[a-z][a-z0-9-]*[ \t]*:/i.test(line)) {
+      frames.push(line)
     }
-    if (length === undefined) return
-    if (length === 0) frames.push("")
-    else {
-      this.body = length
-      this.skipping = length > this.options.maxBytes ? length : 0
+  }
+
+  private begin(length: number, frames: Array<string>): void {
+    if (length === 0) return void frames.push("")
+    const { maxBytes, onDropped } = this.options
+    this.body = length
+    this.isSkipping = length > maxBytes
+    // At once: its end may be long in coming, or never come.
+    if (this.isSkipping) {
+      const detail = `a message of ${length} bytes is over the limit of ${maxBytes}: dropped`
+      onDropped({ reason: "tooLong", bytes: length, detail })
     }
   }
 
@@ -248,44 +267,28 @@ class ContentLengthFraming implements Framing {
     const taken = Math.min(this.body, rest.length)
     const part = rest.subarray(0, taken)
     this.body -= taken
-    const whole = this.body === 0
-    if (this.skipping > 0) {
-      if (whole) {
-        const { maxBytes, onDropped } = this.options
-        const bytes = this.skipping
-        this.skipping = 0
-        onDropped({
-          reason: "tooLong",
-          bytes,
-          detail: `a message of ${bytes} bytes is over the limit of ${maxBytes}: dropped`,
-        })
-      }
-    } else if (whole && this.held.length === 0) {
-      frames.push(part.toString("utf8"))
-    } else {
-      this.held.append(part, taken + this.body + this.held.length)
-      if (whole) {
-        frames.push(this.held.view().toString("utf8"))
-        this.held.clear()
+    const isWhole = this.body === 0
+    if (!this.isSkipping) {
+      if (isWhole && this.held.length === 0) {
+        frames.push(part.toString("utf8"))
+      } else {
+        this.held.append(part, taken + this.body + this.held.length)
+        if (isWhole) {
+          frames.push(this.held.view().toString("utf8"))
+          this.held.clear()
+        }
       }
     }
-    if (whole) this.body = -1
+    if (isWhole) {
+      this.body = -1
+      this.isSkipping = false
+    }
     return rest.subarray(taken)
   }
 
   private malformed(bytes: number, detail: string): void {
     this.options.onDropped({ reason: "malformed", bytes, detail })
   }
-}
-
-/** The blank line that ends a header, with or without carriage returns. `from`: what was looked at before. */
-const endOfHeader = (bytes: Buffer, from: number): { readonly at: number; readonly next: number } | undefined => {
-  for (let at = bytes.indexOf(newline, Math.max(0, from - 3)); at >= 0; at = bytes.indexOf(newline, at + 1)) {
-    if (bytes[at + 1] === newline) return { at, next: at + 2 }
-    if (bytes[at + 1] === 0x0d && bytes[at + 2] === newline) return { at, next: at + 3 }
-  }
-  // A blank line right at the start ends an empty header.
-  return undefined
 }
 
 export const makeFraming = (name: FramingName, options: FramingOptions): Framing => {

@@ -15,6 +15,9 @@ import * as Rpc from "./RpcPeer.ts"
 /** More requests of the child than this do not wait for an answer at once: one more is refused. */
 export const mostRequests = 100
 
+/** So much of a message that is none is shown. */
+const shownChars = 1000
+
 /** What an answer to one of our requests is for. */
 type Kind = "handshake" | "turn" | "probe" | "goodbye"
 
@@ -71,6 +74,9 @@ export const makeJsonRpcChild = (dialect: JsonRpcDialect): Protocol<JsonRpcState
   const reply = (peer: JsonRpcState["peer"], id: Rpc.RpcId, given: RpcReply): ProtocolEvent =>
     write("error" in given ? Rpc.failure(peer, id, given.error) : Rpc.result(peer, id, given.result))
   const refusalOf = (method: string): RpcReply => dialect.refusal?.(method) ?? refused
+
+  /** With a header in front of it, and no output between messages, which could be anything. */
+  const isBody = (frame: string): boolean => dialect.framing === "contentLength" && frame.startsWith("{")
 
   /** Sends a request; `events` gets it. */
   const send = (state: JsonRpcState, call: RpcCall, kind: Kind, events: Array<ProtocolEvent>): JsonRpcState => {
@@ -267,8 +273,12 @@ export const makeJsonRpcChild = (dialect: JsonRpcDialect): Protocol<JsonRpcState
       for (const frame of frames) {
         const content = contentOf(frame)
         if (content.type === "text") {
-          output.push(frame)
-          continue
+          output.push(isBody(frame) && frame.length > shownChars ? frame.slice(0, shownChars) + " …" : frame)
+          if (!isBody(frame)) continue
+          flush()
+          const detail = `it sent a message of ${frame.length} characters that is no JSON: was its Content-Length wrong?`
+          events.push({ type: "broken", detail })
+          return { state, events }
         }
         flush()
         if (content.type === "tooDeep") {

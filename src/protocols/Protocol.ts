@@ -8,7 +8,7 @@ import type { PermissionOption } from "../domain/Transcript.ts"
 import type { Prompt } from "../domain/Prompt.ts"
 import type { TurnError, Usage } from "../domain/Turn.ts"
 
-/** How bytes from stdout become frames. `lines`: without the newline; `text`: whatever arrived, as valid UTF-8; `contentLength`: message bodies. */
+/** How bytes from stdout become frames. `lines`: without the newline; `text`: whatever arrived, as valid UTF-8; `contentLength`: message bodies, and lines that stand between them. */
 export type FramingKind = "lines" | "text" | "contentLength"
 
 export type ProtocolEvent =

@@ -171,17 +171,39 @@ describe("Content-Length", () => {
     expect(push("CONTENT-LENGTH : 2\n\n[]")).toEqual(["[]"])
   })
 
-  it("stray output before a header is reported, the message behind it is not lost", () => {
-    const { push, dropped } = open("contentLength")
-    expect(push(`warning!\n${message("{}")}`)).toEqual(["{}"])
-    expect(dropped).toMatchObject([{ reason: "malformed" }])
+  it.each([
+    ["warning!\n", ["warning!"]],
+    ["two\r\nlines\n\n", ["two", "lines"]],
+    ["no newline", ["no newline"]],
+    ["50 %\r100 %", ["50 %\r100 %"]],
+    ["Nothing: here\r\n\r\n", ["Nothing: here"]],
+    ["größer\n", ["größer"]],
+    ["x".repeat(20_000) + "\n", ["x".repeat(8192), "x".repeat(8192), "x".repeat(20_000 - 2 * 8192)]],
+  ])("output between messages is passed on, and costs none: %.30j", (stray, frames) => {
+    fc.assert(
+      fc.property(fc.array(fc.nat(30_000), { maxLength: 5 }), (cuts) => {
+        const { push, dropped } = open("contentLength")
+        const bytes = Buffer.from(message("{}") + stray + message("[]"))
+        expect(pieces(bytes, cuts).flatMap((piece) => [...push(piece)])).toEqual(["{}", ...frames, "[]"])
+        expect(dropped).toEqual([])
+      }),
+      { numRuns: 30 },
+    )
+  })
+
+  it("after half a message the next whole one but one comes through", () => {
+    const { push } = open("contentLength")
+    const half = message('{"half":true}').slice(0, -5)
+    const frames = push(half + message('{"eaten":1}') + message('{"whole":1}'))
+    expect(frames.at(-1)).toBe('{"whole":1}')
+    expect(frames[0]).toBe('{"half":Conte')
   })
 
   it.each([
     "Content-Length: x\r\n\r\n",
     "Content-Length: -1\r\n\r\n",
-    "Nothing: here\r\n\r\n",
     "Content-Length: 1e3\r\n\r\n",
+    "Content-Type: json\r\nA: b\n\n",
   ])("%j is reported, and the next message comes through", (header) => {
     const { push, dropped } = open("contentLength")
     expect(push(header + message("ok"))).toEqual(["ok"])
@@ -195,11 +217,17 @@ describe("Content-Length", () => {
     expect(dropped).toMatchObject([{ reason: "tooLong", bytes: 100 }])
   })
 
-  it("a header without an end is given up after a bounded number of bytes", () => {
-    const { push, dropped } = open("contentLength")
-    push("x".repeat(20_000))
-    expect(dropped.length).toBe(2)
-    expect(push(`\r\n\r\n${message("ok")}`)).toEqual(["ok"])
+  it("a message over the limit is reported when its header is read, not when its end comes", () => {
+    const { push, dropped } = open("contentLength", 10)
+    expect(push(`Content-Length: 999999999999\r\n\r\nabc`)).toEqual([])
+    expect(dropped).toMatchObject([{ reason: "tooLong", bytes: 999_999_999_999 }])
+  })
+
+  it("an end between messages leaves what stood there", () => {
+    const { push, end, dropped } = open("contentLength")
+    push(message("{}") + "goodbye")
+    expect(end()).toEqual(["goodbye"])
+    expect(dropped).toEqual([])
   })
 
   it("an end inside a message is reported", () => {

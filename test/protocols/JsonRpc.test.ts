@@ -18,9 +18,7 @@ const asked = (options: JsonRpcOptions = {}) => {
   child.prompt({ method: "sum", params: [1, 2] })
   return child
 }
-const options = JSON.parse(
-  '{"request":{"method":"hello","params":{"v":1}},"notify":{"method":"welcome"}}',
-) as NonNullable<JsonRpcOptions["handshake"]>
+const options = { request: { method: "hello", params: { v: 1 } }, notify: { method: "welcome" } }
 
 describe("a jsonrpc turn", () => {
   it("is a request, and its text the JSON of the result", () => {
@@ -249,6 +247,21 @@ describe("a request of a jsonrpc child", () => {
     expect(one.sent).toMatchObject([{ id: "more", error: { code: -32000 } }])
     child.answer("0", "reject")
     expect(child.says(request("now")).events).toMatchObject([{ type: "permission" }])
+  })
+})
+
+describe("a frame of a jsonrpc child with Content-Length", () => {
+  it("breaks it where it is half a message, and is output where it stands between messages", () => {
+    const child = asked({ framing: "contentLength" })
+    expect(child.frames("[info] listening", '{"method":"tick"}').events).toEqual([
+      { type: "output", data: "[info] listening\n" },
+      { type: "native", message: { method: "tick" } },
+    ])
+    const half = `{"jsonrpc":"2.0","id":1,"result":"${"x".repeat(5000)}`
+    expect(child.frames(half, '{"id":1}').events).toEqual([
+      { type: "output", data: half.slice(0, 1000) + " …\n" },
+      { type: "broken", detail: expect.stringContaining("no JSON") },
+    ])
   })
 })
 
