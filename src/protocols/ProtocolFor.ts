@@ -1,6 +1,7 @@
 /** Chooses the protocol that a spec names. Knows every protocol of this build; called once a session. */
 import { makeAcp } from "./Acp.ts"
 import { makeClaude } from "./Claude.ts"
+import { makeCodex } from "./Codex.ts"
 import { makeJsonRpc } from "./JsonRpc.ts"
 import { lines } from "./Lines.ts"
 import { makeLsp } from "./Lsp.ts"
@@ -27,6 +28,8 @@ export const protocolFor: ProtocolFor = (spec) => {
       return makeAcp(spec) as Protocol
     case "claude":
       return makeClaude(spec) as Protocol
+    case "codex":
+      return makeCodex(spec) as Protocol
     default:
       return undefined
   }
