@@ -33,14 +33,15 @@ export const requested = (
 ): AcpState => {
   const { phase, peer } = state
   const turn = phase.tag === "prompting" ? phase.turn : undefined
-  // The ids 1 and "1" are two.
-  const request = state.requests.has(String(id)) ? JSON.stringify(id) : String(id)
-  if (turn?.cancelling === true || state.requests.has(request)) {
+  // One that has its id twice waits for one answer, and it will get it.
+  const isKnown = [...state.requests.values()].some((open) => open.id === id)
+  if (turn?.cancelling === true || isKnown) {
     events.push({ type: "native", message })
-    // One that has its id twice waits for one answer, and it will get it.
-    if (turn?.cancelling === true) write(events, RpcPeer.result(peer, id, cancelled))
+    if (!isKnown) write(events, RpcPeer.result(peer, id, cancelled))
     return state
   }
+  // The ids 1 and "1" are two.
+  const request = state.requests.has(String(id)) ? `${typeof id} ${id}` : String(id)
   const { tool, input } = asksFor(objectOf(params["toolCall"]), turn)
   const options = optionsOf(params["options"])
   events.push({ type: "permission", request, tool, input, options })
