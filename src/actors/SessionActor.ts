@@ -38,6 +38,8 @@ export class SessionActor implements ActorOptions<SessionEvent>, ProcessOwner {
   readonly #host: SessionHost
   readonly #actor: Actor<SessionEvent>
   #state: SessionState
+  /** The state that the store knows, or would if it wanted to. */
+  #stored: SessionState
   readonly #alarm: Alarm
   readonly #turns = new TurnDesk()
   readonly #process: CurrentProcess
@@ -47,6 +49,7 @@ export class SessionActor implements ActorOptions<SessionEvent>, ProcessOwner {
   constructor(host: SessionHost, state: SessionState) {
     this.#host = host
     this.#state = state
+    this.#stored = state
     this.#store = new StepStore(host)
     this.#process = new CurrentProcess(host, this)
     this.#alarm = new Alarm(host, () => this.post({ type: "tick" }))
@@ -91,8 +94,14 @@ export class SessionActor implements ActorOptions<SessionEvent>, ProcessOwner {
     return this.#state
   }
 
+  /** Of the newest entry that is stored. */
+  get seq(): number {
+    return this.#stored.seq
+  }
+
+  /** As it is on record: nobody is told of a step that is not stored. */
   snapshot(): Session {
-    return toSession(this.#state)
+    return toSession(this.#stored)
   }
 
   post(event: SessionEvent): void {
@@ -285,6 +294,7 @@ export class SessionActor implements ActorOptions<SessionEvent>, ProcessOwner {
   }
 
   #perform(actions: ReadonlyArray<SessionAction>, committed: boolean): Verdict {
+    if (this.#store.givenUp === undefined) this.#stored = this.#state
     let input = ""
     let verdict: Verdict = "continue"
     for (const action of actions) {

@@ -31,7 +31,7 @@ const defaultListLimit = 100
 
 const sourceOf = (slot: Slot): Subscriptions.Source => ({
   id: slot.actor.id,
-  seq: () => slot.actor.state.seq,
+  seq: () => slot.actor.seq,
   listen: (listener) => slot.actor.listen(listener),
   beforeRemoval: (farewell) => {
     const farewells = (slot.farewells ??= new Set())
@@ -155,8 +155,10 @@ const make = Effect.gen(function* () {
         ...(cursor === undefined ? {} : { after: cursor }),
       })
       return {
-        // Of one that lives, the actor knows what no commit was needed for.
-        sessions: sessions.map((record) => register.whereIs(record.id)?.actor.snapshot() ?? record),
+        // Of one that lives, the actor knows what no commit was needed for; one that is being removed is gone already.
+        sessions: sessions.flatMap((record) =>
+          register.isLeaving(record.id) ? [] : [register.byId(record.id)?.actor.snapshot() ?? record],
+        ),
         nextCursor: next,
       }
     })
@@ -253,14 +255,14 @@ const make = Effect.gen(function* () {
         const filter = { types, turn: turn as TurnId | undefined }
         if (session !== undefined) {
           const slot = yield* register.find(session)
-          return yield* Subscriptions.ofSession(store, sourceOf(slot), after ?? slot.actor.state.seq, filter)
+          return yield* Subscriptions.ofSession(store, sourceOf(slot), after ?? slot.actor.seq, filter)
         }
         const misplaced = after !== undefined ? "after" : turn !== undefined ? "turn" : undefined
         if (misplaced !== undefined) {
           const message = "needs `session`: every session counts its own entries"
           return yield* new InvalidParams({ issues: [{ path: misplaced, message }] })
         }
-        const known = register.slots().map(({ actor }) => ({ id: actor.id, seq: actor.state.seq }))
+        const known = register.slots().map(({ actor }) => ({ id: actor.id, seq: actor.seq }))
         return yield* Subscriptions.ofAll(store, known, (listener) => supervisor.listen(listener), filter)
       }),
   })

@@ -150,6 +150,10 @@ export class SessionRegister {
     this.#leaving.add(id)
   }
 
+  isLeaving(id: SessionId): boolean {
+    return this.#leaving.has(id)
+  }
+
   forgotten(id: SessionId): void {
     this.#leaving.delete(id)
   }
