@@ -417,6 +417,14 @@ export const defaultQuietMs = 500
 const over = <A extends object>(defaults: A, given: { readonly [K in keyof A]?: A[K] | undefined } | undefined): A =>
   given === undefined ? defaults : { ...defaults, ...given }
 
+/** A protocol as a client says it, written out. */
+export const protocolSpec = (protocol: SessionSpecInput["protocol"]): ProtocolSpec =>
+  protocol === undefined
+    ? specDefaults.protocol
+    : typeof protocol === "string"
+      ? ({ type: protocol } as ProtocolSpec)
+      : protocol
+
 /** Fills in the defaults. `name` and `command` must have been settled before. */
 export const resolveSpec = (
   input: SessionSpecInput & { readonly name: string; readonly command: string },
@@ -425,12 +433,7 @@ export const resolveSpec = (
   return {
     ...specDefaults,
     ...plain,
-    protocol:
-      protocol === undefined
-        ? specDefaults.protocol
-        : typeof protocol === "string"
-          ? ({ type: protocol } as ProtocolSpec)
-          : protocol,
+    protocol: protocolSpec(protocol),
     backoff: over<BackoffSpec>(specDefaults.backoff, backoff),
     intensity: over<IntensitySpec>(specDefaults.intensity, intensity),
     shutdown:

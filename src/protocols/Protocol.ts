@@ -83,6 +83,8 @@ export interface Step<S> {
 export interface Protocol<S = unknown> {
   readonly name: string
   readonly framing: FramingKind
+  /** What is run where the spec names no command; its own `args` replace these. Undefined: a command must be named. */
+  readonly command?: { readonly command: string; readonly args: ReadonlyArray<string> }
   /**
    * How this kind of child is asked to end before the session's own `shutdown` begins; undefined: no
    * particular way.

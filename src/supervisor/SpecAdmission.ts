@@ -5,7 +5,13 @@
 import { isAbsolute } from "node:path"
 import * as Effect from "effect/Effect"
 import { InvalidParams, SupervisorNotFound, type TemplateNotFound, Unsupported } from "../domain/Errors.ts"
-import { resolveSpec, type SessionSpec, type SessionSpecInput } from "../domain/SessionSpec.ts"
+import {
+  protocolSpec,
+  resolveSpec,
+  type SessionSpec,
+  specDefaults,
+  type SessionSpecInput,
+} from "../domain/SessionSpec.ts"
 import { type FindTemplate, resolveTemplate } from "../domain/Template.ts"
 import type { Protocol } from "../protocols/Protocol.ts"
 import { protocolFor } from "../protocols/ProtocolFor.ts"
@@ -35,9 +41,6 @@ export const admit = (input: SessionSpecInput, generateName: () => string): Effe
     if (input.supervisor !== undefined && input.supervisor !== "root") {
       return Effect.fail(new SupervisorNotFound({ supervisor: input.supervisor }))
     }
-    if (input.command === undefined) {
-      return invalid("command", 'is required: the program to run, e.g. "python3"')
-    }
     if (input.cwd !== undefined && !isAbsolute(input.cwd)) {
       return invalid("cwd", "must be an absolute path")
     }
@@ -48,12 +51,17 @@ export const admit = (input: SessionSpecInput, generateName: () => string): Effe
         )
       }
     }
-    const spec = resolveSpec({ ...input, name: input.name ?? generateName(), command: input.command })
-    const protocol = protocolFor(spec.protocol)
+    const protocol = protocolFor(protocolSpec(input.protocol))
     if (protocol === undefined) {
-      const detail = `this build does not speak ${JSON.stringify(spec.protocol.type)}; it speaks text, lines and ndjson`
-      return Effect.fail(new Unsupported({ what: "protocol", detail }))
+      const { type } = protocolSpec(input.protocol)
+      return Effect.fail(
+        new Unsupported({ what: "protocol", detail: `this build does not speak ${JSON.stringify(type)}` }),
+      )
     }
+    const command = input.command ?? protocol.command?.command
+    if (command === undefined) return invalid("command", 'is required: the program to run, e.g. "python3"')
+    const args = input.args ?? (input.command === undefined ? protocol.command?.args : undefined) ?? specDefaults.args
+    const spec = resolveSpec({ ...input, name: input.name ?? generateName(), command, args })
     if (spec.backoff.initialMs > spec.backoff.maxMs) {
       return invalid("backoff.initialMs", `must not be greater than backoff.maxMs (${spec.backoff.maxMs})`)
     }
