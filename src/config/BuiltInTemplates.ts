@@ -29,7 +29,6 @@ export const builtInTemplates: Readonly<Record<string, Template>> = {
   codex: {
     description: "Codex, over its app-server",
     command: "codex",
-    args: ["app-server"],
     inheritEnv: inheritEnv("OPENAI_API_KEY", "CODEX_API_KEY", "CODEX_HOME"),
     protocol: { type: "codex" },
   },

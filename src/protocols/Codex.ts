@@ -109,7 +109,7 @@ export const makeCodex = (
   return {
     name: "codex",
     framing: "lines",
-    ...(extraArgs.length === 0 ? undefined : { args: () => extraArgs }),
+    args: () => ["app-server", ...extraArgs],
     canFork: true,
     start: ({ from, freshId, cwd }) => {
       const begin = from ?? (resume === undefined ? null : { conversation: resume, fork: false })
