@@ -1,0 +1,33 @@
+/** What the suite has to know of a real CLI to put it through its scenes. One file each, listed in `Agents`. */
+import type { SessionSpecInput } from "../../src/domain/SessionSpec.ts"
+
+export interface Place {
+  /** The CLI's packages are installed in here. */
+  readonly directory: string
+  /** Where the CLI keeps what it keeps; its HOME. Exists. */
+  readonly home: string
+  readonly url: string
+}
+
+/** The CLI without creche, to measure what creche adds: the least that asks it and reads to the end of its answer. */
+export interface ByHand {
+  readonly ask: (prompt: string) => Promise<void>
+  readonly close: () => Promise<void>
+}
+
+export interface Agent {
+  readonly name: string
+  /** npm packages with their exact versions; the first is the CLI, whose version names the directory. */
+  readonly packages: readonly [string, ...ReadonlyArray<string>]
+  /** The program whose presence shows that the install is complete, from its directory. */
+  readonly program: string
+  /** The mock of its model's API: a program that prints its address. */
+  readonly mock: URL
+  /** Command, arguments, protocol and environment; must be the same for the same place. */
+  readonly spec: (place: Place) => SessionSpecInput
+  /** A prompt upon which the agent asks for leave to run the command in its shell. */
+  readonly asksToRun: (command: string) => string
+  /** Scenes of the suite that it cannot play, by their titles, with the reason. */
+  readonly cannot: Readonly<Record<string, string>>
+  readonly byHand: (place: Place, cwd: string) => Promise<ByHand>
+}
