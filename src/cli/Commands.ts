@@ -62,6 +62,7 @@ const turnFlags = {
     metavar: "MS",
     summary: "the turn ends as timed_out this long after it was accepted (default: the session's turnTimeoutMs)",
   },
+  file: { type: "string", many: true, metavar: "PATH", summary: "send this file with the prompt" },
   key: {
     type: "string",
     metavar: "KEY",

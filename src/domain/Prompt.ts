@@ -16,10 +16,7 @@ export type ContentBlock = typeof ContentBlock.Type
 export const Prompt = Schema.Union([Schema.String, Schema.Array(ContentBlock)])
 export type Prompt = typeof Prompt.Type
 
-/** Whether a resource's `data` is its text; of any other type it is base64. */
-export const isTextual = (mimeType: string): boolean =>
-  mimeType.startsWith("text/") ||
-  /^application\/(json|xml|javascript|yaml|toml|x-sh)$|\+(json|xml)$/.test(mimeType.split(";", 1)[0]!.trim())
+export { isTextual } from "./FileResource.ts"
 
 /** The text of a prompt; a file is named by its path, a resource by its data. For protocols that know only text. */
 export const promptText = (prompt: Prompt): string =>

@@ -4,10 +4,11 @@
  */
 import { constants } from "node:fs"
 import { lstat, open, realpath, type FileHandle } from "node:fs/promises"
-import { basename, extname, isAbsolute, resolve, sep } from "node:path"
+import { isAbsolute, resolve, sep } from "node:path"
 import * as Effect from "effect/Effect"
 import { InvalidParams } from "../domain/Errors.ts"
-import { isTextual, type ContentBlock, type Prompt } from "../domain/Prompt.ts"
+import { fileResource } from "../domain/FileResource.ts"
+import type { ContentBlock, Prompt } from "../domain/Prompt.ts"
 
 export interface AttachmentLimits {
   /** Absolute directories. */
@@ -16,44 +17,6 @@ export interface AttachmentLimits {
   readonly cwd: string
   /** Of all files of one prompt together. */
   readonly maxBytes: number
-}
-
-const mimeTypes: Readonly<Record<string, string>> = {
-  ".png": "image/png",
-  ".jpg": "image/jpeg",
-  ".jpeg": "image/jpeg",
-  ".gif": "image/gif",
-  ".webp": "image/webp",
-  ".svg": "image/svg+xml",
-  ".pdf": "application/pdf",
-  ".json": "application/json",
-  ".xml": "application/xml",
-  ".html": "text/html",
-  ".css": "text/css",
-  ".csv": "text/csv",
-  ".md": "text/markdown",
-  ".wav": "audio/wav",
-  ".mp3": "audio/mpeg",
-}
-
-const utf8 = new TextDecoder("utf-8", { fatal: true })
-
-const textOf = (bytes: Uint8Array): string | undefined => {
-  try {
-    return bytes.includes(0) ? undefined : utf8.decode(bytes)
-  } catch {
-    return undefined
-  }
-}
-
-const asResource = (path: string, bytes: Uint8Array): ContentBlock => {
-  const known = mimeTypes[extname(path).toLowerCase()]
-  const text = known === undefined || isTextual(known) ? textOf(bytes) : undefined
-  const mimeType = known ?? (text === undefined ? "application/octet-stream" : "text/plain")
-  // What calls itself text and is none goes as bytes, under a name that says so.
-  const honest = isTextual(mimeType) && text === undefined ? "application/octet-stream" : mimeType
-  const data = text ?? Buffer.from(bytes).toString("base64")
-  return { type: "resource", name: basename(path), mimeType: honest, data }
 }
 
 class Refused extends Error {}
@@ -135,7 +98,7 @@ export const readAttachments = (prompt: Prompt, limits: AttachmentLimits): Effec
           }),
       })
       left -= bytes.length
-      blocks.push(asResource(block.path, bytes))
+      blocks.push(fileResource(block.path, bytes))
     }
     return blocks
   })

@@ -255,7 +255,12 @@ const make = Effect.gen(function* () {
         const filter = { types, turn: turn as TurnId | undefined }
         if (session !== undefined) {
           const slot = yield* register.find(session)
-          return yield* Subscriptions.ofSession(store, sourceOf(slot), after ?? slot.actor.seq, filter)
+          const { pendingRequests } = slot.actor.snapshot()
+          const followed = yield* Subscriptions.ofSession(store, sourceOf(slot), after ?? slot.actor.seq, filter)
+          // Who comes to answer must not have been there when it was asked.
+          return after === undefined && pendingRequests.length > 0
+            ? Subscriptions.afterEntries(store, slot.actor.id, pendingRequests, filter, followed)
+            : followed
         }
         const misplaced = after !== undefined ? "after" : turn !== undefined ? "turn" : undefined
         if (misplaced !== undefined) {

@@ -125,6 +125,31 @@ export const ofSession = Effect.fnUntraced(function* (
   return { pull }
 })
 
+/** The same subscription, after single entries of before: those that fit, in order. */
+export const afterEntries = (
+  store: SessionStore["Service"],
+  session: SessionId,
+  entries: ReadonlyArray<{ readonly seq: number }>,
+  filter: Filter,
+  followed: Subscription,
+): Subscription => {
+  let isGiven = false
+  const first = Effect.forEach(entries, ({ seq }) => store.transcript(session, whatFits(filter, seq - 1, 1))).pipe(
+    Effect.map((pages) => pages.flatMap((page, i) => page.entries.filter((entry) => entry.seq === entries[i]!.seq))),
+  )
+  return {
+    pull: (limit) =>
+      Effect.suspend(() =>
+        isGiven
+          ? followed.pull(limit)
+          : Effect.flatMap(first, (given) => {
+              isGiven = true
+              return given.length > 0 ? Effect.succeed({ entries: given, missed: [] }) : followed.pull(limit)
+            }),
+      ),
+  }
+}
+
 /** Every session's entries from now on. `known`: the newest `seq` of the sessions that are there. */
 export const ofAll = Effect.fnUntraced(function* (
   store: SessionStore["Service"],

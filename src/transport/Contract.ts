@@ -325,7 +325,7 @@ export const contract = {
     params: Schema.Struct({ session: optional(name), after: optional(seq), types: optional(types) }),
     result:
       "{subscription}; then session/event {subscription, entry}; {subscription, ended: true} once the session is removed",
-    doc: "First what is stored after `after`, then live, no gap and no duplicate; without session, every session's entries from now on.",
+    doc: "First what is stored after `after`, then live, no gap and no duplicate; without `after` live ones alone, and before them the permission requests that still wait; without session, every session's entries from now on.",
     errors: [...unknownSession, "LimitReached", "Draining"],
   }),
   "template/list": method<{ readonly templates: ReadonlyArray<WireTemplate> }>()({
