@@ -15,8 +15,8 @@ const sessionUpdate = fc.constantFrom(
 const update = fc.record(
   {
     sessionUpdate: fc.oneof({ weight: 9, arbitrary: sessionUpdate }, { weight: 1, arbitrary: some }),
-    content: fc.oneof(fc.record({ type: fc.constant("text"), text }), some),
-    messageId: some,
+    content: fc.oneof({ weight: 4, arbitrary: fc.record({ type: fc.constant("text"), text }) }, some),
+    messageId: fc.constantFrom("m1", "m2", undefined),
     toolCallId: fc.oneof(fc.constantFrom("t1", "t2"), some),
     status: fc.oneof(fc.constantFrom("pending", "completed"), some),
     rawInput: some,
@@ -36,10 +36,13 @@ const result = fc.oneof(
 )
 const id = fc.oneof(fc.nat(8), fc.constantFrom("1", "a"), some)
 const message = fc.oneof(
-  fc.record({
-    method: fc.constant("session/update"),
-    params: fc.record({ sessionId: fc.constantFrom(session, "s-2"), update }),
-  }),
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      method: fc.constant("session/update"),
+      params: fc.record({ sessionId: fc.constantFrom(session, session, session, "s-2"), update }),
+    }),
+  },
   fc.record({ id, result }),
   fc.record({ id, error: fc.oneof(fc.record({ code: fc.constantFrom(-32000, -32002, 7), message: text }), some) }),
   fc.record({
@@ -63,7 +66,9 @@ const move: fc.Arbitrary<Move> = fc.oneof(
   { weight: 6, arbitrary: fc.record({ do: fc.constant("lines" as const), lines: fc.array(line, { maxLength: 6 }) }) },
   {
     weight: 6,
-    arbitrary: fc.record({ do: fc.constantFrom("right", "prompt", "cancel", "authenticate", "wait", "eof") }),
+    arbitrary: fc.record({
+      do: fc.constantFrom("right", "right", "prompt", "prompt", "cancel", "authenticate", "wait", "eof"),
+    }),
   },
   {
     weight: 2,
@@ -83,7 +88,7 @@ describe("acp, whatever the agent says", () => {
   it("writes whole messages, ends each turn once, answers each request once, and forgets nothing that was said", () => {
     const from = fc.constantFrom(null, { conversation: session, fork: false }, { conversation: session, fork: true })
     fc.assert(
-      fc.property(from, fc.array(move, { maxLength: 40 }), (start, moves) => {
+      fc.property(from, fc.boolean(), fc.array(move, { maxLength: 40 }), (start, isReady, moves) => {
         const agent = acp()
         let last: string | undefined
         let ready = 0
@@ -139,7 +144,8 @@ describe("acp, whatever the agent says", () => {
           }
         }
         take(agent.start(start))
-        for (const each of moves) {
+        const right: Move = { do: "right" }
+        for (const each of isReady ? [right, right, ...moves] : moves) {
           switch (each.do) {
             case "lines":
               for (const said of each.lines) {
