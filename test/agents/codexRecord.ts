@@ -7,12 +7,12 @@
  * and nothing is written. Each process of a scene has a file of its own, `SCENE.N.jsonl`, as `replay.ts` plays them.
  */
 import { execFileSync } from "node:child_process"
-import { rmSync, writeFileSync } from "node:fs"
+import { mkdirSync, rmSync, writeFileSync } from "node:fs"
 import { resolve } from "node:path"
 import { makeCodex } from "../../src/protocols/Codex.ts"
-import { drive, type Driven } from "./codexDriver.ts"
-import { codexLaunch, inLoopbackOnly } from "./codexLaunch.ts"
-import { scenes } from "./codexScenes.ts"
+import { drive, type Driven } from "./CodexDriver.ts"
+import { codexEnvironment, inLoopbackOnly } from "./CodexLaunch.ts"
+import { scenes } from "./CodexScenes.ts"
 import { startMockOpenai } from "./mockOpenai.ts"
 
 const [command = "", home = "", directory, ...only] = process.argv.slice(2)
@@ -41,13 +41,16 @@ for (const [name, play] of Object.entries(scenes)) {
   const mock = await startMockOpenai()
   const own = `${resolve(home)}/${name}`
   rmSync(own, { recursive: true, force: true })
-  const launch = codexLaunch(command, own, mock.url)
+  const cwd = `${own}/work`
+  mkdirSync(cwd, { recursive: true })
+  const env = { PATH: process.env["PATH"] ?? "", ...codexEnvironment(own, mock.url) }
+  const launch = { command, args: [], cwd, env }
   const opened: Array<Driven> = []
   const begunAt = Date.now()
   try {
     await play((from) => {
       const lines = [JSON.stringify({ dir: "note", data: `${version.trim()}, against the mock` })]
-      const it = drive(makeCodex(), launch, from ?? null, (dir, line) => lines.push(told(dir, line, launch.cwd)))
+      const it = drive(makeCodex(), launch, from ?? null, (dir, line) => lines.push(told(dir, line, cwd)))
       const file = directory === undefined ? undefined : `${directory}/${name}.${opened.push(it)}.jsonl`
       if (directory === undefined) opened.push(it)
       void it.exited.then((how) => {

@@ -1,11 +1,11 @@
-/** The scenes of `test/agents/codexScenes.ts`, played against what the real Codex said in them: offline, nothing installed. */
+/** The scenes of `test/agents/CodexScenes.ts`, played against what the real Codex said in them: offline, nothing installed. */
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { makeCodex } from "../../src/protocols/Codex.ts"
-import { drive, type Driven } from "../agents/codexDriver.ts"
-import { scenes } from "../agents/codexScenes.ts"
+import { drive, type Driven } from "../agents/CodexDriver.ts"
+import { scenes } from "../agents/CodexScenes.ts"
 
 const fixtures = new URL("../fixtures/agents/codex/", import.meta.url).pathname
 const replay = new URL("../fixtures/agents/replay.ts", import.meta.url).pathname

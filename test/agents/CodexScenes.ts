@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict"
 import type { ProtocolEvent, Resumption } from "../../src/protocols/Protocol.ts"
-import type { Driven } from "./codexDriver.ts"
+import type { Driven } from "./CodexDriver.ts"
 
 /** Starts the scene's next process, without waiting until it is ready. */
 export type Open = (from?: Resumption) => Driven
