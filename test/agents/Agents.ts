@@ -1,5 +1,7 @@
 /** The real CLIs that `npm run test:agents` installs and puts through the suite. */
+import { acp } from "./AcpAgent.ts"
 import type { Agent } from "./Agent.ts"
 import { claude } from "./ClaudeAgent.ts"
+import { codex } from "./CodexAgent.ts"
 
-export const agents: ReadonlyArray<Agent> = [claude]
+export const agents: ReadonlyArray<Agent> = [claude, codex, acp]
