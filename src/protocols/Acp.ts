@@ -160,6 +160,8 @@ export const makeAcp = (
   return {
     name: "acp",
     framing: "lines",
+    // Of the many agents the one that is nothing but this; the others are named by a command or a template.
+    command: { command: "claude-agent-acp", args: [] },
     canFork: true,
     ...(extraArgs === undefined ? undefined : { args: () => extraArgs }),
     start: ({ from, cwd }) => {
