@@ -10,13 +10,15 @@ import type { Agent } from "./Agent.ts"
 
 const root = process.env["CRECHE_AGENTS"] ?? join(homedir(), ".cache", "creche-agents")
 
-export const directoryOf = ({ name, packages: [first] }: Agent): string =>
+type Installable = Pick<Agent, "name" | "packages" | "program">
+
+export const directoryOf = ({ name, packages: [first] }: Installable): string =>
   join(root, `${name}-${first.slice(first.lastIndexOf("@") + 1)}`)
 
-export const isInstalled = (agent: Agent): boolean => existsSync(join(directoryOf(agent), agent.program))
+export const isInstalled = (agent: Installable): boolean => existsSync(join(directoryOf(agent), agent.program))
 
 /** undefined: it is there now; else why it is not. */
-export const install = (agent: Agent): string | undefined => {
+export const install = (agent: Installable): string | undefined => {
   if (isInstalled(agent)) return undefined
   const directory = directoryOf(agent)
   // Whole or not at all: one that was interrupted is no install.
