@@ -147,9 +147,13 @@ export const makeCodex = (
         const turn = turnOf(state)
         if (turn === undefined || turn.cancelling) return state
         // Late answers to what it asked would let it work on.
-        const withdrawn = [...state.pending].filter(([, { turn: of }]) => of !== null && of === turn.id)
-        for (const [request] of withdrawn) events.push({ type: "permissionWithdrawn", request })
-        const pending = new Map([...state.pending].filter((entry) => !withdrawn.includes(entry)))
+        const { id } = turn
+        const pending = new Map(state.pending)
+        for (const [request, { turn: of }] of state.pending) {
+          if (of === null || of !== id) continue
+          events.push({ type: "permissionWithdrawn", request })
+          pending.delete(request)
+        }
         const next = { ...withTurn(state, { ...turn, cancelling: true }), pending }
         const isUnasked = turn.stage === "held" || state.later?.method === "turn/start"
         if (isUnasked) {

@@ -81,8 +81,8 @@ export const scenes: Readonly<Record<string, (open: Open) => Promise<void>>> = {
     const ran = it.events.flatMap((event) => (event.type === "tool" ? [event] : []))
     assert.equal(ran[0]?.name, "shell")
     assert.equal(ran[0]?.status, "in_progress")
-    assert.equal((ran[0]?.input as { command?: string }).command, "echo one && sleep 0.3 && echo two")
-    const { text, exitCode } = ran.at(-1)?.output as { text?: string; exitCode?: number }
+    assert.equal((ran[0]?.input as { command?: string } | undefined)?.command, "echo one && sleep 0.3 && echo two")
+    const { text, exitCode } = (ran.at(-1)?.output ?? {}) as { text?: string; exitCode?: number }
     assert.deepEqual([ran.at(-1)?.status, text, exitCode], ["completed", "one\ntwo\n", 0])
     await answers(it, "run exit 3", /exited with code 3/)
     const failed = it.events.findLast((event) => event.type === "tool")
