@@ -4,9 +4,10 @@
  * requests go to whoever answers; every other request of the CLI is refused at once, so that none stays open.
  *
  * What an event holds whole is not repeated as `native`; all else is passed on so, also what this build does not know.
- * Made once a session by `ProtocolFor`; the parts stand in `ClaudeTurn`, `ClaudePermission`, `ClaudePrompt`, `ClaudeMessage`.
+ * Made once a session by `ProtocolFor`; the parts stand in `ClaudeArgs`, `ClaudeTurn`, `ClaudePermission`, `ClaudePrompt`, `ClaudeMessage`.
  */
 import { defaultAnswerChars } from "./Answer.ts"
+import { claudeArgs, type ClaudeOptions } from "./ClaudeArgs.ts"
 import {
   controlFailure,
   controlRequest,
@@ -21,19 +22,14 @@ import {
 import { optionsOf, permissionIn, responseTo, type ClaudePermission } from "./ClaudePermission.ts"
 import { contentOf } from "./ClaudePrompt.ts"
 import { addMessage, endOf, failureIn, noTurn, type ClaudeTurn } from "./ClaudeTurn.ts"
-import type { Protocol, ProtocolEvent, StartContext } from "./Protocol.ts"
-
-export interface ClaudeOptions {
-  readonly model?: string
-  /** A conversation to go on with where the session has none of its own yet. */
-  readonly resume?: string
-  readonly extraArgs?: ReadonlyArray<string>
-}
+import type { Protocol, ProtocolEvent } from "./Protocol.ts"
 
 export interface ClaudeState {
-  readonly phase: "starting" | "idle" | "answering"
-  /** What the CLI says without being asked (of background work) grows here as well, between two turns. */
+  /** `aside`: the CLI began a turn of its own, over background work that ended; `waiting`: our prompt comes after that. */
+  readonly phase: "starting" | "idle" | "aside" | "waiting" | "answering"
   readonly turn: ClaudeTurn
+  /** The turn was given up; where it had not begun, it still has to be interrupted. */
+  readonly cancelling: boolean
   /** The id of this process's conversation. */
   readonly conversation: string
   /** `resumed`: of an earlier process; `new`: not on disk yet; `kept`: said to be there to go on with. */
@@ -57,37 +53,19 @@ export const keptAfterMs = 1_000
 /** What is told by other events is passed on nevertheless after so long a silence: the agent is at work. */
 export const heartbeatMs = 5_000
 
-const flags = [
-  "-p",
-  "--input-format=stream-json",
-  "--output-format=stream-json",
-  "--verbose",
-  "--include-partial-messages",
-  "--permission-prompt-tool=stdio",
-]
-
-const argsFor = (
-  { model, resume, extraArgs = [] }: ClaudeOptions,
-  { from, freshId }: Pick<StartContext, "from" | "freshId">,
-): ReadonlyArray<string> => {
-  const conversation =
-    from === null
-      ? resume === undefined
-        ? [`--session-id=${freshId}`]
-        : [`--resume=${resume}`]
-      : from.fork
-        ? [`--resume=${from.conversation}`, "--fork-session", `--session-id=${freshId}`]
-        : [`--resume=${from.conversation}`]
-  return [...flags, ...conversation, ...(model === undefined ? [] : [`--model=${model}`]), ...extraArgs]
+/** A turn that no prompt began says who did. */
+const isOfItsOwn = (result: JsonObject): boolean => {
+  const kind = stringOf(objectOf(result["origin"])["kind"])
+  return kind !== undefined && kind !== "human" && kind !== "user"
 }
 
 const interrupt = (
   state: ClaudeState,
 ): { readonly state: ClaudeState; readonly events: ReadonlyArray<ProtocolEvent> } => {
-  if (state.phase !== "answering") return { state, events: [] }
+  if (state.phase === "starting" || state.phase === "idle") return { state, events: [] }
   const interrupts = state.interrupts + 1
   const data = controlRequest(`interrupt-${interrupts}`, { subtype: "interrupt" }) + "\n"
-  return { state: { ...state, interrupts }, events: [{ type: "write", data }] }
+  return { state: { ...state, interrupts, cancelling: true }, events: [{ type: "write", data }] }
 }
 
 export const makeClaude = (
@@ -113,6 +91,13 @@ export const makeClaude = (
       draft.stored = "new"
     }
     if (draft.stored === "new") events.push({ type: "deadline", at: now + keptAfterMs })
+    if (draft.phase === "idle") draft.phase = "aside"
+    else if (draft.phase === "answering" && draft.cancelling) {
+      // What was interrupted before was a turn of the CLI's own.
+      const again = interrupt(draft)
+      Object.assign(draft, again.state)
+      for (const event of again.events) events.push(event)
+    }
     const { uuid: _, ...rest } = message
     const init = JSON.stringify(rest)
     const isKnown = init === draft.init
@@ -169,23 +154,37 @@ export const makeClaude = (
     }
     // The CLI has written the turn to disk before it says this.
     keep(draft, events)
-    if (draft.phase === "answering") events.push(endOf(draft.turn, message, draft.costUsd, answerChars))
-    draft.phase = "idle"
+    const isOurs = draft.phase === "answering" || draft.phase === "waiting"
+    if (isOurs && !isOfItsOwn(message)) {
+      events.push(endOf(draft.turn, message, draft.costUsd, answerChars))
+      draft.phase = "idle"
+      draft.cancelling = false
+    } else draft.phase = isOurs ? "answering" : "idle"
     draft.turn = noTurn
     draft.costUsd = Math.max(draft.costUsd, numberOf(message["total_cost_usd"]) ?? 0)
     return true
+  }
+
+  /** `stream_event`, `assistant` and `user`. Returns whether the message is told by events. */
+  const said = (draft: Draft, events: Array<ProtocolEvent>, message: JsonObject): boolean => {
+    const added = addMessage(draft.turn, message, answerChars)
+    if (draft.phase === "answering") {
+      draft.turn = added.turn
+      for (const event of added.events) events.push(event)
+      return !added.untold
+    }
+    // No part of an answer: its text is told whole by `assistant`.
+    draft.turn = { ...added.turn, text: "", overflown: false }
+    for (const event of added.events) if (event.type === "tool") events.push(event)
+    return message["type"] !== "assistant" && !added.untold
   }
 
   const take = (draft: Draft, events: Array<ProtocolEvent>, message: JsonObject, now: number): boolean => {
     switch (message["type"]) {
       case "stream_event":
       case "assistant":
-      case "user": {
-        const added = addMessage(draft.turn, message, answerChars)
-        draft.turn = added.turn
-        for (const event of added.events) events.push(event)
-        return !added.untold
-      }
+      case "user":
+        return said(draft, events, message)
       case "system":
         return system(draft, events, message, now)
       case "result":
@@ -206,13 +205,14 @@ export const makeClaude = (
   return {
     name: "claude",
     framing: "lines",
-    args: (context) => argsFor(options, context),
+    args: (context) => claudeArgs(options, context),
     canFork: true,
     start: ({ from, freshId, now }) => {
       const resumed = from === null ? options.resume : from.fork ? undefined : from.conversation
       const state: ClaudeState = {
         phase: "starting",
         turn: noTurn,
+        cancelling: false,
         conversation: resumed ?? freshId,
         stored: resumed === undefined ? "new" : from === null ? "resumed" : "kept",
         costUsd: 0,
@@ -230,8 +230,10 @@ export const makeClaude = (
         const error = { tag: "Unsupported", message: content }
         return { state, events: [{ type: "ended", status: "failed", text: "", stopReason: null, error }] }
       }
+      const own =
+        state.phase === "aside" ? ({ phase: "waiting" } as const) : ({ phase: "answering", turn: noTurn } as const)
       return {
-        state: { ...state, phase: "answering", turn: noTurn, saidAt: now },
+        state: { ...state, saidAt: now, ...own },
         events: [{ type: "write", data: userMessage(content, state.conversation) + "\n" }],
       }
     },

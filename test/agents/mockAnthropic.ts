@@ -60,6 +60,11 @@ const sceneOf = (
   const users = messages.filter(({ role }) => role === "user")
   const prompts = users.flatMap(promptsOf)
   const last = users.at(-1)
+  // The CLI's own news, of background work, say: nobody's prompt.
+  const news = last === undefined ? "" : JSON.stringify(last.content)
+  if (news.includes("<task-notification>")) {
+    return { prompts, scene: { tag: "text", pieces: ["a ", "task ", "has ", "ended"], everyMs: 100 } }
+  }
   return { prompts, scene: sceneFor(prompts, last === undefined ? undefined : lastResult(last)) }
 }
 
