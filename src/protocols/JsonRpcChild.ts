@@ -7,8 +7,9 @@
  * refused when that turn ends: nobody would answer it any more.
  */
 import type { TurnError } from "../domain/Turn.ts"
-import type { JsonRpcDialect, Outcome, RpcCall, RpcReply } from "./JsonRpcDialect.ts"
+import { fieldsOf, type JsonRpcDialect, type Outcome, type RpcCall, type RpcReply } from "./JsonRpcDialect.ts"
 import { contentOf, deepestMessage, framed } from "./JsonRpcMessage.ts"
+import { mayBeInexact, parseExactly } from "./JsonRpcNumbers.ts"
 import type { Protocol, ProtocolEvent, Step } from "./Protocol.ts"
 import * as Rpc from "./RpcPeer.ts"
 
@@ -62,6 +63,11 @@ const rpcError = ({ code, message, data }: Rpc.RpcError, method: string): TurnEr
   message: `${method}: ${message} (${code})`,
   code,
   ...(data === undefined ? undefined : { data }),
+})
+
+const refusesHandshake = ({ code, message }: Rpc.RpcError): ProtocolEvent => ({
+  type: "broken",
+  detail: `it refused the handshake: ${message} (${code})`,
 })
 
 const native = (message: unknown): Native => ({ type: "native", message })
@@ -120,13 +126,13 @@ export const makeJsonRpcChild = (dialect: JsonRpcDialect): Protocol<JsonRpcState
     message: Answered,
     value: unknown,
     events: Array<ProtocolEvent>,
+    text: string,
   ): JsonRpcState => {
     switch (message.kind) {
       case "handshake": {
         events.push(native(value))
         if (message.type === "error") {
-          const { code, message: text } = message.error
-          events.push({ type: "broken", detail: `it refused the handshake: ${text} (${code})` })
+          events.push(refusesHandshake(message.error))
           return state
         }
         if (state.greeting !== undefined) events.push(notify(state.peer, state.greeting))
@@ -139,7 +145,8 @@ export const makeJsonRpcChild = (dialect: JsonRpcDialect): Protocol<JsonRpcState
         if (message.type === "error") {
           return endTurn(state, { text: "", error: rpcError(message.error, turn.call.method) }, events)
         }
-        const outcome = dialect.outcome(message.result, turn.call, turn.isShort)
+        const result = mayBeInexact(text) ? fieldsOf(parseExactly(text))["result"] : message.result
+        const outcome = dialect.outcome(result, turn.call, turn.isShort)
         if (outcome.isPartial) events.push(native(value))
         return endTurn(state, outcome, events)
       }
@@ -198,19 +205,30 @@ export const makeJsonRpcChild = (dialect: JsonRpcDialect): Protocol<JsonRpcState
     return state
   }
 
-  const received = (state: JsonRpcState, value: unknown, events: Array<ProtocolEvent>): JsonRpcState => {
+  /** It could not even read what we sent, and answers without an id: nobody else than what waits can be meant. */
+  const unread = (state: JsonRpcState, value: unknown, events: Array<ProtocolEvent>): JsonRpcState => {
+    const { id, error, method } = fieldsOf(value)
+    if (id !== null || method !== undefined || typeof error !== "object" || error === null) return state
+    const given = Rpc.errorOf(error)
+    if (state.turn !== null) return endTurn(state, { text: "", error: rpcError(given, state.turn.call.method) }, events)
+    if ([...state.peer.pending.values()].includes("handshake")) events.push(refusesHandshake(given))
+    return state
+  }
+
+  /** `text`: of the message alone. */
+  const received = (state: JsonRpcState, value: unknown, events: Array<ProtocolEvent>, text: string): JsonRpcState => {
     const message = Rpc.receiveValue(state.peer, value)
     switch (message.type) {
       case "result":
       case "error":
-        return answered({ ...state, peer: message.peer }, message, value, events)
+        return answered({ ...state, peer: message.peer }, message, value, events, text)
       case "request":
         return requested(state, message, value, events)
       case "notification":
         return notified(state, message, value, events)
       case "stray":
         events.push(native(value))
-        return state
+        return unread(state, value, events)
     }
   }
 
@@ -286,7 +304,7 @@ export const makeJsonRpcChild = (dialect: JsonRpcDialect): Protocol<JsonRpcState
           events.push({ type: "broken", detail })
           return { state, events }
         }
-        for (const value of content.values) state = received(state, value, events)
+        for (const value of content.values) state = received(state, value, events, content.isBatch ? "" : frame)
       }
       flush()
       return { state, events }

@@ -21,7 +21,7 @@ export const framed = (framing: "lines" | "contentLength", text: string): string
   framing === "lines" ? text + "\n" : `Content-Length: ${Buffer.byteLength(text)}\r\n\r\n${text}`
 
 export type FrameContent =
-  | { readonly type: "messages"; readonly values: ReadonlyArray<unknown> }
+  | { readonly type: "messages"; readonly values: ReadonlyArray<unknown>; readonly isBatch: boolean }
   | { readonly type: "text" }
   | { readonly type: "tooDeep" }
 
@@ -35,5 +35,7 @@ export const contentOf = (frame: string): FrameContent => {
   // Nothing that is so short can be nested so deep.
   if (frame.length > 2 * deepestMessage && !isNoDeeperThan(value, deepestMessage)) return { type: "tooDeep" }
   if (typeof value !== "object" || value === null) return { type: "text" }
-  return { type: "messages", values: Array.isArray(value) ? (value as ReadonlyArray<unknown>) : [value] }
+  return Array.isArray(value)
+    ? { type: "messages", values: value as ReadonlyArray<unknown>, isBatch: true }
+    : { type: "messages", values: [value], isBatch: false }
 }

@@ -3,6 +3,7 @@
  * wrong with any other, so that the child need not be bothered. Pure; read by the dialects of `JsonRpcChild`.
  */
 import { promptText, type Prompt } from "../domain/Prompt.ts"
+import { parseExactly } from "./JsonRpcNumbers.ts"
 import { deepestMessage, isNoDeeperThan } from "./JsonRpcMessage.ts"
 import type { Asking } from "./JsonRpcDialect.ts"
 
@@ -17,7 +18,7 @@ const ignored = new Set(["jsonrpc", "id"])
 export const promptObject = (prompt: Prompt, wanted: string): Readonly<Record<string, unknown>> | string => {
   let value: unknown
   try {
-    value = JSON.parse(promptText(prompt))
+    value = parseExactly(promptText(prompt))
   } catch (error) {
     return `the prompt must be JSON, ${wanted}: ${(error as Error).message}`
   }

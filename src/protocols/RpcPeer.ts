@@ -58,7 +58,8 @@ export const failure = (peer: RpcPeer<unknown>, id: RpcId, error: RpcError): str
 
 const isId = (id: unknown): id is RpcId => typeof id === "number" || typeof id === "string"
 
-const errorOf = (error: unknown): RpcError => {
+/** A whole error, whatever came as one. */
+export const errorOf = (error: unknown): RpcError => {
   const { code, message: text, data } = (typeof error === "object" && error !== null ? error : {}) as Partial<RpcError>
   const plain = {
     code: typeof code === "number" ? code : -32603,

@@ -55,6 +55,31 @@ describe("a jsonrpc turn", () => {
     ])
   })
 
+  it("keeps every digit of what passes through", () => {
+    const numbers = "[12345678901234567890,1.0000000000000000001,1e400,-0.5,1.5e3,9007199254740993]"
+    const written = makeJsonRpc()
+    const state = written.start({ from: null, freshId: "f", cwd: "/", now: 1 }).state
+    const { events } = written.prompt(state, `{"method":"sum","params":${numbers}}`, "t", 1)
+    const kept = numbers.replace("1.5e3", "1500")
+    expect(events).toEqual([{ type: "write", data: `{"jsonrpc":"2.0","id":1,"method":"sum","params":${kept}}\n` }])
+    expect(asked().frames(`{"id":1,"result":{"of":${numbers}}}`).events).toMatchObject([{ text: `{"of":${kept}}` }])
+  })
+
+  it("fails where the child could not even read it, and answers without an id", () => {
+    const error = { code: -32700, message: "Parse error" }
+    expect(asked().says({ jsonrpc: "2.0", id: null, error }).events).toMatchObject([
+      { type: "native" },
+      { type: "ended", status: "failed", error: { tag: "RpcError", code: -32700 } },
+    ])
+    expect(started().says({ jsonrpc: "2.0", id: null, error }).events).toMatchObject([{ type: "native" }])
+    const hello = talking(makeJsonRpc({ handshake: options }))
+    hello.start()
+    expect(hello.says({ jsonrpc: "2.0", id: null, error }).events).toMatchObject([
+      { type: "native" },
+      { type: "broken", detail: expect.stringContaining("Parse error") },
+    ])
+  })
+
   it("is over at once where nothing comes back", () => {
     const child = started()
     expect(child.prompt({ method: "log", params: { a: 1 }, notify: true })).toEqual({
@@ -161,7 +186,12 @@ describe("what a jsonrpc child says besides", () => {
           try {
             const messages: unknown = JSON.parse(frame)
             return (Array.isArray(messages) ? messages : [messages]).some(
-              (message) => message?.id === 1 && typeof message.method !== "string",
+              (message) =>
+                (message?.id === 1 && typeof message.method !== "string") ||
+                (message?.id === null &&
+                  message.method === undefined &&
+                  typeof message.error === "object" &&
+                  message.error !== null),
             )
           } catch {
             return false
