@@ -41,6 +41,8 @@ export interface CodexOptions {
 }
 
 const methodNotFound = -32601
+/** An answer comes within a few messages. */
+const maxDeferred = 1_000
 
 const requested = (state: CodexState, id: Rpc.RpcId, method: string, frame: string, events: Events): CodexState => {
   const message: unknown = JSON.parse(frame)
@@ -67,6 +69,18 @@ const requested = (state: CodexState, id: Rpc.RpcId, method: string, frame: stri
   return { ...state, pending }
 }
 
+/** The agent has a prompt, and has not said yet which turn it made of it. */
+const isUndecided = (state: CodexState): boolean => {
+  const turn = turnOf(state)
+  return turn?.stage === "asked" && turn.id === null
+}
+
+const deferred = (state: CodexState, line: string, events: Events): CodexState => {
+  if (state.deferred.length < maxDeferred) return { ...state, deferred: [...state.deferred, line] }
+  events.push({ type: "broken", detail: "the agent does not answer turn/start" })
+  return { ...state, deferred: [] }
+}
+
 const stepped = (step: (events: Events) => CodexState): Step<CodexState> => {
   const events: Events = []
   return { state: step(events), events }
@@ -84,26 +98,34 @@ export const makeCodex = (
     ...(sandbox === undefined ? {} : { sandbox }),
   }
 
-  const frame = (state: CodexState, line: string, now: number, events: Events): CodexState => {
-    const message = Rpc.receive(state.peer, line)
-    switch (message.type) {
+  const message = (state: CodexState, line: string, now: number, events: Events): CodexState => {
+    const received = Rpc.receive(state.peer, line)
+    switch (received.type) {
       case "result": {
-        if (message.kind.method !== "turn/start" && message.kind.method !== "turn/interrupt") {
-          native(JSON.parse(line), events)
-        }
-        return answered({ ...state, peer: message.peer }, message.kind, message.result, events)
+        const { kind: call, result, peer } = received
+        if (call.method !== "turn/start" && call.method !== "turn/interrupt") native(JSON.parse(line), events)
+        return answered({ ...state, peer }, call, result, events)
       }
       case "error":
-        return refused({ ...state, peer: message.peer }, message.kind, message.error, now, events)
+        return refused({ ...state, peer: received.peer }, received.kind, received.error, now, events)
       case "request":
-        return requested(state, message.id, message.method, line, events)
+        if (isUndecided(state)) return deferred(state, line, events)
+        return requested(state, received.id, received.method, line, events)
       case "notification":
-        return heard(state, message.method, message.params, line, answerChars, events)
+        if (isUndecided(state)) return deferred(state, line, events)
+        return heard(state, received.method, received.params, line, answerChars, events)
       case "stray":
-        if (message.value === undefined) events.push({ type: "output", data: line + "\n" })
-        else native(message.value, events)
+        if (received.value === undefined) events.push({ type: "output", data: line + "\n" })
+        else native(received.value, events)
         return state
     }
+  }
+
+  const frame = (before: CodexState, line: string, now: number, events: Events): CodexState => {
+    const state = message(before, line, now, events)
+    if (state.deferred.length === 0 || isUndecided(state)) return state
+    const decided: CodexState = { ...state, deferred: [] }
+    return state.deferred.reduce((one, earlier) => frame(one, earlier, now, events), decided)
   }
 
   return {
@@ -124,6 +146,7 @@ export const makeCodex = (
         pending: new Map(),
         tokens: null,
         later: null,
+        deferred: [],
       }
       const clientInfo = { name: "creche", title: "creche", version }
       return stepped((events) => ask(state, "initialize", { clientInfo }, events))
@@ -140,7 +163,8 @@ export const makeCodex = (
     timer: (state) => {
       const { later } = state
       if (later === null) return { state, events: [] }
-      return stepped((events) => send({ ...state, later: null }, later, events))
+      const now = { ...state, later: null }
+      return stepped((events) => (later.method === "turn/start" ? beginTurn(now, events) : send(now, later, events)))
     },
     cancel: (state) =>
       stepped((events) => {
@@ -155,8 +179,7 @@ export const makeCodex = (
           pending.delete(request)
         }
         const next = { ...withTurn(state, { ...turn, cancelling: true }), pending }
-        const isUnasked = turn.stage === "held" || state.later?.method === "turn/start"
-        if (isUnasked) {
+        if (turn.stage === "held") {
           const over = endTurn(next, endedEarly(turn, "cancelled"), events)
           return over.foreign === null ? over : interrupt(over, over.foreign, events)
         }

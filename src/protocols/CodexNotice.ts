@@ -19,9 +19,7 @@ import { fieldsOf, textOf, tokenCount, tokensSince, type Fields } from "./CodexW
 /** A turn of ours began, or one that the agent began by itself. */
 const began = (state: CodexState, id: string, events: Events): CodexState | undefined => {
   const turn = turnOf(state)
-  if (turn === undefined || turn.stage === "held" || (turn.id !== null && turn.id !== id)) {
-    return undefined
-  }
+  if (turn === undefined || turn.id !== id) return undefined
   const next = withTurn(tellThread(state, events), { ...turn, id, stage: "running" })
   return turn.cancelling ? interrupt(next, id, events) : next
 }

@@ -75,7 +75,11 @@ export const refused = (
   const turn = turnOf(state)
   const isOver = call.turn !== (turn?.number ?? 0)
   if (error.code === overloaded && call.attempt < maxAttempts && !isOver) {
-    return askLater(state, { ...call, attempt: call.attempt + 1 }, now + pauseMs(call.attempt), events)
+    const attempt = call.attempt + 1
+    const next =
+      call.method === "turn/start" && turn !== undefined ? withTurn(state, { ...turn, stage: "held", attempt }) : state
+    if (turn?.cancelling === true && next !== state) return endTurn(next, endedEarly(turn, "cancelled"), events)
+    return askLater(next, { ...call, attempt }, now + pauseMs(call.attempt), events)
   }
   switch (call.method) {
     case "turn/interrupt":

@@ -43,6 +43,8 @@ export interface CodexState {
   readonly tokens: TokenCount | null
   /** What is asked again later. */
   readonly later: Call | null
+  /** What came while the agent had not said yet which turn it made of the prompt: it may be of another one. */
+  readonly deferred: ReadonlyArray<string>
 }
 
 export type Events = Array<ProtocolEvent>
@@ -70,9 +72,14 @@ export const native = (message: unknown, events: Events): void => void events.pu
 /** Begins the turn that is held, if nothing holds it any more. */
 export const beginTurn = (state: CodexState, events: Events): CodexState => {
   const turn = turnOf(state)
-  if (turn?.stage !== "held" || state.foreign !== null) return state
-  const asked = withTurn(state, { ...turn, stage: "asked" })
-  return ask(asked, "turn/start", { threadId: state.thread, input: turn.input }, events)
+  if (turn?.stage !== "held" || state.foreign !== null || state.later !== null) return state
+  const params = { threadId: state.thread, input: turn.input }
+  const { number, attempt } = turn
+  return send(
+    withTurn(state, { ...turn, stage: "asked" }),
+    { method: "turn/start", params, turn: number, attempt },
+    events,
+  )
 }
 
 export const interrupt = (state: CodexState, turnId: string, events: Events): CodexState =>

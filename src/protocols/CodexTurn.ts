@@ -22,6 +22,8 @@ export interface CodexTurn {
   readonly input: ReadonlyArray<Fields>
   /** `held`: not asked for yet; `asked`: the agent was told; `running`: it said that it began. */
   readonly stage: "held" | "asked" | "running"
+  /** How often the agent was too busy to take it. */
+  readonly attempt: number
   /** The agent's own; null before it said. */
   readonly id: string | null
   readonly cancelling: boolean
@@ -37,6 +39,7 @@ export const makeTurn = (number: number, input: ReadonlyArray<Fields>, tokensBef
   number,
   input,
   stage: "held",
+  attempt: 0,
   id: null,
   cancelling: false,
   message: null,

@@ -148,17 +148,37 @@ describe("a turn of Codex", () => {
     ])
   })
 
-  it("is begun by the notification also where its answer comes later, or never", () => {
+  it("is told apart from another that begins before the agent has answered", () => {
+    const started = notice("turn/started", { turn: { id: "turn-1" } })
+    const own = ready()
+    own.prompt("hi")
+    expect(own.says(started, delta("x"), completed())).toEqual([])
+    const events = own.says({ id: 3, result: { turn: { id: "turn-1" } } })
+    expect(events.map(({ type }) => type)).toEqual(["conversation", "delta", "ended"])
+
+    const other = ready()
+    other.prompt("hi")
+    other.says(started, delta("about a goal"))
+    const refused = other.says(overload(3))
+    expect(refused.map(({ type }) => type)).toEqual(["deadline", "native", "conversation", "native"])
+    expect(other.advance(60_000)).toEqual([])
+    expect(written(other.says(completed()))).toMatchObject([{ id: 4, method: "turn/start" }])
+  })
+
+  it("does not meet what is said of the turn before", () => {
+    const agent = running()
+    agent.says(completed())
+    agent.prompt("next")
+    agent.says({ id: 4, result: { turn: { id: "turn-2" } } }, notice("turn/started", { turn: { id: "turn-2" } }))
+    expect(of(agent.says(delta("late"), completed()), "ended")).toEqual([])
+    expect(of(agent.says(completed({}, "turn-2")), "ended")).toMatchObject([{ text: "" }])
+  })
+
+  it("breaks the incarnation of an agent that talks on and never answers", () => {
     const agent = ready()
     agent.prompt("hi")
-    const events = agent.says(notice("turn/started", { turn: { id: "turn-1" } }), delta("x"), completed())
-    expect(of(events, "ended")).toMatchObject([{ status: "completed", text: "x" }])
-    agent.prompt("next")
-    // Late, and of the turn before.
-    expect(agent.says({ id: 3, result: { turn: { id: "turn-1" } } })).toEqual([])
-    agent.says({ id: 4, result: { turn: { id: "turn-2" } } }, notice("turn/started", { turn: { id: "turn-2" } }))
-    expect(of(agent.says(completed({}, "turn-1")), "ended")).toEqual([])
-    expect(of(agent.says(completed({}, "turn-2")), "ended")).toHaveLength(1)
+    const broken = Array.from({ length: 1_001 }, () => agent.says(delta("x"))).flat()
+    expect(broken).toEqual([{ type: "broken", detail: "the agent does not answer turn/start" }])
   })
 
   it("answers with its last message; the deltas hold them all, parted", () => {
@@ -360,6 +380,14 @@ describe("the cancel of a Codex turn", () => {
     expect(written(agent.says({ id: 1, method: "item/permissions/requestApproval", params: more }))).toEqual([
       { id: 1, result: { permissions: {}, scope: "turn" } },
     ])
+  })
+
+  it("ends it at once where an overloaded agent did not take it", () => {
+    const agent = ready()
+    agent.prompt("x")
+    expect(agent.cancel()).toEqual([])
+    expect(agent.says(overload(3))).toMatchObject([{ type: "ended", status: "cancelled" }])
+    expect(agent.advance(60_000)).toEqual([])
   })
 
   it("does nothing where no turn is", () => {
