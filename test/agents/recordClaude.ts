@@ -1,7 +1,7 @@
 /**
  * Records the wire of the real Claude Code against the mock, as fixtures for `test/fixtures/agents/replay.ts`:
  *   unshare -n sh -c 'ip link set lo up; node test/agents/recordClaude.ts'
- * The CLI is driven by the protocol itself. Ids that are drawn anew become variables, directories of this machine `/work`;
+ * The CLI is driven by the protocol itself. Ids that are drawn anew become variables, directories of this machine `/project`;
  * long lists of what the CLI offers keep one element.
  */
 import { spawn } from "node:child_process"
@@ -106,7 +106,7 @@ const record = async (name: string, scene: Scene, from: Resumption | null = null
   const code = await exited
   if (code !== 0) wire.push({ dir: "exit", code })
   const texts: Array<readonly [string, string]> = [
-    [cwd, "/work"],
+    [cwd, "/project"],
     [home, "/home"],
     [root, "/"],
     [id, "${session}"],

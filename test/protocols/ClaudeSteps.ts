@@ -54,7 +54,7 @@ export const claudeSteps = (options: ClaudeOptions = {}, answerChars?: number) =
   const api = {
     protocol,
     state: () => state,
-    start: (from: Resumption | null = null) => run(protocol.start({ from, freshId: "fresh-1", cwd: "/work", now })),
+    start: (from: Resumption | null = null) => run(protocol.start({ from, freshId: "fresh-1", cwd: "/project", now })),
     lines: (...lines: ReadonlyArray<string>) => run(protocol.frames(state, lines, now)),
     hear: (...messages: ReadonlyArray<object>) => api.lines(...messages.map((message) => JSON.stringify(message))),
     prompt: (prompt: Prompt) => run(protocol.prompt(state, prompt, "t", now)),
@@ -103,10 +103,21 @@ export const recorded = (name: string): ReadonlyArray<Wire> =>
     .filter((line) => line !== "")
     .map((line) => JSON.parse(line) as Wire)
 
-/** What the protocol made of each side's turn of a recording: an `in` is what a client did, an `out` what the CLI said. */
-export const heardOf = (name: string, from: Resumption | null = null): Events => {
+/** What the protocol made of a recording, told of each prompt, answer and interrupt where it was then. */
+export const heardOf = (name: string): Events => {
   const cli = claudeSteps()
-  const events: Array<ProtocolEvent> = [...cli.start(from)]
-  for (const { dir, data } of recorded(name)) if (dir === "out") events.push(...cli.hear(data as object))
+  const events: Array<ProtocolEvent> = [...cli.start()]
+  for (const { dir, data } of recorded(name)) {
+    if (dir === "out") events.push(...cli.hear(data as object))
+    if (dir !== "in") continue
+    const { type, message, request } = data as {
+      readonly type: string
+      readonly message?: { readonly content: ReadonlyArray<{ readonly text: string }> }
+      readonly request?: { readonly subtype: string }
+    }
+    if (type === "user") events.push(...cli.prompt(message!.content[0]!.text))
+    else if (request?.subtype === "interrupt") events.push(...cli.cancel())
+    else for (const permission of cli.state().permissions.keys()) events.push(...cli.answer(permission, "allow"))
+  }
   return events
 }
