@@ -10,11 +10,9 @@ import type { TurnError } from "../domain/Turn.ts"
 import { fieldsOf, type JsonRpcDialect, type Outcome, type RpcCall, type RpcReply } from "./JsonRpcDialect.ts"
 import { contentOf, deepestMessage, framed } from "./JsonRpcMessage.ts"
 import { mayBeInexact, parseExactly } from "./JsonRpcNumbers.ts"
+import * as Requests from "./JsonRpcRequests.ts"
 import type { Protocol, ProtocolEvent, Step } from "./Protocol.ts"
 import * as Rpc from "./RpcPeer.ts"
-
-/** More requests of the child than this do not wait for an answer at once: one more is refused. */
-export const mostRequests = 100
 
 /** So much of a message that is none is shown. */
 const shownChars = 1000
@@ -29,32 +27,17 @@ interface RunningRequest {
   readonly isCancelled: boolean
 }
 
-/** A request of the child that waits for its answer. */
-interface ChildRequest {
-  readonly id: Rpc.RpcId
-  readonly method: string
-  readonly params: unknown
-  /** It came within the turn that runs. */
-  readonly isOfTurn: boolean
-}
-
 export interface JsonRpcState {
   readonly peer: Rpc.RpcPeer<Kind>
   readonly cwd: string
   /** What the child is told once it has answered the handshake. */
   readonly greeting: RpcCall | undefined
   readonly turn: RunningRequest | null
-  /** By the names that clients know them by. */
-  readonly requests: ReadonlyMap<string, ChildRequest>
+  readonly requests: Requests.ChildRequests
 }
 
 type Native = ProtocolEvent & { readonly type: "native" }
 type Answered = Extract<Rpc.RpcMessage<Kind>, { readonly type: "result" | "error" }>
-
-const options = [
-  { id: "result", name: "Answer it, with a result", kind: "allow_once" },
-  { id: "reject", name: "Refuse it", kind: "reject_once" },
-]
 
 const refused: RpcReply = { error: { code: -32000, message: "the request was refused" } }
 
@@ -92,12 +75,12 @@ export const makeJsonRpcChild = (dialect: JsonRpcDialect): Protocol<JsonRpcState
   }
 
   const settleRequests = (state: JsonRpcState, events: Array<ProtocolEvent>): JsonRpcState => {
-    const kept = new Map<string, ChildRequest>()
-    for (const [name, request] of state.requests) {
-      if (!request.isOfTurn) kept.set(name, request)
-      else events.push(reply(state.peer, request.id, refusalOf(request.method)), withdrawn(name))
+    let { requests } = state
+    for (const [name, { id, method }] of Requests.ofTurn(requests)) {
+      events.push(reply(state.peer, id, refusalOf(method)), Requests.withdrawn(name))
+      requests = Requests.without(requests, name)
     }
-    return kept.size === state.requests.size ? state : { ...state, requests: kept }
+    return { ...state, requests }
   }
 
   const endTurn = (
@@ -162,27 +145,20 @@ export const makeJsonRpcChild = (dialect: JsonRpcDialect): Protocol<JsonRpcState
 
   const requested = (
     state: JsonRpcState,
-    { id, method, params }: Pick<ChildRequest, "id" | "method" | "params">,
+    { id, method, params }: Pick<Requests.ChildRequest, "id" | "method" | "params">,
     value: unknown,
     events: Array<ProtocolEvent>,
   ): JsonRpcState => {
     const { peer, requests, turn } = state
     const neutral = dialect.neutral?.(method, params, state.cwd)
-    if (neutral !== undefined || requests.size >= mostRequests) {
+    if (neutral !== undefined || requests.size >= Requests.mostRequests) {
       if (method !== dialect.heartbeat) events.push(native(value))
       events.push(reply(peer, id, neutral ?? refusalOf(method)))
       return state
     }
-    const plain = String(id)
-    const name = requests.has(plain) ? JSON.stringify(id) : plain
-    if (requests.has(name)) {
-      // Its id is taken: an answer would be one to the other request.
-      events.push(native(value))
-      return state
-    }
-    events.push({ type: "permission", request: name, tool: method, input: params ?? null, options })
-    const request: ChildRequest = { id, method, params, isOfTurn: turn !== null }
-    return { ...state, requests: new Map(requests).set(name, request) }
+    const offered = Requests.offer(requests, { id, method, params, isOfTurn: turn !== null })
+    events.push(offered?.event ?? native(value))
+    return offered === undefined ? state : { ...state, requests: offered.requests }
   }
 
   const notified = (
@@ -194,15 +170,12 @@ export const makeJsonRpcChild = (dialect: JsonRpcDialect): Protocol<JsonRpcState
     events.push(native(value))
     const withdrawal = dialect.withdrawal?.(method, params)
     if (withdrawal === undefined) return state
-    for (const [name, { id }] of state.requests) {
-      if (id !== withdrawal.id) continue
-      if (withdrawal.reply !== undefined) events.push(reply(state.peer, id, withdrawal.reply))
-      events.push(withdrawn(name))
-      const requests = new Map(state.requests)
-      requests.delete(name)
-      return { ...state, requests }
-    }
-    return state
+    const { id, reply: given } = withdrawal
+    const name = Requests.nameOf(state.requests, id)
+    if (name === undefined) return state
+    if (given !== undefined) events.push(reply(state.peer, id, given))
+    events.push(Requests.withdrawn(name))
+    return { ...state, requests: Requests.without(state.requests, name) }
   }
 
   /** It could not even read what we sent, and answers without an id: nobody else than what waits can be meant. */
@@ -253,7 +226,7 @@ export const makeJsonRpcChild = (dialect: JsonRpcDialect): Protocol<JsonRpcState
         cwd: context.cwd,
         greeting: hello?.after,
         turn: null,
-        requests: new Map(),
+        requests: Requests.noRequests,
       }
       if (hello === undefined) return { state, events: [{ type: "ready" }] }
       const events: Array<ProtocolEvent> = []
@@ -315,12 +288,11 @@ export const makeJsonRpcChild = (dialect: JsonRpcDialect): Protocol<JsonRpcState
       const request = state.requests.get(name)
       if (request === undefined) return { state, events: [] }
       const { id, method, params } = request
-      const requests = new Map(state.requests)
-      requests.delete(name)
       const given: RpcReply =
-        option === "result"
+        option === Requests.resultOption
           ? { result: result === undefined ? (dialect.consent?.(method, params) ?? null) : result }
           : refusalOf(method)
+      const requests = Requests.without(state.requests, name)
       return { state: { ...state, requests }, events: [reply(state.peer, id, given)] }
     },
     ...(cancelling === undefined ? undefined : { cancel: (state) => cancel(state, cancelling) }),
@@ -335,5 +307,3 @@ export const makeJsonRpcChild = (dialect: JsonRpcDialect): Protocol<JsonRpcState
         }),
   }
 }
-
-const withdrawn = (request: string): ProtocolEvent => ({ type: "permissionWithdrawn", request })
