@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs"
 import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
 import { SessionSpecInput, type JsonRpcOptions } from "../../src/domain/SessionSpec.ts"
@@ -352,6 +353,12 @@ describe("the options of jsonrpc", () => {
   })
 
   const decode = strictDecoder(SessionSpecInput).decode
+  it("are taken as docs/servers.md shows them", () => {
+    const docs = readFileSync(new URL("../../docs/servers.md", import.meta.url), "utf8")
+    const shown = [...docs.matchAll(/^```json\n([^]*?)^```$/gm)].map(([, json]) => JSON.parse(json!) as object)
+    expect(shown.map((protocol) => decode({ command: "x", protocol })._tag)).toEqual(["Valid", "Valid", "Valid"])
+  })
+
   it.each([
     [{ type: "jsonrpc", framing: "header" }, "protocol.framing"],
     [{ type: "jsonrpc", handshake: {} }, "protocol.handshake.request"],
