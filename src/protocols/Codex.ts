@@ -41,7 +41,7 @@ export interface CodexOptions {
 }
 
 const methodNotFound = -32601
-/** An answer comes within a few messages. */
+/** Messages. An answer comes within a few. */
 const maxDeferred = 1_000
 
 const requested = (state: CodexState, id: Rpc.RpcId, method: string, frame: string, events: Events): CodexState => {
@@ -69,15 +69,16 @@ const requested = (state: CodexState, id: Rpc.RpcId, method: string, frame: stri
   return { ...state, pending }
 }
 
-/** The agent has a prompt, and has not said yet which turn it made of it. */
-const isUndecided = (state: CodexState): boolean => {
+/** The agent has a prompt, and has not said yet which turn it made of it; or not yet which thread it opens. */
+const isUndecided = (state: CodexState, method?: string): boolean => {
   const turn = turnOf(state)
-  return turn?.stage === "asked" && turn.id === null
+  if (turn === undefined) return state.phase.tag === "opening" && method?.startsWith("turn/") === true
+  return turn.stage === "asked" && turn.id === null
 }
 
 const deferred = (state: CodexState, line: string, events: Events): CodexState => {
   if (state.deferred.length < maxDeferred) return { ...state, deferred: [...state.deferred, line] }
-  events.push({ type: "broken", detail: "the agent does not answer turn/start" })
+  events.push({ type: "broken", detail: "the agent talks on and does not answer" })
   return { ...state, deferred: [] }
 }
 
@@ -112,7 +113,7 @@ export const makeCodex = (
         if (isUndecided(state)) return deferred(state, line, events)
         return requested(state, received.id, received.method, line, events)
       case "notification":
-        if (isUndecided(state)) return deferred(state, line, events)
+        if (isUndecided(state, received.method)) return deferred(state, line, events)
         return heard(state, received.method, received.params, line, answerChars, events)
       case "stray":
         if (received.value === undefined) events.push({ type: "output", data: line + "\n" })
@@ -123,7 +124,7 @@ export const makeCodex = (
 
   const frame = (before: CodexState, line: string, now: number, events: Events): CodexState => {
     const state = message(before, line, now, events)
-    if (state.deferred.length === 0 || isUndecided(state)) return state
+    if (state.deferred.length === 0 || isUndecided(state) || state.phase.tag === "opening") return state
     const decided: CodexState = { ...state, deferred: [] }
     return state.deferred.reduce((one, earlier) => frame(one, earlier, now, events), decided)
   }

@@ -178,7 +178,7 @@ describe("a turn of Codex", () => {
     const agent = ready()
     agent.prompt("hi")
     const broken = Array.from({ length: 1_001 }, () => agent.says(delta("x"))).flat()
-    expect(broken).toEqual([{ type: "broken", detail: "the agent does not answer turn/start" }])
+    expect(broken).toEqual([{ type: "broken", detail: "the agent talks on and does not answer" }])
   })
 
   it("answers with its last message; the deltas hold them all, parted", () => {
@@ -410,6 +410,17 @@ describe("turns that Codex runs of its own accord", () => {
     const after = agent.says(completed({}, "own-1"))
     expect(after.map(({ type }) => type)).toEqual(["native", "write"])
     expect(written(after)).toMatchObject([{ method: "turn/start", params: { input: [{ text: "mine" }] } }])
+  })
+
+  it("hold a prompt back also where they began while the thread was opened", () => {
+    const agent = codex({ from: { conversation: thread, fork: false } })
+    agent.start()
+    agent.says({ id: 1, result: {} })
+    expect(agent.says(started)).toEqual([])
+    const opened = agent.says({ id: 2, result: { thread: { id: thread } } })
+    expect(opened.map(({ type }) => type)).toEqual(["native", "conversation", "ready", "native"])
+    expect(agent.prompt("mine")).toEqual([])
+    expect(written(agent.says(completed({}, "own-1")))).toMatchObject([{ method: "turn/start" }])
   })
 
   it("are interrupted with the prompt that waits for them, which ends at once", () => {

@@ -27,8 +27,11 @@ export class CodexAgentModel {
   readonly ended = new Map<string, string>()
   readonly prompts: Array<string> = []
   private readonly asked = new Set<number>()
+  /** Settled by itself; an answer may be on its way. */
+  private readonly settled = new Set<number>()
   private active: Turn | undefined
   private counter = 0
+  private requests = 0
   private total = 0
 
   get isIdle(): boolean {
@@ -52,8 +55,9 @@ export class CodexAgentModel {
       readonly result?: unknown
     }
     if (method === undefined) {
-      expect(this.asked.delete(id!), `an answer to ${id}, which is not open`).toBe(true)
       expect(result).toHaveProperty("decision")
+      if (this.settled.delete(id!)) return
+      expect(this.asked.delete(id!), `an answer to ${id}, which is not open`).toBe(true)
       this.notice("serverRequest/resolved", { requestId: id })
       return
     }
@@ -94,7 +98,10 @@ export class CodexAgentModel {
     const { active } = this
     if (active === undefined) return
     this.active = undefined
-    for (const request of this.asked) this.notice("serverRequest/resolved", { requestId: request })
+    for (const request of this.asked) {
+      this.settled.add(request)
+      this.notice("serverRequest/resolved", { requestId: request })
+    }
     this.asked.clear()
     this.ended.set(active.id, active.lastText)
     const error = status === "failed" ? { message: "as told" } : null
@@ -130,8 +137,7 @@ export class CodexAgentModel {
         return
       }
       case 4: {
-        const id = this.counter * 1000 + this.asked.size
-        if (this.asked.has(id)) return
+        const id = this.requests++
         this.asked.add(id)
         const params = { threadId: thread, ...about, itemId: `i-${id}`, command: "x" }
         return this.say({ id, method: "item/commandExecution/requestApproval", params })
