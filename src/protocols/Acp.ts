@@ -9,7 +9,7 @@
  * A conversation counts from the first word of its first turn: agents know nothing of one in which nothing was said.
  */
 import * as Handshake from "./AcpHandshake.ts"
-import { isObject, objectOf, unknownAgent, type JsonObject } from "./AcpMessage.ts"
+import { isEmpty, isObject, objectOf, unknownAgent, type JsonObject } from "./AcpMessage.ts"
 import * as Permission from "./AcpPermission.ts"
 import { contentBlocks } from "./AcpPrompt.ts"
 import { ask, tellConversation, write, type AcpState, type Asked, type Events, type Phase } from "./AcpState.ts"
@@ -56,7 +56,10 @@ const sessionOf = (phase: Phase): string | null => ("session" in phase ? phase.s
 
 /** The answer to a prompt holds more than how its turn ended. */
 const saysMore = (answer: unknown): boolean =>
-  !isObject(answer) || Object.keys(answer).some((field) => field !== "stopReason" && field !== "usage")
+  !isObject(answer) ||
+  Object.entries(answer).some(
+    ([field, value]) => field !== "stopReason" && field !== "usage" && !(field === "_meta" && isEmpty(value)),
+  )
 
 const jsonOf = (line: string): unknown => {
   try {

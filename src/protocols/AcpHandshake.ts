@@ -68,7 +68,8 @@ export const answered = (
       const next = { ...state, agent: agentOf(answer) }
       const by = openingOf(next)
       if (by === undefined) return broken(next, "the agent cannot fork a conversation", events)
-      return open({ ...next, told: by === "session/resume" || by === "session/load" }, by, events)
+      const told = by === "session/resume" || by === "session/load"
+      return open({ ...next, told, cost: by === "session/new" || next.agent.costsAnew ? 0 : null }, by, events)
     }
     case "authenticate":
       return phase.tag === "opening" ? open(state, phase.by, events) : state

@@ -19,6 +19,12 @@ export const stringOf = (value: unknown): string | undefined =>
 export const objectsOf = (value: unknown): ReadonlyArray<JsonObject> =>
   Array.isArray(value) ? value.filter(isObject) : []
 
+/** Nothing, or an object or array with nothing in it. */
+export const isEmpty = (value: unknown): boolean =>
+  value === undefined ||
+  value === null ||
+  (typeof value === "object" && (Array.isArray(value) ? value : Object.keys(value)).length === 0)
+
 /** What an agent says of itself in its answer to `initialize`. */
 export interface AcpAgent {
   readonly load: boolean
@@ -27,6 +33,8 @@ export interface AcpAgent {
   readonly image: boolean
   readonly audio: boolean
   readonly embeddedContext: boolean
+  /** It tells what its process has cost, not the conversation: an earlier one costs nothing. */
+  readonly costsAnew: boolean
   /** Ids of the ways to authenticate. */
   readonly authMethods: ReadonlyArray<string>
 }
@@ -38,6 +46,7 @@ export const unknownAgent: AcpAgent = {
   image: false,
   audio: false,
   embeddedContext: false,
+  costsAnew: false,
   authMethods: [],
 }
 
@@ -53,6 +62,8 @@ export const agentOf = (initialized: JsonObject): AcpAgent => {
     image: prompts["image"] === true,
     audio: prompts["audio"] === true,
     embeddedContext: prompts["embeddedContext"] === true,
+    // Nothing that an agent says of itself tells; the protocol means the conversation.
+    costsAnew: objectOf(initialized["agentInfo"])["name"] === "@agentclientprotocol/claude-agent-acp",
     authMethods: objectsOf(initialized["authMethods"]).flatMap(({ id }) => stringOf(id) ?? []),
   }
 }

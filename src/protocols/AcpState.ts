@@ -33,8 +33,8 @@ export interface AcpState {
   readonly told: boolean
   /** Permission requests that wait for an answer, by the name that they have at the port. */
   readonly requests: ReadonlyMap<string, { readonly id: RpcId; readonly options: ReadonlyArray<PermissionOption> }>
-  /** Of the whole conversation, in USD, as the agent told last. */
-  readonly cost: number
+  /** Of the whole conversation, in USD, as the agent told last; null: it has a past, of which the agent told nothing yet. */
+  readonly cost: number | null
 }
 
 export type Events = Array<ProtocolEvent>

@@ -3,7 +3,7 @@
  * decides nothing about the session, which `Acp` does.
  */
 import type { TurnError, Usage } from "../domain/Turn.ts"
-import { isObject, objectOf, objectsOf, stringOf, type JsonObject } from "./AcpMessage.ts"
+import { isEmpty, isObject, objectOf, objectsOf, stringOf, type JsonObject } from "./AcpMessage.ts"
 import { answerTooLong } from "./Answer.ts"
 import type { ProtocolEvent } from "./Protocol.ts"
 import type { RpcError } from "./RpcPeer.ts"
@@ -23,11 +23,11 @@ export interface AcpTurn {
   readonly apart: boolean
   readonly tools: ReadonlyMap<string, KnownTool>
   readonly cancelling: boolean
-  /** What the agent's conversation had cost before. */
-  readonly costBefore: number
+  /** What the agent's conversation had cost before; null: nobody here knows. */
+  readonly costBefore: number | null
 }
 
-export const beginTurn = (costBefore: number): AcpTurn => ({
+export const beginTurn = (costBefore: number | null): AcpTurn => ({
   text: "",
   overflown: false,
   messageId: undefined,
@@ -61,11 +61,6 @@ const nameInMeta = (meta: unknown): string | undefined => {
 
 const saysMore = (meta: unknown): boolean =>
   Object.values(objectOf(meta)).some((own) => !isObject(own) || Object.keys(own).some((field) => field !== "toolName"))
-
-const isEmpty = (value: unknown): boolean =>
-  value === undefined ||
-  value === null ||
-  (typeof value === "object" && (Array.isArray(value) ? value : Object.keys(value)).length === 0)
 
 const nameOf = (call: JsonObject): string | undefined => {
   const kind = stringOf(call["kind"])
@@ -181,21 +176,27 @@ const counted: ReadonlyArray<readonly [own: string, theirs: string]> = [
   ["totalTokens", "totalTokens"],
 ]
 
-const usageOf = (answer: JsonObject, turn: AcpTurn, cost: number): Usage | undefined => {
+/** What was spent since then. One sum that is less than before began from nothing. */
+const spentSince = (before: number | null, cost: number | null): number => {
+  if (before === null || cost === null) return 0
+  const spent = cost >= before ? cost - before : cost
+  // Differences of sums leave a tail of binary digits behind.
+  return Number(spent.toFixed(12))
+}
+
+const usageOf = (answer: JsonObject, turn: AcpTurn, cost: number | null): Usage | undefined => {
   const said = objectOf(answer["usage"])
   const numbers = counted.flatMap(([own, theirs]) => {
     const value = said[theirs]
     return typeof value === "number" && Number.isFinite(value) ? [[own, value] as const] : []
   })
-  // One that counts from nothing again.
-  const spent = cost >= turn.costBefore ? cost - turn.costBefore : cost
-  // Differences of sums leave a tail of binary digits behind.
-  if (spent > 0) numbers.push(["costUsd", Number(spent.toFixed(12))])
+  const spent = spentSince(turn.costBefore, cost)
+  if (spent > 0) numbers.push(["costUsd", spent])
   return numbers.length === 0 ? undefined : Object.fromEntries(numbers)
 }
 
 /** `cost`: of the whole conversation, in USD, as far as the agent said. */
-export const endTurn = (turn: AcpTurn, answer: JsonObject, cost: number, answerChars: number): ProtocolEvent => {
+export const endTurn = (turn: AcpTurn, answer: JsonObject, cost: number | null, answerChars: number): ProtocolEvent => {
   const stopReason = stringOf(answer["stopReason"]) ?? null
   // One agent says end_turn when it was told to give up.
   const cancelled = turn.cancelling || stopReason === "cancelled"
@@ -219,7 +220,7 @@ export const agentError = ({ code, message: text, data }: RpcError): TurnError =
 })
 
 /** The agent answered the prompt with an error. One that was told to give up may say so in that way. */
-export const failTurn = (turn: AcpTurn, error: RpcError, cost: number): ProtocolEvent => {
+export const failTurn = (turn: AcpTurn, error: RpcError, cost: number | null): ProtocolEvent => {
   const usage = usageOf({}, turn, cost)
   return {
     type: "ended",

@@ -293,6 +293,8 @@ describe("a turn over acp", () => {
     expect(types(agent.says({ method: "_own/news", params: { a: 1 } }))).toEqual(["native"])
     expect(types(agent.says({ method: "session/update", params: 7 }))).toEqual(["native"])
     expect(types(agent.answers({ stopReason: "end_turn", _meta: { a: 1 } }))).toEqual(["native", "ended"])
+    agent.prompt()
+    expect(types(agent.answers({ stopReason: "end_turn", _meta: {} }))).toEqual(["ended"])
   })
 
   it("takes no word of another conversation, nor one between turns, for a part of the answer", () => {
@@ -350,6 +352,33 @@ describe("a turn over acp", () => {
     expect(endedOf(agent.answers({ stopReason: "end_turn" }))[0]?.usage).toEqual({ costUsd: 0.1 })
     agent.prompt()
     expect(endedOf(agent.answers({ stopReason: "end_turn", usage: null }))[0]?.usage).toBeUndefined()
+  })
+
+  it("charges a turn for nothing that an earlier process spent", () => {
+    const resumed = (agentInfo: object) => {
+      const agent = acp()
+      agent.start({ conversation: session, fork: false })
+      agent.answers({ ...ableAgent, agentInfo })
+      agent.answers({})
+      const costs = [0.5, 0.7].map((amount) => {
+        agent.prompt()
+        agent.update({ sessionUpdate: "usage_update", used: 1, size: 2, cost: { amount, currency: "USD" } })
+        return endedOf(agent.answers({ stopReason: "end_turn" }))[0]?.usage?.["costUsd"]
+      })
+      return costs
+    }
+    expect(resumed({ name: "any" })).toEqual([undefined, 0.2])
+    expect(resumed({ name: "@agentclientprotocol/claude-agent-acp" })).toEqual([0.5, 0.2])
+
+    const loaded = acp()
+    loaded.start({ conversation: session, fork: false })
+    loaded.answers({ protocolVersion: 1, agentCapabilities: { loadSession: true } })
+    loaded.update({ sessionUpdate: "usage_update", used: 1, size: 2, cost: { amount: 0.4, currency: "USD" } })
+    loaded.answers({})
+    loaded.advance(1_000)
+    loaded.prompt()
+    loaded.update({ sessionUpdate: "usage_update", used: 1, size: 2, cost: { amount: 0.5, currency: "USD" } })
+    expect(endedOf(loaded.answers({ stopReason: "end_turn" }))[0]?.usage).toEqual({ costUsd: 0.1 })
   })
 
   it("passes a longer answer than it keeps on, and fails", () => {
