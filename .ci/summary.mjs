@@ -17,20 +17,27 @@ const problems = []
 let passed = 0
 let failed = 0
 let skipped = 0
-try {
-  const results = JSON.parse(read("tests.json") ?? "")
-  passed = results.numPassedTests
-  failed = results.numFailedTests
-  skipped = results.numPendingTests + results.numTodoTests
-  for (const file of results.testResults)
-    if (file.status === "failed" && !file.assertionResults.some((test) => test.status === "failed"))
-      problems.push(`${file.name}: ${file.message || "did not finish"}`)
-  if (passed + failed + skipped === 0) problems.push("no test ran")
-} catch {
-  problems.push("vitest left no results: it crashed, or ran out of time")
+/** Counts what one run of vitest left; `step` is its name in the report, `command` for people. */
+const count = (step, results, command) => {
+  const before = failed + problems.length
+  const ran = passed + failed + skipped
+  try {
+    const { numPassedTests, numFailedTests, numPendingTests, numTodoTests, testResults } = JSON.parse(read(results) ?? "")
+    passed += numPassedTests
+    failed += numFailedTests
+    skipped += numPendingTests + numTodoTests
+    for (const file of testResults)
+      if (file.status === "failed" && !file.assertionResults.some((test) => test.status === "failed"))
+        problems.push(`${file.name}: ${file.message || "did not finish"}`)
+    if (passed + failed + skipped === ran) problems.push(`${command}: no test ran`)
+  } catch {
+    problems.push(`${command}: vitest left no results: it crashed, or ran out of time`)
+  }
+  const code = exitCode(step)
+  if (code !== 0 && failed + problems.length === before) problems.push(`${command} ended with exit code ${code}`)
 }
-const test = exitCode("test")
-if (test !== 0 && failed + problems.length === 0) problems.push(`npm test ended with exit code ${test}`)
+count("test", "tests.json", "npm test")
+count("agents", "agents.json", "npm run test:agents")
 const check = exitCode("check")
 if (check !== 0) problems.push(`npm run check ended with exit code ${check}`)
 

@@ -27,6 +27,8 @@ export interface Agent {
   readonly spec: (place: Place) => SessionSpecInput
   /** A prompt upon which the agent asks for leave to run the command in its shell. */
   readonly asksToRun: (command: string) => string
+  /** A prompt upon which it runs the command in the background, asking for leave; a turn of its own follows when that ended. */
+  readonly runsAside?: (command: string) => string
   /** Scenes of the suite that it cannot play, by their titles, with the reason. */
   readonly cannot: Readonly<Record<string, string>>
   readonly byHand: (place: Place, cwd: string) => Promise<ByHand>

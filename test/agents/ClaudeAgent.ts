@@ -30,6 +30,8 @@ export const claude: Agent = {
   }),
   // Not one of the commands that it runs without asking.
   asksToRun: (command) => `run touch asked; ${command}`,
+  runsAside: (command) =>
+    `use Bash ${JSON.stringify({ command: `touch aside; ${command}`, description: "aside", run_in_background: true })}`,
   cannot: {},
   byHand: async (place, cwd) => {
     const child = spawn(join(place.directory, program), flags.split(" "), {

@@ -120,6 +120,33 @@ describe.each(agents.filter(({ name }) => wanted === null || wanted.includes(nam
     expect((await runtime.get(name)).pid).toBe(pid)
   })
 
+  scene("is interrupted as soon as it was asked, and answers again", async () => {
+    await start()
+    await ask("before")
+    for (let round = 0; round < 5; round++) {
+      const turn = await runtime.tell(name, "count 1000 20")
+      await runtime.cancel(name)
+      expect(await runtime.wait(turn.id, 20_000)).toMatchObject({ status: "cancelled" })
+      expect(await ask(`after ${round}`)).toMatchObject({ status: "completed", text: `heard: after ${round}` })
+    }
+  })
+
+  scene("keeps apart what it says on its own, over background work that ended", async (context) => {
+    if (agent.runsAside === undefined) return context.skip("it has no background work of its own")
+    await start({ permissions: { default: "allow" } })
+    for (let round = 0; round < 3; round++) {
+      expect((await ask(agent.runsAside(`sleep 0.${3 + round}`))).status).toBe("completed")
+      // Before, while and after it speaks on its own.
+      for (let at = 0; at < 6; at++) {
+        expect(await ask(`meanwhile ${at}`)).toMatchObject({ status: "completed", text: `heard: meanwhile ${at}` })
+      }
+    }
+    await eventually("it spoke on its own", async () => {
+      const { entries } = await runtime.transcript(name, { types: ["native"], limit: 1000 })
+      return JSON.stringify(entries).includes("a task has ended")
+    })
+  })
+
   scene("ends a turn that the model's API refuses as failed, and answers again", async () => {
     await start()
     expect(await ask("fail 400")).toMatchObject({ status: "failed", error: { tag: expect.any(String) } })
