@@ -8,7 +8,6 @@
  * other event tells goes on as `native`.
  */
 import type { Prompt } from "../domain/Prompt.ts"
-import { version } from "../version.ts"
 import { defaultAnswerChars } from "./Answer.ts"
 import { answerFor, approvalFor } from "./CodexApproval.ts"
 import { heard } from "./CodexNotice.ts"
@@ -149,7 +148,7 @@ export const makeCodex = (
         later: null,
         deferred: [],
       }
-      const clientInfo = { name: "creche", title: "creche", version }
+      const clientInfo = { name: "creche", title: "creche", version: "1" }
       return stepped((events) => ask(state, "initialize", { clientInfo }, events))
     },
     prompt: (state, prompt: Prompt) =>

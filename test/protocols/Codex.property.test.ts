@@ -99,9 +99,10 @@ class Session {
         const option = options[move.option]!
         if (request === undefined) return
         const events = this.it.answer(request, option)
-        // Nothing is answered twice, nor in another's place: the model looks, too.
-        if (!this.open.has(request)) return this.take(events)
-        if (option !== "nonsense") this.open.delete(request)
+        const isAnswer = this.open.has(request) && option !== "nonsense"
+        // Nothing is answered twice, nor after it was withdrawn.
+        expect(events).toHaveLength(isAnswer ? 1 : 0)
+        if (isAnswer) this.open.delete(request)
         return this.take(events)
       }
       case "wait":

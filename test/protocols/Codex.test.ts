@@ -1,5 +1,4 @@
 import { describe, expect, it } from "vitest"
-import { version } from "../../src/version.ts"
 import {
   begun,
   codex,
@@ -22,12 +21,12 @@ const overload = (id: number) => refusal(id, -32001, "Server overloaded; retry l
 describe("the handshake with Codex", () => {
   it("introduces itself, opens a thread where the session runs, and is ready", () => {
     const agent = codex({ options: { model: "gpt-x", approvalPolicy: "untrusted", sandbox: "read-only" } })
-    const clientInfo = { name: "creche", title: "creche", version }
+    const clientInfo = { name: "creche", title: "creche", version: "1" }
     expect(written(agent.start())).toEqual([{ id: 1, method: "initialize", params: { clientInfo } }])
     const settings = { model: "gpt-x", approvalPolicy: "untrusted", sandbox: "read-only" }
     expect(written(agent.says({ id: 1, result: { userAgent: "codex" } }))).toEqual([
       { method: "initialized" },
-      { id: 2, method: "thread/start", params: { cwd: "/work", ...settings } },
+      { id: 2, method: "thread/start", params: { cwd: "/place", ...settings } },
     ])
     const last = agent.says({ id: 2, result: { thread: { id: thread } } })
     expect(last.map(({ type }) => type)).toEqual(["native", "ready"])
@@ -52,7 +51,7 @@ describe("the handshake with Codex", () => {
       expect(written(agent.says({ id: 1, result: {} }))[1]).toEqual({
         id: 2,
         method: fork ? "thread/fork" : "thread/resume",
-        params: { threadId: "t0", cwd: "/work", model: "m", excludeTurns: true },
+        params: { threadId: "t0", cwd: "/place", model: "m", excludeTurns: true },
       })
       const id = fork ? "t1" : "t0"
       expect(of(agent.says({ id: 2, result: { thread: { id } } }), "conversation")).toEqual([
@@ -320,7 +319,7 @@ describe("a turn of Codex", () => {
     )
     expect((request?.["params"] as { input: unknown } | undefined)?.input).toEqual([
       { type: "text", text: "look" },
-      { type: "localImage", path: "/work/a/b.PNG" },
+      { type: "localImage", path: "/place/a/b.PNG" },
       { type: "text", text: "[hosts](/etc/hosts)" },
       { type: "image", url: "data:image/png;base64,QUJD" },
       { type: "text", text: "n.txt (text/plain):\nnote" },

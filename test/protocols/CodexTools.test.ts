@@ -10,7 +10,7 @@ const request = (id: number | string, method: string, params: object = {}) => ({
 const exec = (id: number | string, params: object = {}) => request(id, "item/commandExecution/requestApproval", params)
 
 describe("the tools of Codex", () => {
-  const command = { type: "commandExecution", id: "c1", command: "/bin/bash -lc 'ls -l'", cwd: "/work" }
+  const command = { type: "commandExecution", id: "c1", command: "/bin/bash -lc 'ls -l'", cwd: "/place" }
 
   it("tell their input once, their output in pieces, and how they ended", () => {
     const agent = running()
@@ -21,7 +21,7 @@ describe("the tools of Codex", () => {
     )
     const tool = { type: "tool", toolId: "c1", name: "shell" }
     expect(events).toEqual([
-      { ...tool, input: { command: "ls -l", cwd: "/work" }, status: "in_progress" },
+      { ...tool, input: { command: "ls -l", cwd: "/place" }, status: "in_progress" },
       { ...tool, output: "total", status: "in_progress" },
       { ...tool, output: { text: "total 0", exitCode: 0, durationMs: 5 }, status: "completed" },
     ])
@@ -29,7 +29,7 @@ describe("the tools of Codex", () => {
 
   it("tell their input at the end where they were not seen to begin", () => {
     expect(running().says(done({ ...command, status: "declined" }))).toEqual([
-      { type: "tool", toolId: "c1", name: "shell", input: { command: "ls -l", cwd: "/work" }, status: "declined" },
+      { type: "tool", toolId: "c1", name: "shell", input: { command: "ls -l", cwd: "/place" }, status: "declined" },
     ])
   })
 
@@ -119,7 +119,7 @@ describe("what Codex asks leave for", () => {
     const agent = running()
     const [asked] = agent.says(
       exec(0, {
-        ...{ kind: "command", reason: "r", command: "/bin/bash -lc 'touch x'", cwd: "/work", startedAtMs: 1 },
+        ...{ kind: "command", reason: "r", command: "/bin/bash -lc 'touch x'", cwd: "/place", startedAtMs: 1 },
         ...{ environmentId: "local", availableDecisions: ["accept"], proposedExecpolicyAmendment: ["touch", "x"] },
       }),
     )
@@ -127,7 +127,7 @@ describe("what Codex asks leave for", () => {
       type: "permission",
       request: "fresh-1:0",
       tool: "shell",
-      input: { kind: "command", reason: "r", command: "touch x", cwd: "/work" },
+      input: { kind: "command", reason: "r", command: "touch x", cwd: "/place" },
       options: [
         { id: "accept", name: "Allow", kind: "allow_once" },
         { id: "acceptForSession", name: "Allow for the rest of the session", kind: "allow_always" },
@@ -185,7 +185,7 @@ describe("what Codex asks leave for", () => {
 
   it("names the change of files that its item told", () => {
     const agent = running()
-    const changes = [{ path: "/work/a", kind: { type: "add" }, diff: "x" }]
+    const changes = [{ path: "/place/a", kind: { type: "add" }, diff: "x" }]
     agent.says(begun({ type: "fileChange", id: "i1", changes, status: "inProgress" }))
     const asked = agent.says(request(0, "item/fileChange/requestApproval", { reason: null, grantRoot: "/" }))
     expect(asked).toMatchObject([{ type: "permission", tool: "apply_patch", input: { changes, grantRoot: "/" } }])
@@ -220,7 +220,7 @@ describe("what Codex asks leave for", () => {
       ["decline", { permissions: {}, scope: "turn" }],
     ] as const) {
       const agent = running()
-      agent.says(request(0, "item/permissions/requestApproval", { permissions, cwd: "/work" }))
+      agent.says(request(0, "item/permissions/requestApproval", { permissions, cwd: "/place" }))
       expect(written(agent.answer("fresh-1:0", option))).toEqual([{ id: 0, result }])
     }
   })
