@@ -19,7 +19,7 @@ const [command = "", home = "", directory, ...only] = process.argv.slice(2)
 if (home === "") throw new Error("usage: codexRecord.ts CODEX HOME [DIRECTORY [SCENE…]]")
 if (!inLoopbackOnly()) throw new Error("there is a network here; run it under `unshare -n`, as its first lines say")
 
-/** Nothing of this machine; and what creche tells of itself is no part of the recording. */
+/** Nothing of this machine. */
 const told = (dir: "in" | "out", line: string, cwd: string): string => {
   const own = line
     .replaceAll(cwd, "${cwd}")
@@ -27,9 +27,7 @@ const told = (dir: "in" | "out", line: string, cwd: string): string => {
     .replace(/"installationId":"[^"]*"/, '"installationId":"00000000-0000-4000-8000-000000000000"')
     .replace(/"serverName":"[^"]*"/, '"serverName":"host"')
     .replace(/127\.0\.0\.1:\d+/g, "127.0.0.1:1")
-  const data = JSON.parse(own) as { params?: { clientInfo?: { version?: string } } }
-  if (dir === "in" && data.params?.clientInfo !== undefined) data.params.clientInfo.version = "${_}"
-  return JSON.stringify({ dir, data })
+  return JSON.stringify({ dir, data: JSON.parse(own) as unknown })
 }
 
 const version = execFileSync(command, ["--version"], {
