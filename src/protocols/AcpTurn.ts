@@ -148,6 +148,18 @@ const message = (turn: AcpTurn, update: JsonObject, answerChars: number): Additi
   }
 }
 
+/**
+ * claude-agent-acp takes turns of its own, upon the end of work in the background, also between a prompt and its answer. They
+ * look like any other, and only their last word tells whose they were.
+ */
+const endsOwnTurn = (update: JsonObject): boolean => {
+  const kind = stringOf(objectOf(objectOf(update["_meta"])["_claude/origin"])["kind"])
+  return kind !== undefined && kind !== "human"
+}
+
+/** What was said so far was no answer to this turn's prompt. Its pieces are told already; its text is not. */
+const afresh = (turn: AcpTurn): AcpTurn => ({ ...turn, text: "", overflown: false, messageId: undefined, apart: false })
+
 /** What an update of the session adds to its turn. */
 export const addUpdate = (turn: AcpTurn, update: JsonObject, answerChars: number): Addition => {
   switch (update["sessionUpdate"]) {
@@ -161,6 +173,8 @@ export const addUpdate = (turn: AcpTurn, update: JsonObject, answerChars: number
     case "tool_call":
     case "tool_call_update":
       return tool(turn, update)
+    case "usage_update":
+      return { turn: endsOwnTurn(update) ? afresh(turn) : turn, events: nothing, untold: true }
     default:
       return { turn, events: nothing, untold: true }
   }

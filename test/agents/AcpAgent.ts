@@ -3,6 +3,7 @@ import { spawn } from "node:child_process"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
 import type { Agent, Place } from "./Agent.ts"
+import type { Launch } from "./CodexDriver.ts"
 
 const program = "node_modules/@agentclientprotocol/claude-agent-acp/dist/index.js"
 
@@ -13,6 +14,14 @@ const environment = ({ home, url }: Place) => ({
   CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: "1",
   DISABLE_TELEMETRY: "1",
   DISABLE_AUTOUPDATER: "1",
+})
+
+/** The agent without creche. */
+export const acpLaunch = (place: Place, cwd: string): Launch => ({
+  command: process.execPath,
+  args: [join(place.directory, program)],
+  cwd,
+  env: { PATH: process.env["PATH"] ?? "", TMPDIR: place.home, ...environment(place) },
 })
 
 export const acp: Agent = {
@@ -28,13 +37,13 @@ export const acp: Agent = {
   }),
   // Not one of the commands that it runs without asking.
   asksToRun: (command) => `run touch asked; ${command}`,
-  cannot: {},
+  cannot: {
+    "keeps apart what it says on its own, over background work that ended":
+      "what it says there comes in pieces; `on-its-own` of AcpScenes is the same for it",
+  },
   byHand: async (place, cwd) => {
-    const child = spawn(process.execPath, [join(place.directory, program)], {
-      cwd,
-      env: { PATH: process.env["PATH"], ...environment(place) },
-      stdio: ["pipe", "pipe", "ignore"],
-    })
+    const { command, args, env } = acpLaunch(place, cwd)
+    const child = spawn(command, args, { cwd, env, stdio: ["pipe", "pipe", "ignore"] })
     const exited = new Promise<void>((resolve) => child.on("exit", () => resolve()))
     const waiting = new Map<number, (result: Readonly<Record<string, unknown>>) => void>()
     createInterface({ input: child.stdout }).on("line", (line) => {

@@ -136,6 +136,31 @@ export const scenes: Readonly<Record<string, (open: Open) => Promise<void>>> = {
     await endsWell(it)
   },
 
+  "on-its-own": async (open) => {
+    const it = await ready(open)
+    const input = { command: "touch aside; sleep 0.3", description: "aside", run_in_background: true }
+    const permission = it.next("permission")
+    const ended = it.next("ended")
+    it.prompt(`use Bash ${JSON.stringify(input)}`)
+    const asked = await permission
+    it.answer(asked.request, optionOf(asked, "allow_once"))
+    assert.equal((await ended).status, "completed")
+    // It speaks of what has ended before, while or after it answers; never as its answer.
+    for (let at = 0; at < 6; at++) assert.equal((await it.ask(`meanwhile ${at}`)).text, `heard: meanwhile ${at}`)
+    const told = (): string =>
+      it.events
+        .map((event) =>
+          event.type === "delta"
+            ? event.text
+            : event.type === "native"
+              ? (/"text":"([^"]*)"/.exec(JSON.stringify(event.message))?.[1] ?? "")
+              : "",
+        )
+        .join("")
+    while (!told().includes("a task has ended")) await it.next("native")
+    await endsWell(it)
+  },
+
   failures: async (open) => {
     const it = await ready(open)
     const { status, error } = await it.ask("fail 400")

@@ -9,7 +9,7 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { networkInterfaces } from "node:os"
 import { join, resolve } from "node:path"
-import { acp } from "./AcpAgent.ts"
+import { acpLaunch } from "./AcpAgent.ts"
 import { play } from "./AcpPlay.ts"
 import { scenes } from "./AcpScenes.ts"
 import { startMockAnthropic } from "./mockAnthropic.ts"
@@ -47,14 +47,7 @@ for (const [name, scene] of Object.entries(scenes)) {
   rmSync(own, { recursive: true, force: true })
   const cwd = join(own, "work")
   mkdirSync(cwd, { recursive: true })
-  const { args = [], command = "", env = {} } = acp.spec({ directory: resolve(installed), home: own, url: mock.url })
-  const variables = Object.entries(env).filter((each): each is [string, string] => typeof each[1] === "string")
-  const launch = {
-    command,
-    args,
-    cwd,
-    env: { PATH: process.env["PATH"] ?? "", TMPDIR: own, ...Object.fromEntries(variables) },
-  }
+  const launch = acpLaunch({ directory: resolve(installed), home: own, url: mock.url }, cwd)
   const files = new Map<number, Array<string>>()
   const begunAt = Date.now()
   try {

@@ -306,6 +306,21 @@ describe("a turn over acp", () => {
     expect(agent.answers({ stopReason: "end_turn" })[0]).toMatchObject({ text: "" })
   })
 
+  it("answers with none of what the agent said in a turn of its own before it", () => {
+    const agent = prompted()
+    const usage = (kind: string) => ({
+      sessionUpdate: "usage_update",
+      used: 1,
+      size: 2,
+      _meta: { "_claude/origin": { kind } },
+    })
+    agent.chunk("a task has ended", "m1")
+    expect(types(agent.update(usage("task-notification")))).toEqual(["native"])
+    expect(joined(agent.chunk("well", "m2"), "delta")).toBe("well")
+    agent.update(usage("human"))
+    expect(agent.answers({ stopReason: "end_turn" })[0]).toMatchObject({ text: "well" })
+  })
+
   it("fails as the agent says, and the next turn begins clean", () => {
     const agent = prompted()
     agent.chunk("half")
