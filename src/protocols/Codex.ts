@@ -154,7 +154,7 @@ export const makeCodex = (
     prompt: (state, prompt: Prompt) =>
       stepped((events) => {
         const number = state.turns + 1
-        const turn = makeTurn(number, userInput(prompt, state.context.cwd), state.tokens)
+        const turn = makeTurn(number, userInput(prompt, state.context.cwd))
         return beginTurn({ ...withTurn(state, turn), turns: number }, events)
       }),
     frames: (state, frames, now) =>

@@ -29,7 +29,7 @@ const counted = (state: CodexState, params: Fields): CodexState => {
   const tokens = tokenCount(usage["total"])
   const turn = turnOf(state)
   const next = { ...state, tokens }
-  if (turn === undefined || turn.tokensBefore !== null) return next
+  if (turn === undefined || turn.stage === "held" || turn.tokensBefore !== null) return next
   // The first count of this process: what the turn has used by now is its last answer alone.
   return withTurn(next, { ...turn, tokensBefore: tokensSince(tokens, tokenCount(usage["last"])) })
 }

@@ -75,8 +75,9 @@ export const beginTurn = (state: CodexState, events: Events): CodexState => {
   if (turn?.stage !== "held" || state.foreign !== null || state.later !== null) return state
   const params = { threadId: state.thread, input: turn.input }
   const { number, attempt } = turn
+  // What the agent used for itself in the meantime is not this turn's.
   return send(
-    withTurn(state, { ...turn, stage: "asked" }),
+    withTurn(state, { ...turn, stage: "asked", tokensBefore: state.tokens }),
     { method: "turn/start", params, turn: number, attempt },
     events,
   )

@@ -35,7 +35,7 @@ export interface CodexTurn {
   readonly tokensBefore: TokenCount | null
 }
 
-export const makeTurn = (number: number, input: ReadonlyArray<Fields>, tokensBefore: TokenCount | null): CodexTurn => ({
+export const makeTurn = (number: number, input: ReadonlyArray<Fields>): CodexTurn => ({
   number,
   input,
   stage: "held",
@@ -45,7 +45,7 @@ export const makeTurn = (number: number, input: ReadonlyArray<Fields>, tokensBef
   message: null,
   thinking: null,
   tools: new Map(),
-  tokensBefore,
+  tokensBefore: null,
 })
 
 /** What a notification of the turn makes of it; undefined: it is none that a turn is told by. */

@@ -142,6 +142,25 @@ export const scenes: Readonly<Record<string, (open: Open) => Promise<void>>> = {
     await endsWell(it)
   },
 
+  "own-turns": async (open) => {
+    const it = await ready(open)
+    const begins = () =>
+      it.next("native", ({ message }) => (message as { readonly method?: string }).method === "turn/started")
+    let begun = begins()
+    await answers(it, 'use create_goal {"objective":"to be busy"}', /busy/)
+    await begun
+    begun = begins()
+    // Asked for when the agent is done with its own: before that it would steer it.
+    await answers(it, "hello", "heard: hello")
+    await begun
+    const ended = it.next("ended")
+    it.prompt("never asked")
+    it.cancel()
+    assert.deepEqual([(await ended).status, (await ended).text], ["cancelled", ""])
+    await answers(it, "recall", 'use create_goal {"objective":"to be busy"} | hello | recall')
+    await endsWell(it)
+  },
+
   killed: async (open) => {
     const first = await ready(open)
     await answers(first, "remember me", "heard: remember me")

@@ -1,6 +1,7 @@
 /**
  * OpenAI's responses API on loopback, enough of it for Codex: what it says stands in `MockScript`. Besides: `run escalated
- * COMMAND` has the command run outside of Codex's sandbox, so that Codex asks; `use apply_patch {"file","text"}` adds a file.
+ * COMMAND` has the command run outside of Codex's sandbox, so that Codex asks; `use apply_patch {"file","text"}` adds a file;
+ * a turn that Codex begins by itself for a goal is answered as `count 40 20`.
  * Keeps a note of every request. As a program it prints its address.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
@@ -35,7 +36,13 @@ const textsOf = (content: unknown): ReadonlyArray<string> => {
 }
 
 /** What Codex says in the user's name: its surroundings and the instructions of the project. */
-const isPreamble = (text: string): boolean => /^\s*(<[a-zA-Z_ ]+>|# AGENTS\.md)/.test(text)
+const isPreamble = (text: string): boolean => /^\s*(<[a-z_]+[ >]|# AGENTS\.md)/i.test(text)
+
+/** It goes on with a goal of its own, of which nobody said anything just now. */
+const isForGoal = (input: ReadonlyArray<unknown>): boolean => {
+  const last = input.map(fieldsOf).findLast(({ role }) => role === "user")
+  return textsOf(last?.["content"]).some((text) => text.includes('source="goal"'))
+}
 
 const saidBy = (input: ReadonlyArray<unknown>): ReadonlyArray<string> =>
   input
@@ -188,7 +195,7 @@ export const startMockOpenai = async (port = 0): Promise<MockOpenai> => {
     const seen: MockRequest = { path, prompts: all, tools, body, aborted: false }
     requests.push(seen)
     const id = `r${requests.length}`
-    const scene = sceneFor(all, outputOf(input))
+    const scene = isForGoal(input) ? sceneFor(["count 40 20"]) : sceneFor(all, outputOf(input))
     if (scene.tag === "failure") {
       const error = { message: `refused with ${scene.status}, as asked`, type: "server_error" }
       return json(response, scene.status, { error })

@@ -411,6 +411,15 @@ describe("turns that Codex runs of its own accord", () => {
     expect(written(after)).toMatchObject([{ method: "turn/start", params: { input: [{ text: "mine" }] } }])
   })
 
+  it("use tokens of their own", () => {
+    const agent = ready()
+    agent.says(started)
+    agent.prompt("mine")
+    agent.says(tokens(7, 1, "own-1"), completed({}, "own-1"))
+    agent.says({ id: 3, result: { turn: { id: "turn-1" } } }, notice("turn/started", { turn: { id: "turn-1" } }))
+    expect(of(agent.says(tokens(8, 1), completed()), "ended")).toMatchObject([{ usage: { outputTokens: 5 } }])
+  })
+
   it("hold a prompt back also where they began while the thread was opened", () => {
     const agent = codex({ from: { conversation: thread, fork: false } })
     agent.start()
