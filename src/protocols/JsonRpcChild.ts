@@ -128,7 +128,9 @@ export const makeJsonRpcChild = (dialect: JsonRpcDialect): Protocol<JsonRpcState
         if (message.type === "error") {
           return endTurn(state, { text: "", error: rpcError(message.error, turn.call.method) }, events)
         }
-        const result = mayBeInexact(text) ? fieldsOf(parseExactly(text))["result"] : message.result
+        const result = mayBeInexact(text)
+          ? fieldsOf(parseExactly(text.replace(/^\uFEFF/, "")))["result"]
+          : message.result
         const outcome = dialect.outcome(result, turn.call, turn.isShort)
         if (outcome.isPartial) events.push(native(value))
         return endTurn(state, outcome, events)

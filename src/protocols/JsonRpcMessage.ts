@@ -28,7 +28,8 @@ export type FrameContent =
 export const contentOf = (frame: string): FrameContent => {
   let value: unknown
   try {
-    value = JSON.parse(frame)
+    // Some begin their stdout with a byte order mark.
+    value = JSON.parse(frame.charCodeAt(0) === 0xfeff ? frame.slice(1) : frame)
   } catch {
     return { type: "text" }
   }

@@ -143,6 +143,12 @@ describe("what a jsonrpc child says besides", () => {
     ])
   })
 
+  it("may begin with a byte order mark", () => {
+    expect(asked().frames('\uFEFF{"id":1,"result":12345678901234567890}').events).toMatchObject([
+      { status: "completed", text: "12345678901234567890" },
+    ])
+  })
+
   it("may come in batches", () => {
     const batch = [{ method: "a" }, { jsonrpc: "2.0", id: 1, result: 1 }, 7, { jsonrpc: "2.0", id: "q", method: "b" }]
     expect(asked().says(batch).events).toMatchObject([

@@ -1,4 +1,7 @@
 /** JSON-RPC children as sessions of a runtime: what they say well, and everything else that they may say. */
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import {
@@ -9,6 +12,7 @@ import {
   type Turn,
 } from "../../src/index.ts"
 import { eventually, isGone } from "../acceptance/Processes.ts"
+import { ServedRuntime } from "../acceptance/ServedRuntime.ts"
 
 const server = fileURLToPath(new URL("../fixtures/rpcServer.ts", import.meta.url))
 const framings = ["lines", "contentLength"] as const
@@ -191,6 +195,48 @@ describe("a child that speaks JSON-RPC", () => {
   })
 })
 
+describe("what a JSON-RPC child asks", () => {
+  it("is answered with the result that a client gives, also outside of any turn", async () => {
+    const root = mkdtempSync(join(tmpdir(), "creche-rpc-"))
+    const served = new ServedRuntime(root)
+    try {
+      const client = await served.connect()
+      const session = "asks"
+      await client.start({ name: session, command: process.execPath, args: [server, "lines"], protocol: "jsonrpc" })
+      const prompt = (value: object) => ({ session, prompt: JSON.stringify(value) })
+      const pending = async () => (await client.request("session/get", { session })).pendingRequests
+      const answerTo = async (tool: string, result: { readonly [field: string]: string }) => {
+        await eventually(`it asks for ${tool}`, async () => (await pending()).length === 1)
+        const [asked] = await pending()
+        expect(asked).toMatchObject({ tool })
+        await client.request("session/answer", { session, request: asked!.request, outcome: "allow", result })
+        return asked!
+      }
+      const turn = await client.tell(prompt({ method: "ask", params: { method: "colour" } }))
+      expect(await answerTo("colour", { colour: "red" })).toMatchObject({ turn: turn.id })
+      expect((await client.request("turn/wait", { turn: turn.id })).text).toBe(
+        '{"jsonrpc":"2.0","result":{"colour":"red"}}',
+      )
+      await client.ask(prompt({ method: "wonder", params: { why: 1 }, notify: true }))
+      await eventually("it wonders", async () => (await pending()).length === 1)
+      // It waits, and keeps nobody else from asking.
+      expect(await client.ask(prompt({ method: "count" }))).toMatchObject({ status: "completed", text: "1" })
+      expect(await answerTo("wonder/about", { because: "of it" })).toMatchObject({ turn: null, input: { why: 1 } })
+      await eventually("it was told", async () => {
+        for await (const entry of client.transcript({ session })) {
+          if (entry.type === "native" && JSON.stringify(entry.message).includes('"because":"of it"')) return true
+        }
+        return false
+      })
+      await client.request("runtime/shutdown", {})
+      await client.close()
+    } finally {
+      await served.kill("SIGTERM")
+      rmSync(root, { recursive: true, force: true, maxRetries: 5 })
+    }
+  })
+})
+
 describe("a child whose Content-Length is not what follows", () => {
   it.each([
     ["half of a message before the next", { method: "half", params: { after: "stay" } }],
@@ -241,6 +287,19 @@ describe("an LSP child", () => {
     await expectSame(session)
     expect((await runtime.stop(session.name)).status).toBe("stopped")
     expect(isGone(session.pid)).toBe(true)
+  })
+
+  it("is greeted again after a kill and after a suspension", async () => {
+    const session = await open("contentLength", { protocol: "lsp", restart: "permanent" })
+    const hung = await runtime.tell(session.name, '{"method": "hang"}')
+    await eventually("it runs", async () => (await runtime.turn(hung.id)).status === "running")
+    process.kill(session.pid, "SIGKILL")
+    expect(await runtime.wait(hung.id, 20_000)).toMatchObject({ status: "failed", error: { tag: "ProcessExited" } })
+    await expectFresh(session)
+    await runtime.suspend(session.name)
+    expect(await session.ask({ method: "count" })).toMatchObject({ status: "completed", text: "1" })
+    const greeted = (await session.natives()).filter((message) => JSON.stringify(message).includes("serverInfo"))
+    expect(greeted).toHaveLength(3)
   })
 
   it("that is asked something else than it speaks fails its start with the reason", async () => {
