@@ -22,7 +22,9 @@ const count = (step, results, command) => {
   const before = failed + problems.length
   const ran = passed + failed + skipped
   try {
-    const { numPassedTests, numFailedTests, numPendingTests, numTodoTests, testResults } = JSON.parse(read(results) ?? "")
+    const { numPassedTests, numFailedTests, numPendingTests, numTodoTests, testResults } = JSON.parse(
+      read(results) ?? "",
+    )
     passed += numPassedTests
     failed += numFailedTests
     skipped += numPendingTests + numTodoTests
