@@ -36,7 +36,8 @@ export const claude: Agent = {
   byHand: async (place, cwd) => {
     const child = spawn(join(place.directory, program), flags.split(" "), {
       cwd,
-      env: { PATH: process.env["PATH"], ...environment(place) },
+      // A directory for temporary files that it shares with nobody, as a session has one.
+      env: { PATH: process.env["PATH"], TMPDIR: place.home, ...environment(place) },
       stdio: ["pipe", "pipe", "ignore"],
     })
     const exited = new Promise<void>((resolve) => child.on("exit", () => resolve()))
