@@ -37,6 +37,8 @@ export interface ClaudeState {
   /** What the process has cost so far, in USD. */
   readonly costUsd: number
   readonly permissions: ReadonlyMap<string, ClaudePermission>
+  /** The newest messages by their `uuid`: the CLI says some again when it compacts the conversation. */
+  readonly heard: ReadonlySet<string>
   /** The newest `system/init`, which comes with every turn; undefined before the first. */
   readonly init: string | undefined
   /** How often the CLI was asked to interrupt; makes each request's id its own. */
@@ -52,6 +54,8 @@ export const keptAfterMs = 1_000
 
 /** What is told by other events is passed on nevertheless after so long a silence: the agent is at work. */
 export const heartbeatMs = 5_000
+
+const rememberedMessages = 128
 
 /** A turn that no prompt began says who did. */
 const isOfItsOwn = (result: JsonObject): boolean => {
@@ -167,6 +171,11 @@ export const makeClaude = (
 
   /** `stream_event`, `assistant` and `user`. Returns whether the message is told by events. */
   const said = (draft: Draft, events: Array<ProtocolEvent>, message: JsonObject): boolean => {
+    const uuid = message["type"] === "stream_event" ? undefined : stringOf(message["uuid"])
+    if (uuid !== undefined) {
+      if (draft.heard.has(uuid)) return true
+      draft.heard = new Set([...[...draft.heard].slice(1 - rememberedMessages), uuid])
+    }
     const added = addMessage(draft.turn, message, answerChars)
     if (draft.phase === "answering") {
       draft.turn = added.turn
@@ -217,6 +226,7 @@ export const makeClaude = (
         stored: resumed === undefined ? "new" : from === null ? "resumed" : "kept",
         costUsd: 0,
         permissions: new Map(),
+        heard: new Set(),
         init: undefined,
         interrupts: 0,
         saidAt: now,

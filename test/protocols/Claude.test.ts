@@ -177,6 +177,18 @@ describe("a turn", () => {
     expect(ended(result({ result: "cost: nothing" }))).toMatchObject({ status: "completed", text: "cost: nothing" })
   })
 
+  it("does not hold what the CLI says again, as it does when it compacts the conversation", () => {
+    const cli = asked()
+    const uuid = (n: number) => ({ uuid: `u${n}` })
+    const first = assistant([{ type: "text", text: "one" }], uuid(0))
+    expect(said(cli.hear(first, result()))).toBe("one")
+    cli.prompt("/compact")
+    const again = assistant([{ type: "text", text: "one" }], uuid(0), "another")
+    expect(said(cli.hear(again, assistant([{ type: "text", text: "two" }], uuid(1), "m2")))).toBe("two")
+    for (let n = 2; n < 2000; n++) cli.hear(assistant([], uuid(n)))
+    expect(cli.state().heard.size).toBeLessThan(1000)
+  })
+
   it("tells a tool's call and its result under one id", () => {
     const tool = { type: "tool_use", id: "t1", name: "Bash", input: { command: "ls" } }
     const answered = (fields: object) => ({
