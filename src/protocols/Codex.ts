@@ -164,7 +164,10 @@ export const makeCodex = (
       const { later } = state
       if (later === null) return { state, events: [] }
       const now = { ...state, later: null }
-      return stepped((events) => (later.method === "turn/start" ? beginTurn(now, events) : send(now, later, events)))
+      return stepped((events) =>
+        // A turn asks for itself; and whatever else was asked later, a turn may have waited behind it.
+        beginTurn(later.method === "turn/start" ? now : send(now, later, events), events),
+      )
     },
     cancel: (state) =>
       stepped((events) => {

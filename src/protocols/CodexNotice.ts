@@ -85,8 +85,11 @@ const threadNotified = (
 const foreignTurn = (state: CodexState, method: string, params: Fields, events: Events): CodexState => {
   const id = textOf(fieldsOf(params["turn"])["id"])
   if (method === "turn/started" && id !== undefined) return { ...tellThread(state, events), foreign: id }
-  if (method === "turn/completed" && id === state.foreign) return beginTurn({ ...state, foreign: null }, events)
-  return state
+  if (method !== "turn/completed" || id !== state.foreign) return state
+  // It is not to be interrupted any more.
+  const isStale = state.later?.method === "turn/interrupt"
+  if (isStale) events.push({ type: "deadline", at: null })
+  return beginTurn({ ...state, foreign: null, later: isStale ? null : state.later }, events)
 }
 
 export const heard = (

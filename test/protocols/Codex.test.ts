@@ -411,6 +411,20 @@ describe("turns that Codex runs of its own accord", () => {
     expect(written(after)).toMatchObject([{ method: "turn/start", params: { input: [{ text: "mine" }] } }])
   })
 
+  it("end what an overloaded agent was to be asked again: the next prompt is asked for at once", () => {
+    const agent = ready()
+    agent.says(started)
+    agent.prompt("given up")
+    agent.cancel()
+    expect(of(agent.says(overload(3)), "deadline")).toHaveLength(1)
+    expect(agent.prompt("next")).toEqual([])
+    // It interrupts whatever runs then no more.
+    const after = agent.says(completed({}, "own-1"))
+    expect(of(after, "deadline")).toEqual([{ type: "deadline", at: null }])
+    expect(written(after)).toMatchObject([{ id: 4, method: "turn/start" }])
+    expect(agent.advance(60_000)).toEqual([])
+  })
+
   it("use tokens of their own", () => {
     const agent = ready()
     agent.says(started)
