@@ -214,6 +214,7 @@ export const makeClaude = (
   return {
     name: "claude",
     framing: "lines",
+    command: { command: "claude", args: [] },
     args: (context) => claudeArgs(options, context),
     canFork: true,
     start: ({ from, freshId, now }) => {

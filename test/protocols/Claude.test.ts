@@ -25,6 +25,10 @@ describe("the arguments", () => {
     expect(args({ conversation: "c", fork: false }, options)[0]).toBe("--resume=c")
   })
 
+  it("come after a command that the protocol brings itself", () => {
+    expect(makeClaude().command).toEqual({ command: "claude", args: [] })
+  })
+
   it("make it stream both ways and ask for leave over its stdin", () => {
     expect(makeClaude().args!({ from: null, freshId: "f" })).toEqual(
       expect.arrayContaining(["-p", "--input-format=stream-json", "--permission-prompt-tool=stdio"]),
