@@ -1,6 +1,6 @@
 /**
  * Records the wire of the real Claude Code against the mock, as fixtures for `test/fixtures/agents/replay.ts`:
- *   unshare -n sh -c 'ip link set lo up; node test/agents/recordClaude.ts'
+ *   unshare -n sh -c 'ip link set lo up; node test/agents/claudeRecord.ts'
  * The CLI is driven by the protocol itself. Ids that are drawn anew become variables, directories of this machine `/project`;
  * long lists of what the CLI offers keep one element.
  */
