@@ -59,7 +59,12 @@ export interface EmbeddedRuntime extends AsyncDisposable {
     query?: ListQuery,
   ) => Promise<{ readonly sessions: ReadonlyArray<Session>; readonly nextCursor: string | null }>
   /** Answers a permission request of the agent: `allow`, `allow_always`, `deny`, or an option's own id. */
-  readonly answer: (session: string, request: string, outcome: string, by?: string) => Promise<Session>
+  readonly answer: (
+    session: string,
+    request: string,
+    outcome: string,
+    options?: { readonly by?: string; readonly result?: unknown },
+  ) => Promise<Session>
   /** Goes on with a start that waits for it. */
   readonly authenticate: (session: string, method?: string) => Promise<Session>
   readonly write: (session: string, data: string | Uint8Array) => Promise<Session>
@@ -186,7 +191,7 @@ export const openRuntime = async (options: OpenOptions = {}): Promise<EmbeddedRu
     cancel: (session, turn) => run(runtime.cancel(session, turn)),
     get: (session) => run(runtime.get(session)),
     list: (query = {}) => run(runtime.list(query)),
-    answer: (session, request, outcome, by = "client") => run(runtime.answer({ session, request, outcome, by })),
+    answer: (session, request, outcome, options = {}) => run(runtime.answer({ session, request, outcome, ...options })),
     authenticate: (session, method) => run(runtime.authenticate(session, method)),
     write: (session, data) => run(runtime.write(session, typeof data === "string" ? Buffer.from(data) : data)),
     signal: (session, signal) => run(runtime.signal(session, signal)),
