@@ -125,7 +125,12 @@ export const ProtocolSpec = Schema.Union([
   Schema.Struct({ type: Schema.Literal("lsp"), ...lspOptions }),
   Schema.Struct({ type: Schema.Literal("mcp"), ...mcpOptions }),
   Schema.Struct({ type: Schema.Literal("claude"), ...agentOptions }),
-  Schema.Struct({ type: Schema.Literal("codex"), ...agentOptions }),
+  Schema.Struct({
+    type: Schema.Literal("codex"),
+    ...agentOptions,
+    approvalPolicy: Schema.optionalKey(Schema.Literals(["untrusted", "on-failure", "on-request", "never"])),
+    sandbox: Schema.optionalKey(Schema.Literals(["read-only", "workspace-write", "danger-full-access"])),
+  }),
   Schema.Struct({ type: Schema.Literal("acp"), ...agentOptions }),
   Schema.Struct({ type: Schema.Literal("pty") }),
 ])

@@ -131,6 +131,7 @@ export const makeCodex = (
   return {
     name: "codex",
     framing: "lines",
+    command: { command: "codex", args: [] },
     args: () => ["app-server", ...extraArgs],
     canFork: true,
     start: ({ from, freshId, cwd }) => {

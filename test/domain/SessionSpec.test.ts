@@ -95,6 +95,21 @@ describe("a spec that cannot be kept is refused by name", () => {
   })
 })
 
+describe("a spec without a command", () => {
+  it("is that of its protocol's own agent, where it has one; its arguments are replaced by those of the spec", () => {
+    const specOf = (spec: object) => Effect.runSync(admit(spec as SessionSpecInput, () => "generated")).spec
+    for (const [type, command] of [
+      ["claude", "claude"],
+      ["codex", "codex"],
+      ["acp", "claude-agent-acp"],
+    ]) {
+      expect(specOf({ protocol: type })).toMatchObject({ command, args: [] })
+      expect(specOf({ protocol: { type }, args: ["-x"] })).toMatchObject({ command, args: ["-x"] })
+      expect(specOf({ protocol: type, command: "/opt/own" })).toMatchObject({ command: "/opt/own", args: [] })
+    }
+  })
+})
+
 describe("a good spec", () => {
   it("may leave out all but its command, and say every field", () => {
     expect(decodes({ command: "x" })).toBe(true)
