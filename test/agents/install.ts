@@ -29,12 +29,14 @@ export const install = (agent: Installable): string | undefined => {
     const args = ["install", "--no-audit", "--no-fund", "--prefix", half, ...agent.packages]
     const { status, error, stderr } = spawnSync("npm", args, { cwd: half, encoding: "utf8", timeout: 600_000 })
     if (status !== 0)
-      return `npm could not install ${agent.packages.join(" ")}: ${error?.message ?? stderr.slice(-400)}`
+      return `npm could not install ${agent.packages.join(" ")}: ${error?.message ?? stderr.slice(0, 400).trim()}`
     if (!existsSync(join(half, agent.program))) return `${agent.packages[0]} brought no ${agent.program}`
     rmSync(directory, { recursive: true, force: true })
     renameSync(half, directory)
     return undefined
+  } catch (error) {
+    return `${directory} cannot be made: ${(error as Error).message}`
   } finally {
-    rmSync(half, { recursive: true, force: true })
+    if (existsSync(half)) rmSync(half, { recursive: true, force: true })
   }
 }
