@@ -127,10 +127,17 @@ export class GroupCommit {
       this.#thread?.hold(true)
       await new Promise<void>((resolve) => (this.#onDone = resolve))
     }
-    await this.#thread?.end()
+    // Taken away before it ends: a flush that is due meanwhile must not hand it a batch that it would never give back.
+    const thread = this.#thread
     this.#thread = null
+    await thread?.end()
     this.#failure = undefined
-    while (this.#failure === undefined && (this.#sent !== undefined || this.#batch.count > 0)) this.#send()
+    while (
+      this.#failure === undefined &&
+      !this.#options.client.gate.closed &&
+      (this.#sent !== undefined || this.#batch.count > 0)
+    )
+      this.#send()
     clearTimeout(this.#timer)
     this.#options.log.close(this.#failure === undefined)
   }

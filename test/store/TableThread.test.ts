@@ -361,4 +361,26 @@ describe("the tables", () => {
       Effect.map(store.transcript("ses_a" as SessionId, {}), ({ entries }) => expect(entries.length).toBe(62)),
     )
   })
+
+  it("are given nothing more while they end, also where a large batch is due just then, and nothing is lost", async () => {
+    class SlowToEnd extends HeldThread {
+      override async end(): Promise<void> {
+        await super.end()
+        for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve))
+      }
+    }
+    const thread = new SlowToEnd()
+    thread.release()
+    const commits = Array.from({ length: 3_000 }, (_, i) => ({ session: sessionOf(`s${i}`), entries: [], turns: [] }))
+    await withStore(thread, (store) =>
+      Effect.gen(function* () {
+        yield* store.commit({ session: sessionOf("first"), entries: [], turns: [] })
+        yield* store.ids
+        yield* store.list({ limit: 1 })
+        for (const commit of commits) yield* Effect.forkDetach(store.commit(commit), { startImmediately: true })
+      }),
+    )
+    expect(thread.ended).toBe(true)
+    await withStore("none", (store) => Effect.map(store.ids, (ids) => expect(ids.length).toBe(3_001)))
+  })
 })
