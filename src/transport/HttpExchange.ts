@@ -1,0 +1,227 @@
+/**
+ * One request after it was let in: gather its params, decode them by the contract, run the method, answer with JSON, a
+ * problem, or a stream of events. Knows neither addresses nor tokens. Called by the HTTP server.
+ */
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import type { IncomingMessage, ServerResponse } from "node:http"
+import { InvalidParams, type RuntimeError } from "../domain/Errors.ts"
+import type { Call, Method, Methods, Peer } from "./Dispatcher.ts"
+import { type Body, readBody } from "./HttpBody.ts"
+import { gather, type Gathered } from "./HttpParams.ts"
+import type { Route } from "./HttpRoutes.ts"
+import * as Problem from "./Problem.ts"
+import { Sse } from "./Sse.ts"
+import type { SessionEvent, WireSession } from "./Wire.ts"
+
+export interface ExchangeOptions {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly route: Route
+  readonly path: Readonly<Record<string, string>>
+  readonly query: string
+  readonly methods: Methods
+  readonly services: Context.Context<never>
+  readonly maxBodyBytes: number
+  readonly beforeRead: () => void
+  /** A stream was opened; the server looks after it until it is over. */
+  readonly onStream: (stream: Sse) => void
+}
+
+type Settled = (exit: Exit.Exit<unknown, RuntimeError>) => void
+
+export const answerJson = (response: ServerResponse, status: number, text: string, contentType: string): void => {
+  response.writeHead(status, {
+    "Content-Type": contentType,
+    "Content-Length": Buffer.byteLength(text),
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+  })
+  response.end(text)
+}
+
+export const answerProblem = (response: ServerResponse, { status, headers, body }: Problem.Problem): void => {
+  if (response.headersSent || response.destroyed) return
+  for (const [name, value] of Object.entries(headers ?? {})) response.setHeader(name, value)
+  // What was not read of the body is not waited for.
+  if (!response.req.complete) response.setHeader("Connection", "close")
+  answerJson(response, status, JSON.stringify(body), Problem.contentType)
+}
+
+export const exchange = (options: ExchangeOptions): void => {
+  const { request, response } = options
+  if (!options.route.body) return run(options, {})
+  readBody(request, options.maxBodyBytes, options.beforeRead, (body: Body) => {
+    if (body._tag === "Read") run(options, body.fields)
+    else if (body._tag === "Refused") answerProblem(response, body.problem)
+  })
+}
+
+const run = (options: ExchangeOptions, body: Readonly<Record<string, unknown>>): void => {
+  const { route, request, response } = options
+  const header = (name: string) => {
+    const value = request.headers[name]
+    return typeof value === "string" ? value : undefined
+  }
+  const gathered = gather(route, {
+    path: options.path,
+    query: new URLSearchParams(options.query),
+    body,
+    idempotencyKey: header("idempotency-key"),
+    lastEventId: header("last-event-id"),
+  })
+  if (gathered instanceof InvalidParams) return answerProblem(response, Problem.ofError(gathered))
+  if (route.kind === "events") return new Exchange(options).events(gathered)
+  const asks = gathered.mode !== "tell"
+  if (gathered.mode === "stream") return new Exchange(options).turnEvents(gathered)
+  new Exchange(options).plain(asks ? "session/ask" : route.method, gathered, asks)
+}
+
+/** Tells when the last one is gone: its stream has no more to send. */
+class WatchedSubscriptions extends Map<string, () => void> {
+  onEmpty: () => void = () => {}
+
+  override delete(id: string): boolean {
+    const had = super.delete(id)
+    if (had && this.size === 0) this.onEmpty()
+    return had
+  }
+}
+
+class Exchange {
+  readonly #options: ExchangeOptions
+  readonly #response: ServerResponse
+  readonly #subscriptions = new WatchedSubscriptions()
+  #after: Array<() => void> = []
+  #stream: Sse | undefined
+
+  constructor(options: ExchangeOptions) {
+    this.#options = options
+    this.#response = options.response
+  }
+
+  plain(name: string, { params }: Gathered, asks: boolean): void {
+    this.#call(name, params, silent, (exit) => {
+      if (exit._tag === "Failure") return this.#fail(exit)
+      const { location, status } = this.#options.route
+      if (status === 204) return void this.#response.writeHead(204, { "Cache-Control": "no-store" }).end()
+      if (location !== undefined) this.#response.setHeader("Location", location(exit.value))
+      this.#succeed(asks ? 200 : (status ?? 200), exit.value)
+    })
+  }
+
+  /** The entries of a turn as they come, then the turn itself. */
+  turnEvents({ params }: Gathered): void {
+    const peer: Peer = {
+      notify: (event) => this.#notify(this.#open(), event, 0),
+      room: Effect.suspend(() => this.#stream?.room ?? Effect.void),
+      subscriptions: this.#subscriptions,
+    }
+    this.#call("session/ask", { ...params, stream: true }, peer, (exit) => {
+      if (exit._tag === "Success") this.#open().close("turn", exit.value)
+      else if (this.#stream === undefined) this.#fail(exit)
+      else this.#stream.close("problem", this.#problemOf(exit).body)
+    })
+  }
+
+  events({ params }: Gathered): void {
+    const after = params["after"]
+    const subscribe = (from: number | undefined) => {
+      const peer: Peer = {
+        notify: (event) => this.#notify(this.#open(), event, from ?? Number.POSITIVE_INFINITY),
+        room: Effect.suspend(() => this.#stream?.room ?? Effect.void),
+        subscriptions: this.#subscriptions,
+      }
+      this.#call("session/subscribe", params, peer, (exit) => {
+        if (exit._tag === "Failure") return this.#fail(exit)
+        if (this.#response.destroyed) return this.#endSubscriptions()
+        const stream = this.#open()
+        if (from !== undefined) stream.mark(from)
+        // Its end, or a store that does not answer: who wants more comes back with the last id.
+        this.#subscriptions.onEmpty = () => stream.close()
+        for (const then of this.#after) then()
+      })
+    }
+    this.#response.on("close", () => this.#endSubscriptions())
+    if (typeof after === "number" || params["session"] === undefined) {
+      return subscribe(typeof after === "number" ? after : undefined)
+    }
+    // A client that is cut off before its first entry can say from where on it listened.
+    this.#call("session/get", { session: params["session"] }, silent, (exit) => {
+      if (exit._tag === "Failure") this.#fail(exit)
+      else subscribe((exit.value as WireSession).seq)
+    })
+  }
+
+  /** `from`: entries up to this one are told again, and are no place to come back to. */
+  #notify(stream: Sse, event: SessionEvent, from: number): void {
+    if ("entry" in event) {
+      const { entry } = event
+      stream.send(undefined, entry, entry.seq > from ? entry.seq : undefined)
+    } else if ("missed" in event) {
+      const { missed } = event
+      stream.send("missed", missed, missed.through > from ? missed.through : undefined)
+    } else stream.send("ended", {})
+  }
+
+  #open(): Sse {
+    if (this.#stream !== undefined) return this.#stream
+    const stream = new Sse(this.#response, Date.now())
+    this.#stream = stream
+    this.#options.onStream(stream)
+    return stream
+  }
+
+  #endSubscriptions(): void {
+    for (const end of this.#subscriptions.values()) end()
+  }
+
+  #call(name: string, given: unknown, peer: Peer, settled: Settled): void {
+    const { methods, services } = this.#options
+    const method = methods.get(name) as Method
+    const call: Call = { id: undefined, peer, afterAnswer: (then) => void this.#after.push(then) }
+    let effect: Effect.Effect<unknown, RuntimeError>
+    try {
+      const params = method.decode(given)
+      effect = params instanceof InvalidParams ? Effect.fail(params) : method.run(params, call)
+    } catch (defect) {
+      effect = Effect.die(defect)
+    }
+    const fiber = Effect.runForkWith(services)(effect)
+    // Who waits for nothing but the answer, and is gone, is not waited for; anything else is carried out.
+    const gone = () => {
+      if (method.waits) fiber.interruptUnsafe()
+    }
+    this.#response.on("close", gone)
+    fiber.addObserver((exit) => {
+      this.#response.off("close", gone)
+      settled(exit)
+    })
+  }
+
+  #problemOf(exit: Exit.Failure<unknown, unknown>): Problem.Problem {
+    const known = Problem.ofCause(exit.cause)
+    if (known !== undefined) return known
+    Effect.runForkWith(this.#options.services)(Effect.logError("a request met a defect", exit.cause))
+    return Problem.internal
+  }
+
+  #fail(exit: Exit.Failure<unknown, unknown>): void {
+    answerProblem(this.#response, this.#problemOf(exit))
+  }
+
+  #succeed(status: number, value: unknown): void {
+    if (this.#response.destroyed) return
+    let text: string
+    try {
+      text = JSON.stringify(value) ?? "null"
+    } catch {
+      // What a child nested too deeply for the stack.
+      return answerProblem(this.#response, Problem.internal)
+    }
+    answerJson(this.#response, status, text, "application/json")
+  }
+}
+
+const silent: Peer = { notify: () => {}, room: Effect.void, subscriptions: new Map() }
