@@ -90,10 +90,31 @@ export const commands = {
         summary:
           "a creche.yaml: what the runtime is told, templates, and sessions to start; flags and variables come first",
       },
+      http: {
+        type: "string",
+        metavar: "HOST:PORT",
+        summary: "serve HTTP there too; beyond this machine only with --token-file",
+      },
+      "token-file": {
+        type: "string",
+        metavar: "FILE",
+        summary: "whose tokens HTTP asks for (default: tokens.json in the data directory)",
+      },
+      "no-auth": {
+        type: "boolean",
+        summary: "HTTP asks for no token: whoever reaches the port may do everything",
+      },
+      "http-name": {
+        type: "string",
+        many: true,
+        metavar: "NAME",
+        summary: "a name under which HTTP is served, besides localhost and addresses",
+      },
     },
     examples: [
       { command: "creche serve --demo", summary: "try it out" },
       { command: "creche serve --config creche.yaml", summary: "with templates and sessions of your own" },
+      { command: "creche serve --http 127.0.0.1:8420", summary: "over HTTP too, for holders of a token" },
     ],
   },
   stdio: {
@@ -358,6 +379,36 @@ export const commands = {
     examples: [
       { command: "creche config check creche.yaml", summary: "" },
       { command: "creche config schema > creche.schema.json", summary: "for your editor" },
+    ],
+  },
+  token: {
+    summary: "create, list or revoke the bearer tokens of HTTP",
+    detail:
+      "A token is printed once, when it is created; only its hash is kept. A running runtime heeds a change at once. Scopes: read sees, prompt asks and cancels, approve answers permission requests, admin does everything. --supervisor and --tag confine it to the sessions that have them.",
+    arguments: [
+      { name: "action", summary: "what to do", choices: ["create", "list", "revoke"] },
+      { name: "name", summary: "what to call it; to revoke: its id, or its name", optional: true },
+    ],
+    flags: {
+      scope: {
+        type: "choice",
+        many: true,
+        choices: ["read", "prompt", "approve", "admin"],
+        summary: "what it may do (default: read)",
+      },
+      supervisor: { type: "string", metavar: "PATH", summary: "only sessions of this supervisor and those below it" },
+      tag: { type: "string", many: true, metavar: "K=V", summary: "only sessions with this tag" },
+      "expires-in-ms": { type: "integer", metavar: "MS", summary: "it counts for so long (default: until revoked)" },
+      "per-second": { type: "integer", metavar: "N", summary: "requests that it may make a second (default: 200)" },
+      "token-file": {
+        type: "string",
+        metavar: "FILE",
+        summary: "where tokens are kept (default: tokens.json in the data directory)",
+      },
+    },
+    examples: [
+      { command: "creche token create bot --scope read --scope prompt", summary: "for a bot" },
+      { command: "creche token list", summary: "" },
     ],
   },
   doctor: {

@@ -25,6 +25,7 @@ export const loaders: { readonly [N in CommandName]: () => Promise<{ readonly ru
   rm: () => import("./commands/rm.ts"),
   stats: () => import("./commands/stats.ts"),
   config: () => import("./commands/config.ts"),
+  token: () => import("./commands/token.ts"),
   doctor: () => import("./commands/doctor.ts"),
   demo: () => import("./commands/demo.ts"),
   completions: () => import("./commands/completions.ts"),

@@ -2,6 +2,15 @@
 import type { StoreKind } from "../domain/SessionStore.ts"
 import type { Configuration } from "./Configuration.ts"
 
+/** Where HTTP is served, and to whom. */
+export interface ServeHttp {
+  readonly address: { readonly host: string; readonly port: number }
+  /** Whose tokens count; `required`: the file was named, so it has to be there. null: no token is asked for. */
+  readonly tokens: { readonly file: string; readonly required: boolean } | null
+  /** Names under which it is served besides `localhost` and addresses. */
+  readonly names: ReadonlyArray<string>
+}
+
 export interface ServeOptions {
   readonly dataDirectory: string
   readonly socket: string
@@ -11,9 +20,13 @@ export interface ServeOptions {
   readonly demo: boolean
   /** What `--config` named: its templates, its sessions and what it tells the runtime. */
   readonly configuration?: Configuration
+  /** Left out: no HTTP. */
+  readonly http?: ServeHttp
   /** Called once clients can connect. */
   readonly onListening?: (info: {
     readonly socket: string
+    /** The address of the HTTP server; null where there is none. */
+    readonly http: string | null
     readonly containment: string
     readonly detail: string
   }) => void

@@ -176,6 +176,7 @@ export const makeAccess = Effect.fnUntraced(function* (
     refused,
     authenticate: (authorization, from) => {
       if (authorization === undefined) {
+        refused("no token came", from)
         return new Unauthorized({ detail: "a token is required: Authorization: Bearer TOKEN (creche token create)" })
       }
       const [, token] = /^Bearer +([^\s]+) *$/i.exec(authorization) ?? []

@@ -110,21 +110,39 @@ export const readTokens = (file: string): ReadonlyArray<TokenRecord> => {
   return decoded.value.tokens
 }
 
-/** In one step: who reads meanwhile sees the tokens of before or those of after. */
-export const writeTokens = (file: string, tokens: ReadonlyArray<TokenRecord>): void => {
+/**
+ * What `change` makes of the tokens, in one step: who reads meanwhile sees those of before or those of after. The new file is
+ * the lock too: while it is there, another writer is at work.
+ */
+export const changeTokens = (
+  file: string,
+  change: (tokens: ReadonlyArray<TokenRecord>) => ReadonlyArray<TokenRecord>,
+): void => {
   fs.mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 })
-  const own = `${file}.${randomBytes(4).toString("hex")}`
+  const fresh = `${file}.new`
+  let handle: number
   try {
-    const handle = fs.openSync(own, "wx", 0o600)
+    handle = fs.openSync(fresh, "wx", 0o600)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new TokenFileWrong({
+      detail:
+        code === "EEXIST"
+          ? `the token file ${file} is being changed by another program; if none is, remove ${fresh}`
+          : `the token file ${file} cannot be written (${code ?? "unknown"})`,
+    })
+  }
+  try {
     try {
-      fs.writeSync(handle, `${JSON.stringify({ version: 1, tokens }, null, 2)}\n`)
+      fs.writeSync(handle, `${JSON.stringify({ version: 1, tokens: change(readTokens(file)) }, null, 2)}\n`)
       fs.fsyncSync(handle)
     } finally {
       fs.closeSync(handle)
     }
-    fs.renameSync(own, file)
-  } finally {
-    fs.rmSync(own, { force: true })
+    fs.renameSync(fresh, file)
+  } catch (error) {
+    fs.rmSync(fresh, { force: true })
+    throw error
   }
 }
 

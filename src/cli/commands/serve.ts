@@ -1,8 +1,11 @@
 /** `creche serve`: the runtime in the foreground, until a signal or `runtime/shutdown` ends it. */
 import * as Effect from "effect/Effect"
+import { join, resolve } from "node:path"
 import type { Configuration } from "../../config/Configuration.ts"
+import type { ServeHttp } from "../../config/ServeOptions.ts"
 import { serve } from "../../main.ts"
-import { CommandFailure } from "../Failure.ts"
+import type { Invocation } from "../Commands.ts"
+import { CommandFailure, wrongUsage } from "../Failure.ts"
 import { resolvePaths } from "../../client/Paths.ts"
 import type { Io } from "../Io.ts"
 import type { Run } from "../Run.ts"
@@ -12,6 +15,7 @@ export const run: Run<"serve"> = async (call, io) => {
   const { demo, config, memory } = call.flags
   const configuration = config === undefined ? undefined : await configurationOf(config, io.cwd)
   const { dataDirectory, socket } = resolvePaths(call.shared, withPaths(io.env, configuration), io.cwd)
+  const http = await httpOf(call, dataDirectory, io.cwd)
   await Effect.runPromise(
     serve({
       dataDirectory,
@@ -19,16 +23,34 @@ export const run: Run<"serve"> = async (call, io) => {
       demo,
       ...(memory ? { store: "memory" as const } : {}),
       ...(configuration === undefined ? {} : { configuration }),
+      ...(http === undefined ? {} : { http }),
       onListening: (info) => {
         io.stderr(
           call.shared.json
-            ? `${JSON.stringify({ listening: info.socket, containment: info.containment, detail: info.detail })}\n`
-            : `creche listens on ${info.socket}\ncontainment: ${info.containment} (${info.detail})\n${hints(demo)}`,
+            ? `${JSON.stringify({ listening: info.socket, http: info.http, containment: info.containment, detail: info.detail })}\n`
+            : `creche listens on ${info.socket}\n${info.http === null ? "" : `and on ${info.http}\n`}containment: ${info.containment} (${info.detail})\n${hints(demo)}`,
         )
       },
     }),
   )
   return 0
+}
+
+const httpOf = async (call: Invocation<"serve">, data: string, cwd: string): Promise<ServeHttp | undefined> => {
+  const { http, "token-file": file, "no-auth": open, "http-name": names } = call.flags
+  if (http === undefined) {
+    if (file !== undefined || open || names.length > 0)
+      throw wrongUsage("--token-file, --no-auth and --http-name go with --http")
+    return undefined
+  }
+  const { parseAddress } = await import("../../transport/HttpAddress.ts")
+  const address = parseAddress(http)
+  if (address === undefined) throw wrongUsage("--http wants HOST:PORT, as 127.0.0.1:8420 or [::1]:8420")
+  if (open && file !== undefined) throw wrongUsage("--no-auth and --token-file exclude each other")
+  const tokens = open
+    ? null
+    : { file: file === undefined ? join(data, "tokens.json") : resolve(cwd, file), required: file !== undefined }
+  return { address, tokens, names }
 }
 
 /** Only who has a file pays for reading YAML. */
