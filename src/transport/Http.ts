@@ -279,7 +279,11 @@ class HttpServer {
       return answerProblem(response, Problem.ofError(limit))
     }
     this.#count(caller, 1)
-    response.once("close", () => this.#count(caller, -1))
+    response.once("close", () => {
+      this.#count(caller, -1)
+      // Its connection would be kept for a next request.
+      if (this.#isClosing) setImmediate(() => this.#server.closeIdleConnections())
+    })
     exchange({
       request,
       response,

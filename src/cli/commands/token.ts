@@ -76,7 +76,10 @@ const revoke = async (call: Invocation<"token">, io: Io, file: string, which: st
   return 0
 }
 
-const shown = ({ hash: _, ...record }: TokenRecord) => record
+const shown = (record: TokenRecord): Omit<TokenRecord, "hash"> => {
+  const { hash: _, ...rest } = record
+  return rest
+}
 
 const line = ({ id, name, scopes, confinement, createdAt, expiresAt }: TokenRecord): string => {
   const tags = Object.entries(confinement?.tags ?? {}).map(([tag, value]) => `${tag}=${value}`)
