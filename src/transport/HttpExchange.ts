@@ -143,6 +143,8 @@ class Exchange {
         for (const then of this.#after) then()
       })
     }
+    const decoded = this.#options.methods.get("session/subscribe")?.decode(params)
+    if (decoded instanceof InvalidParams) return answerProblem(this.#response, Problem.ofError(decoded))
     this.#response.on("close", () => this.#endSubscriptions())
     if (typeof after === "number" || params["session"] === undefined) {
       return subscribe(typeof after === "number" ? after : undefined)

@@ -105,8 +105,7 @@ export class WebSocketConnection {
   readonly #introduced: NodeJS.Timeout | undefined
   #isAlive = true
   #reason: { readonly code: number; readonly text: string } = { code: 1000, text: "" }
-  #buffered = 0
-  /** Epoch milliseconds. */
+  /** Epoch milliseconds: when the peer last said something, or took what was there for it. */
   #heardAt = Date.now()
 
   constructor(options: WebSocketOptions) {
@@ -125,9 +124,11 @@ export class WebSocketConnection {
         const messages = text.split("\n")
         // Behind the last newline there is nothing.
         const last = messages.length - 2
-        for (let at = 0; at <= last; at++) {
-          socket.send(messages[at]!, at === last ? (error) => then(error ?? null) : undefined)
+        const taken = (error?: Error | null) => {
+          this.#heard()
+          then(error ?? null)
         }
+        for (let at = 0; at <= last; at++) socket.send(messages[at]!, at === last ? taken : undefined)
       },
       final: (then) => {
         socket.once("close", () => then())
@@ -181,12 +182,10 @@ export class WebSocketConnection {
   /** Looks after the peer: pings it, ends one whose token counts no more, one that is dead, and one that takes nothing. */
   tick(now: number, heartbeatMs: number, stalledMs: number): void {
     if (this.#methods.caller?.isCurrent() === false) return this.close(policyViolation, "unauthorized", 0)
-    const { bufferedAmount } = this.#socket
-    if (bufferedAmount !== this.#buffered) this.#heard()
-    this.#buffered = bufferedAmount
     const silent = now - this.#heardAt
     if (silent >= stalledMs && !this.#isAlive) return this.#socket.terminate()
-    if (silent < heartbeatMs) return
+    // One ping is enough: behind what the peer does not read, more would only pile up.
+    if (silent < heartbeatMs || !this.#isAlive) return
     this.#isAlive = false
     this.#socket.ping()
   }
