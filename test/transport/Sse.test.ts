@@ -7,7 +7,18 @@ import { afterEach, describe, expect, it } from "vitest"
 import { runtimeLayer } from "../../src/main.ts"
 import * as Http from "../../src/transport/Http.ts"
 import { deadline } from "./Client.ts"
-import { cleanUp, cleanups, eventsOf, serving, type SseClient, sse, temporary } from "./HttpFixture.ts"
+import {
+  bearer,
+  cleanUp,
+  cleanups,
+  eventsOf,
+  serving,
+  type SseClient,
+  type SseEvent,
+  sse,
+  temporary,
+  tokenFile,
+} from "./HttpFixture.ts"
 import { makeStub } from "./StubRuntime.ts"
 
 afterEach(cleanUp)
@@ -206,42 +217,68 @@ describe("a turn that streams", () => {
   })
 })
 
+const open = async (dataDirectory: string, tokens: Http.HttpOptions["tokens"] = null) => {
+  const scope = Scope.makeUnsafe()
+  const listening = await Effect.runPromise(
+    Effect.flatMap(Layer.build(runtimeLayer({ dataDirectory, socket: path.join(dataDirectory, "s") })), (services) =>
+      Effect.provideContext(Http.serve({ address: { host: "127.0.0.1", port: 0 }, tokens }), services),
+    ).pipe(Scope.provide(scope)),
+  )
+  let closed: Promise<void> | undefined
+  const close = () => (closed ??= Effect.runPromise(Scope.close(scope, Exit.void)))
+  cleanups.push(close)
+  const post = async (at: string, body: unknown, headers: Record<string, string> = {}) => {
+    const response = await fetch(`${listening.url}${at}`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", ...headers },
+      body: JSON.stringify(body),
+    })
+    expect(response.ok).toBe(true)
+    return (await response.json()) as any
+  }
+  return { ...listening, close, post }
+}
+
+describe("the events of all sessions", () => {
+  it("come from now on; a confined token has those of its own sessions alone", { timeout: 60_000 }, async () => {
+    const { file, tokens } = tokenFile(
+      { name: "all", scopes: ["admin"] },
+      { name: "some", scopes: ["read"], confinement: { tags: { team: "a" } } },
+    )
+    const { url, post } = await open(temporary(), { file, required: true })
+    const all = await sse(`${url}/v1/events`, bearer(tokens["all"]))
+    const some = await sse(`${url}/v1/events`, bearer(tokens["some"]))
+    const ids: Array<string> = []
+    for (const team of ["b", "a", "b"]) {
+      const spec = { name: `s${ids.length}`, command: "cat", tags: { team } }
+      ids.push((await post("/v1/sessions", spec, bearer(tokens["all"]))).id)
+      await post(`/v1/sessions/${ids.at(-1)}/turns?wait=true`, { prompt: "x" }, bearer(tokens["all"]))
+    }
+    const ends = (id: string) => (events: ReadonlyArray<SseEvent>) =>
+      events.some(({ data }) => data.session === id && data.type === "turn/ended")
+    await all.until("the last turn", ends(ids[2]!))
+    await some.until("its own turn", ends(ids[1]!))
+    expect(new Set(all.events().map(({ data }) => data.session))).toEqual(new Set(ids))
+    expect(new Set(some.events().map(({ data }) => data.session))).toEqual(new Set([ids[1]]))
+    expect(all.lastId()).toBeUndefined()
+  })
+})
+
 describe("over a restart of the runtime", () => {
   it("a client that comes back with its last id has every entry once", { timeout: 60_000 }, async () => {
     const dataDirectory = temporary()
-    const open = async () => {
-      const scope = Scope.makeUnsafe()
-      const listening = await Effect.runPromise(
-        Effect.flatMap(
-          Layer.build(runtimeLayer({ dataDirectory, socket: path.join(dataDirectory, "s") })),
-          (services) =>
-            Effect.provideContext(Http.serve({ address: { host: "127.0.0.1", port: 0 }, tokens: null }), services),
-        ).pipe(Scope.provide(scope)),
-      )
-      let closed: Promise<void> | undefined
-      const close = () => (closed ??= Effect.runPromise(Scope.close(scope, Exit.void)))
-      cleanups.push(close)
-      const post = (at: string, body: unknown) =>
-        fetch(`${listening.url}${at}`, {
-          method: "POST",
-          headers: { "Content-Type": "application/json" },
-          body: JSON.stringify(body),
-        })
-      return { ...listening, close, post }
-    }
     const seen: Array<number> = []
-    const before = await open()
-    expect((await before.post("/v1/sessions", { name: "a", command: "cat" })).status).toBe(201)
+    const before = await open(dataDirectory)
+    await before.post("/v1/sessions", { name: "a", command: "cat" })
     const first = await sse(`${before.url}/v1/sessions/a/events?after=0`)
-    for (let n = 0; n < 5; n++)
-      expect((await before.post("/v1/sessions/a/turns?wait=true", { prompt: `p${n}` })).status).toBe(200)
+    for (let n = 0; n < 5; n++) await before.post("/v1/sessions/a/turns?wait=true", { prompt: `p${n}` })
     await first.until("five turns", (events) => events.filter(({ data }) => data.type === "turn/ended").length === 5)
     await before.close()
     await first.ended
     seen.push(...seqs(first))
-    const after = await open()
+    const after = await open(dataDirectory)
     const second = await sse(`${after.url}/v1/sessions/a/events?after=0`, { "Last-Event-ID": first.lastId()! })
-    expect((await after.post("/v1/sessions/a/turns?wait=true", { prompt: "last" })).status).toBe(200)
+    await after.post("/v1/sessions/a/turns?wait=true", { prompt: "last" })
     await second.until("the turn after", (events) => events.some(({ data }) => data.type === "turn/ended"))
     seen.push(...seqs(second))
     expect(seen).toEqual(upTo(seen.length))
