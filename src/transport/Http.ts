@@ -58,6 +58,8 @@ export interface HttpLimits {
   readonly maxPending: number
   /** Event streams open at once. Default 10000. */
   readonly maxStreams: number
+  /** Of bodies that come in and answers that go out, together. Default 512 MiB. */
+  readonly maxHeldBytes: number
   /** TCP connections. Default 20000. */
   readonly maxConnections: number
   /** A request's headers, and the whole of a request, have to be there within. Defaults 10 s and 60 s; then 408. */
@@ -75,6 +77,7 @@ const defaultLimits: HttpLimits = {
   maxMessageBytes: defaultLimitBytes,
   maxPending: 1000,
   maxStreams: 10_000,
+  maxHeldBytes: 512 * 1024 * 1024,
   maxConnections: 20_000,
   headersMs: 10_000,
   requestMs: 60_000,
@@ -156,6 +159,8 @@ class HttpServer {
   readonly #pending = new Map<string | null, number>()
   #timer: NodeJS.Timeout | undefined
   #isClosing = false
+  #heldBytes = 0
+  readonly #held = new WeakMap<http.ServerResponse, number>()
 
   constructor(
     limits: HttpLimits,
@@ -245,6 +250,7 @@ class HttpServer {
 
   #tick(): void {
     const now = Date.now()
+    this.#access.look()
     const { heartbeatMs, stalledMs } = this.#limits
     const gone = Problem.ofError(new Unauthorized({ detail: "the token is not valid any more" })).body
     for (const [stream, caller] of this.#streams) {
@@ -294,18 +300,32 @@ class HttpServer {
       services: this.#services,
       maxBodyBytes: this.#limits.maxMessageBytes,
       beforeRead,
-      onStream: (stream) => this.#keep(stream, caller, response),
+      hold: (bytes) => this.#hold(response, bytes),
+      onStream: (stream) => this.#keep(stream, caller, response, found.route.kind === "events"),
     })
   }
 
-  #keep(stream: Sse, caller: Caller, response: http.ServerResponse): void {
+  #keep(stream: Sse, caller: Caller, response: http.ServerResponse, isEvents: boolean): void {
     this.#streams.set(stream, caller)
-    // A stream is bounded by `maxStreams`, and no request that somebody waits for.
-    this.#count(caller, -1)
+    // Events are bounded by `maxStreams`, and no request that somebody waits for.
+    if (isEvents) this.#count(caller, -1)
     response.once("close", () => {
       this.#streams.delete(stream)
-      this.#count(caller, 1)
+      if (isEvents) this.#count(caller, 1)
     })
+  }
+
+  /** Whether there is room for so much more; it is given back when the response is over. */
+  #hold(response: http.ServerResponse, bytes: number): LimitReached | undefined {
+    const { maxHeldBytes } = this.#limits
+    if (this.#heldBytes + bytes > maxHeldBytes) {
+      return new LimitReached({ limit: "bytes of bodies and answers on their way", value: maxHeldBytes })
+    }
+    this.#heldBytes += bytes
+    const before = this.#held.get(response)
+    this.#held.set(response, (before ?? 0) + bytes)
+    if (before === undefined) response.once("close", () => (this.#heldBytes -= this.#held.get(response) ?? 0))
+    return undefined
   }
 
   #count({ id }: Caller, by: 1 | -1): void {
@@ -365,6 +385,7 @@ class HttpServer {
     this.#upgrades.handleUpgrade(request, socket, head, (upgraded) => {
       const connection = new WebSocketConnection({
         socket: upgraded,
+        raw: socket,
         access: this.#access,
         caller: caller instanceof Unauthorized ? undefined : caller,
         from,

@@ -71,7 +71,7 @@ export interface Caller {
   /** The token's id; null where no token is asked for. */
   readonly id: string | null
   readonly methods: Methods
-  /** Whether its token still counts. */
+  /** Whether its token still counts, by the last `look`. */
   readonly isCurrent: () => boolean
   /** One more request; undefined where there is room for it. */
   readonly charge: () => LimitReached | undefined
@@ -80,6 +80,8 @@ export interface Caller {
 export interface Access {
   /** The one method for whom has not said yet who it is, on a connection that can. */
   readonly initialize: Method
+  /** Sees what was revoked. */
+  readonly look: () => void
   /** Who sends this `Authorization` header. `from` is the peer's address, for the log. */
   readonly authenticate: (authorization: string | undefined, from: string) => Caller | Unauthorized
   /** Logs a refusal of another kind; `why` holds nothing that the peer sent. */
@@ -169,10 +171,11 @@ export const makeAccess = Effect.fnUntraced(function* (
   const initialize = whole.get("initialize")!
   if (tokens === null) {
     const anybody: Caller = { id: null, methods: whole, isCurrent: () => true, charge: () => undefined }
-    return { initialize, authenticate: () => anybody, refused }
+    return { initialize, look: () => {}, authenticate: () => anybody, refused }
   }
   return {
     initialize,
+    look: () => tokens.look(),
     refused,
     authenticate: (authorization, from) => {
       if (authorization === undefined) {

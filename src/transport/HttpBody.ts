@@ -1,8 +1,9 @@
 /** The JSON object in a request's body, within a size. How long it may take to come is the server's own limit. Called by the HTTP server. */
 import { isUtf8 } from "node:buffer"
 import type { IncomingMessage } from "node:http"
+import type { LimitReached } from "../domain/Errors.ts"
 import { parseError } from "./ErrorCodes.ts"
-import { type Problem, problem } from "./Problem.ts"
+import { ofError, type Problem, problem } from "./Problem.ts"
 
 export type Body =
   | { readonly _tag: "Read"; readonly fields: Readonly<Record<string, unknown>> }
@@ -17,11 +18,18 @@ export const tooLarge = (limitBytes: number): Problem =>
 
 const isJson = (type: string | undefined): boolean => /^application\/json\s*(?:;|$)/i.test(type ?? "")
 
-/** `then` is called once, also where the peer goes. `beforeRead`: what a peer that expects 100 waits for. */
+export interface BodyOptions {
+  readonly maxBodyBytes: number
+  /** What a peer that expects 100 waits for. */
+  readonly beforeRead: () => void
+  /** Asks for room. */
+  readonly hold: (bytes: number) => LimitReached | undefined
+}
+
+/** `then` is called once, also where the peer goes. */
 export const readBody = (
   request: IncomingMessage,
-  limitBytes: number,
-  beforeRead: () => void,
+  { maxBodyBytes: limitBytes, beforeRead, hold }: BodyOptions,
   then: (body: Body) => void,
 ): void => {
   const length = request.headers["content-length"]
@@ -49,8 +57,10 @@ export const readBody = (
   request.on("data", (chunk: Buffer) => {
     bytes += chunk.length
     if (isDone) return
-    if (bytes > limitBytes) done(refused(tooLarge(limitBytes)))
-    else chunks.push(chunk)
+    if (bytes > limitBytes) return done(refused(tooLarge(limitBytes)))
+    const limit = hold(chunk.length)
+    if (limit === undefined) chunks.push(chunk)
+    else done(refused(ofError(limit)))
   })
   request.on("end", () => done(parsed(Buffer.concat(chunks))))
   request.on("error", () => done({ _tag: "Cut" }))

@@ -6,7 +6,7 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type { IncomingMessage, ServerResponse } from "node:http"
-import { InvalidParams, type RuntimeError } from "../domain/Errors.ts"
+import { InvalidParams, type LimitReached, type RuntimeError } from "../domain/Errors.ts"
 import type { Call, Method, Methods, Peer } from "./Dispatcher.ts"
 import { type Body, readBody } from "./HttpBody.ts"
 import { gather, type Gathered } from "./HttpParams.ts"
@@ -25,6 +25,8 @@ export interface ExchangeOptions {
   readonly services: Context.Context<never>
   readonly maxBodyBytes: number
   readonly beforeRead: () => void
+  /** Asks for room for so many bytes of the body or the answer; what there is no room for is refused. */
+  readonly hold: (bytes: number) => LimitReached | undefined
   /** A stream was opened; the server looks after it until it is over. */
   readonly onStream: (stream: Sse) => void
 }
@@ -52,7 +54,7 @@ export const answerProblem = (response: ServerResponse, { status, headers, body 
 export const exchange = (options: ExchangeOptions): void => {
   const { request, response } = options
   if (!options.route.body) return run(options, {})
-  readBody(request, options.maxBodyBytes, options.beforeRead, (body: Body) => {
+  readBody(request, options, (body: Body) => {
     if (body._tag === "Read") run(options, body.fields)
     else if (body._tag === "Refused") answerProblem(response, body.problem)
   })
@@ -222,6 +224,8 @@ class Exchange {
       // What a child nested too deeply for the stack.
       return answerProblem(this.#response, Problem.internal)
     }
+    const limit = this.#options.hold(text.length)
+    if (limit !== undefined) return answerProblem(this.#response, Problem.ofError(limit))
     answerJson(this.#response, status, text, "application/json")
   }
 }

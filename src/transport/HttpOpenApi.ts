@@ -176,7 +176,9 @@ const operation = (route: Route): Json => {
 
 export const openApi = (version: string): Json => {
   const paths: Record<string, Record<string, Json>> = {}
-  for (const route of routes) (paths[route.path] ??= {})[route.verb.toLowerCase()] = operation(route)
+  // What this version does not offer is no part of it.
+  for (const route of routes.filter((each) => specOf(each) !== undefined))
+    (paths[route.path] ??= {})[route.verb.toLowerCase()] = operation(route)
   return {
     openapi: "3.1.0",
     info: {

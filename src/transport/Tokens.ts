@@ -172,7 +172,7 @@ export class TokenFile {
   }
 
   authenticate(token: string, now: number): TokenRecord | TokenRefusal {
-    this.#refresh()
+    this.look()
     const [, id = "", secret = ""] = pattern.exec(token) ?? []
     const record = this.#tokens.get(id)
     const hash = record === undefined ? nobody : Buffer.from(record.hash, "hex")
@@ -183,13 +183,13 @@ export class TokenFile {
     return isExpired(record, now) ? refusal(`token ${id} has expired`) : record
   }
 
-  /** Whether one that was let in still would be. */
+  /** Whether one that was let in still would be, by the last look at the file. */
   isCurrent(record: TokenRecord, now: number): boolean {
-    this.#refresh()
     return this.#tokens.get(record.id)?.hash === record.hash && !isExpired(record, now)
   }
 
-  #refresh(): void {
+  /** Reads the file again if it changed. */
+  look(): void {
     if (this.#stamp() === this.#seen) return
     try {
       this.load()

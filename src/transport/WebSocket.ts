@@ -5,14 +5,16 @@
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { WebSocket as Socket } from "@effect/platform-node-shared/NodeWS"
-import { Readable, Writable } from "node:stream"
-import { InvalidParams, Unauthorized } from "../domain/Errors.ts"
+import { type Duplex, Readable, Writable } from "node:stream"
+import { Forbidden, InvalidParams, Unauthorized } from "../domain/Errors.ts"
 import { Connection } from "./Connection.ts"
 import type { Method, Methods } from "./Dispatcher.ts"
 import type { Access, Caller } from "./HttpAccess.ts"
 
 export interface WebSocketOptions {
   readonly socket: Socket
+  /** What the frames come from. */
+  readonly raw: Duplex
   readonly access: Access
   /** Undefined: it has not said yet. */
   readonly caller: Caller | undefined
@@ -29,6 +31,7 @@ const goingAway = 1001
 const policyViolation = 1008
 const mostGuesses = 3
 const outboxBytes = 65_536
+const introductionBytes = 65_536
 
 /** As `MessageDecoder` reads it: one line. Only blanks between the parts of a JSON value are newlines. */
 const asLine = (frame: Buffer): Buffer => {
@@ -43,13 +46,15 @@ const asLine = (frame: Buffer): Buffer => {
 class CallerMethods extends Map<string, Method> implements Methods {
   readonly #options: WebSocketOptions
   readonly #reject: () => void
+  readonly #onIntroduced: () => void
   #caller: Caller | undefined
   #guesses = 0
 
-  constructor(options: WebSocketOptions, reject: () => void) {
+  constructor(options: WebSocketOptions, reject: () => void, onIntroduced: () => void) {
     super()
     this.#options = options
     this.#reject = reject
+    this.#onIntroduced = onIntroduced
     this.#caller = options.caller
   }
 
@@ -65,6 +70,7 @@ class CallerMethods extends Map<string, Method> implements Methods {
     if (caller === undefined) {
       return denied(new Unauthorized({ detail: "say first who you are: initialize {token}" }))
     }
+    this.#options.access.look()
     if (!caller.isCurrent()) {
       this.#reject()
       return denied(new Unauthorized({ detail: "the token is not valid any more" }))
@@ -84,7 +90,11 @@ class CallerMethods extends Map<string, Method> implements Methods {
           if (++this.#guesses >= mostGuesses) this.#reject()
           return caller
         }
+        if (this.#caller !== undefined && this.#caller.id !== caller.id) {
+          return new Forbidden({ detail: "this connection has another token already" })
+        }
         this.#caller = caller
+        this.#onIntroduced()
       }
       const limit = this.#caller.charge()
       return limit ?? access.initialize.run(params, call)
@@ -111,7 +121,18 @@ export class WebSocketConnection {
   constructor(options: WebSocketOptions) {
     const { socket } = options
     this.#socket = socket
-    this.#methods = new CallerMethods(options, () => this.close(policyViolation, "unauthorized", 1000))
+    this.#methods = new CallerMethods(
+      options,
+      () => this.close(policyViolation, "unauthorized", 1000),
+      () => options.raw.off("data", watch),
+    )
+    // Whom nobody knows is not given room for a whole message.
+    let early = 0
+    const watch = (chunk: Buffer) => {
+      early += chunk.length
+      if (early > introductionBytes) socket.terminate()
+    }
+    if (options.caller === undefined) options.raw.on("data", watch)
     const readable = new Readable({
       read: () => {
         if (socket.isPaused) socket.resume()

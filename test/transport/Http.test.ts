@@ -270,6 +270,22 @@ describe("limits", () => {
     expect((await send("GET", "/v1/info")).status).toBe(200)
   })
 
+  it("hold for all that is on its way, in and out", async () => {
+    const { send, raw, stub } = await serving(
+      { maxHeldBytes: 100_000 },
+      makeStub({ total: 1000, text: "x".repeat(200) }),
+    )
+    stub.session({ name: "flood" })
+    const tooMuch = await send("GET", "/v1/sessions/flood/transcript?limit=1000")
+    expect([tooMuch.status, tooMuch.json.tag]).toEqual([429, "LimitReached"])
+    const slow = await raw()
+    slow.socket.write(`${post("Content-Length: 90000")}${"x".repeat(80_000)}`)
+    const another = async () => (await send("POST", "/v1/sessions/flood/turns", { prompt: "y".repeat(30_000) })).status
+    await expect.poll(another, { timeout: 10_000 }).toBe(429)
+    slow.socket.destroy()
+    await expect.poll(another, { timeout: 10_000 }).toBe(202)
+  })
+
   it("cut off a peer that takes no answer", async () => {
     const { raw, stub, connections } = await serving(
       { stalledMs: 100 },

@@ -73,6 +73,7 @@ describe("the token file", () => {
     expect(whyOf(known.authenticate(later.token, 6000))).toContain("expired")
     expect(known.isCurrent(record, 0)).toBe(true)
     changeTokens(file, (all) => all.filter(({ name }) => name !== "a"))
+    known.look()
     expect(known.isCurrent(record, 0)).toBe(false)
     expect(whyOf(known.authenticate(tokens["a"]!, 0))).toContain("no token has the id")
   })

@@ -172,6 +172,20 @@ describe("a WebSocket", () => {
     expect((await request("session/ask", { session: "a", prompt: "x" })).error.data.tag).toBe("Forbidden")
   })
 
+  it("that has not said who it is has no room for a whole message, nor time", async () => {
+    const { file, tokens } = tokenFile({ name: "t", scopes: ["read"] }, { name: "u", scopes: ["admin"] })
+    const { url } = await serving({ tokens: { file, required: true } })
+    const big = await connect(url)
+    big.socket.send("x".repeat(100_000))
+    expect((await big.closed).code).toBe(1006)
+    const known = await connect(url)
+    await known.request("initialize", { protocolVersion: 1, token: tokens["t"] })
+    const long = await known.request("session/get", { session: "x".repeat(200_000) })
+    expect(long.error.data.tag).toBe("SessionNotFound")
+    const other = await known.request("initialize", { protocolVersion: 1, token: tokens["u"] })
+    expect(other.error.data.tag).toBe("Forbidden")
+  })
+
   it("that guesses is closed, and nothing of its guesses is logged", async () => {
     const { file } = tokenFile({ name: "t", scopes: ["read"] })
     const { url, logs } = await serving({ tokens: { file, required: true } })
