@@ -57,9 +57,6 @@ export { temporaryDirectory }
 /** Logs go to stderr: stdout carries results, or protocol. */
 export const logging = Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)])
 
-/** Only who serves HTTP pays for loading it. */
-const loadHttp = Effect.promise(() => import("./transport/Http.ts"))
-
 /** The runtime on its unix socket, until SIGTERM, SIGINT, SIGHUP or `runtime/shutdown`; then with nothing left. */
 export const serve = ({
   dataDirectory,
@@ -75,7 +72,8 @@ export const serve = ({
     // From here on a signal is a wish to end in order, also while the demo session is starting.
     const ended = yield* Effect.forkScoped(Effect.raceFirst(signalled, runtime.closed), { startImmediately: true })
     yield* UnixSocket.serve({ path: socket })
-    const served = http && (yield* (yield* loadHttp).serve(http))
+    // Only who serves HTTP pays for loading it.
+    const served = http && (yield* (yield* Effect.promise(() => import("./transport/Http.ts"))).serve(http))
     if (demo) yield* runtime.configure(demoSpec({ name: "demo" }))
     yield* Effect.raceFirst(startConfigured(runtime, configuration), Fiber.await(ended))
     const { containment } = yield* runtime.info

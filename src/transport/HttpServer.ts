@@ -1,0 +1,300 @@
+/**
+ * The listener and what is under way on it: checks where each request comes from and who sends it, hands it to `HttpExchange`
+ * or `WebSocket`, holds peers to the limits, and ends in order. Knows no session. Made by `Http`.
+ */
+import type * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import { WebSocketServer } from "@effect/platform-node-shared/NodeWS"
+import * as http from "node:http"
+import type { AddressInfo, Socket } from "node:net"
+import type { Duplex } from "node:stream"
+import { Draining, Forbidden, LimitReached, Unauthorized } from "../domain/Errors.ts"
+import type { Access, Caller } from "./HttpAccess.ts"
+import { type HttpAddress, urlOf } from "./HttpAddress.ts"
+import type { Docs } from "./HttpDocs.ts"
+import { answerProblem, exchange } from "./HttpExchange.ts"
+import { type HttpLimits, maxHeaderBytes } from "./HttpLimits.ts"
+import { problemOfClientError, problemOfMatch, refuseRaw, unknownRoute, webSocketPath } from "./HttpRefusal.ts"
+import { match } from "./HttpRoutes.ts"
+import { cutUntaken } from "./HttpUntaken.ts"
+import { checkOrigin } from "./OriginCheck.ts"
+import * as Problem from "./Problem.ts"
+import type { Sse } from "./Sse.ts"
+import { WebSocketConnection } from "./WebSocket.ts"
+
+export class HttpFailed extends Data.TaggedError("HttpFailed")<{
+  readonly address: string
+  readonly errno: string
+  readonly detail: string
+}> {
+  override get message() {
+    return `cannot listen on ${this.address}: ${this.detail} (${this.errno})`
+  }
+}
+
+const remedies: Readonly<Record<string, string>> = {
+  EADDRINUSE: "another program listens there; give another port with --http",
+  EADDRNOTAVAIL: "this machine has no such address",
+  EACCES: "no permission to listen on this port",
+  ENOTFOUND: "the name is not known",
+}
+
+export class HttpServer {
+  readonly #limits: HttpLimits
+  readonly #access: Access
+  readonly #docs: Docs
+  readonly #services: Context.Context<never>
+  readonly #names: ReadonlySet<string>
+  readonly #server: http.Server
+  readonly #upgrades: WebSocketServer
+  readonly #streams = new Map<Sse, Caller>()
+  readonly #webSockets = new Set<WebSocketConnection>()
+  /** Requests under way by token; null for those without. */
+  readonly #pending = new Map<string | null, number>()
+  #timer: NodeJS.Timeout | undefined
+  #tickedAt = 0
+  #isClosing = false
+  #heldBytes = 0
+  readonly #held = new WeakMap<http.ServerResponse, number>()
+
+  constructor(
+    limits: HttpLimits,
+    access: Access,
+    docs: Docs,
+    services: Context.Context<never>,
+    names: ReadonlySet<string>,
+  ) {
+    this.#limits = limits
+    this.#access = access
+    this.#docs = docs
+    this.#services = services
+    this.#names = names
+    this.#upgrades = new WebSocketServer({
+      noServer: true,
+      clientTracking: false,
+      perMessageDeflate: false,
+      maxPayload: limits.maxMessageBytes,
+    })
+    const server = http.createServer({
+      maxHeaderSize: maxHeaderBytes,
+      headersTimeout: limits.headersMs,
+      requestTimeout: Math.max(limits.requestMs, limits.headersMs),
+      connectionsCheckingInterval: Math.max(50, Math.min(5000, limits.headersMs / 2)),
+      keepAliveTimeout: 30_000,
+      keepAlive: true,
+      keepAliveInitialDelay: 30_000,
+      noDelay: true,
+      requireHostHeader: false,
+    })
+    server.maxConnections = limits.maxConnections
+    server.on("request", (request, response) => this.#onRequest(request, response, () => {}))
+    server.on("checkContinue", (request, response) =>
+      this.#onRequest(request, response, () => response.writeContinue()),
+    )
+    server.on("checkExpectation", (_request, response) =>
+      answerProblem(response, Problem.problem(417, "ExpectationFailed", "only 100-continue can be expected")),
+    )
+    server.on("upgrade", (request, socket, head) => this.#onUpgrade(request, socket, head))
+    server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
+      refuseRaw(socket, problemOfClientError(error))
+    })
+    this.#server = server
+  }
+
+  get counts() {
+    let pending = 0
+    for (const each of this.#pending.values()) pending += each
+    return { streams: this.#streams.size, webSockets: this.#webSockets.size, pending }
+  }
+
+  listen(address: HttpAddress): Effect.Effect<number, HttpFailed> {
+    return Effect.callback((resume) => {
+      const server = this.#server
+      const failed = (error: NodeJS.ErrnoException) => {
+        const errno = error.code ?? "unknown"
+        resume(
+          Effect.fail(new HttpFailed({ address: urlOf(address), errno, detail: remedies[errno] ?? error.message })),
+        )
+      }
+      server.once("error", failed)
+      server.listen({ host: address.host, port: address.port, backlog: 1024 }, () => {
+        server.off("error", failed)
+        // Later errors are of single accepts; the listener itself goes on.
+        server.on("error", () => {})
+        const everyMs = Math.max(10, Math.min(1000, this.#limits.heartbeatMs / 2))
+        this.#timer = setInterval(() => this.#tick(everyMs), everyMs)
+        this.#timer.unref()
+        resume(Effect.succeed((server.address() as AddressInfo).port))
+      })
+    })
+  }
+
+  readonly close: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    const { closeMs } = this.#limits
+    this.#isClosing = true
+    clearInterval(this.#timer)
+    const cut = setTimeout(() => this.#server.closeAllConnections(), closeMs)
+    this.#server.close(() => {
+      clearTimeout(cut)
+      resume(Effect.void)
+    })
+    const why = Problem.ofError(new Draining({ detail: "the runtime ends" })).body
+    for (const stream of this.#streams.keys()) stream.close("closing", why)
+    for (const webSocket of this.#webSockets) webSocket.drain(closeMs)
+    this.#server.closeIdleConnections()
+  })
+
+  #tick(everyMs: number): void {
+    const now = Date.now()
+    const late = now - this.#tickedAt - everyMs
+    this.#tickedAt = now
+    // It was this process that stood still: what peers sent meanwhile is still to be read.
+    if (late > everyMs) return
+    this.#access.look()
+    const { heartbeatMs, stalledMs } = this.#limits
+    const gone = Problem.ofError(new Unauthorized({ detail: "the token is not valid any more" })).body
+    for (const [stream, caller] of this.#streams) {
+      if (caller.isCurrent()) stream.tick(now, heartbeatMs, stalledMs)
+      else stream.close("closing", gone)
+    }
+    for (const webSocket of this.#webSockets) webSocket.tick(now, heartbeatMs, stalledMs)
+  }
+
+  #onRequest(request: http.IncomingMessage, response: http.ServerResponse, beforeRead: () => void): void {
+    // Of single connections; the answer is lost, and nothing else.
+    request.on("error", () => {})
+    response.on("error", () => {})
+    cutUntaken(response, this.#limits.stalledMs)
+    if (this.#isClosing) response.setHeader("Connection", "close")
+    const from = request.socket.remoteAddress ?? "unknown"
+    const { path, query } = partsOf(request.url ?? "/")
+    const refusal = this.#originProblem(request, from)
+    if (refusal !== undefined) return answerProblem(response, refusal)
+    if (this.#docs.serve(path, request, response)) return
+    const caller = this.#access.authenticate(request.headers.authorization, from)
+    if (caller instanceof Unauthorized) return answerProblem(response, Problem.ofError(caller))
+    const limit = caller.charge() ?? this.#limitOf(caller)
+    if (limit !== undefined) return answerProblem(response, Problem.ofError(limit))
+    const found = match(request.method ?? "", path)
+    if (found._tag !== "Found") return answerProblem(response, problemOfMatch(found, path, request.method ?? ""))
+    if (found.route.kind === "events" && request.method === "HEAD") {
+      return answerProblem(response, Problem.problem(405, "MethodNotAllowed", "a stream has no HEAD"))
+    }
+    if (found.route.kind === "events" && this.#streams.size >= this.#limits.maxStreams) {
+      const limit = new LimitReached({ limit: "event streams", value: this.#limits.maxStreams })
+      return answerProblem(response, Problem.ofError(limit))
+    }
+    this.#count(caller, 1)
+    response.once("close", () => {
+      this.#count(caller, -1)
+      // Its connection would be kept for a next request.
+      if (this.#isClosing) setImmediate(() => this.#server.closeIdleConnections())
+    })
+    exchange({
+      request,
+      response,
+      route: found.route,
+      path: found.path,
+      query,
+      methods: caller.methods,
+      services: this.#services,
+      maxBodyBytes: this.#limits.maxMessageBytes,
+      beforeRead,
+      hold: (bytes) => this.#hold(response, bytes),
+      onStream: (stream) => this.#keep(stream, caller, response, found.route.kind === "events"),
+    })
+  }
+
+  #keep(stream: Sse, caller: Caller, response: http.ServerResponse, isEvents: boolean): void {
+    this.#streams.set(stream, caller)
+    // Events are bounded by `maxStreams`, and no request that somebody waits for.
+    if (isEvents) this.#count(caller, -1)
+    response.once("close", () => {
+      this.#streams.delete(stream)
+      if (isEvents) this.#count(caller, 1)
+    })
+  }
+
+  /** Whether there is room for so much more; it is given back when the response is over. */
+  #hold(response: http.ServerResponse, bytes: number): LimitReached | undefined {
+    const { maxHeldBytes } = this.#limits
+    if (this.#heldBytes + bytes > maxHeldBytes) {
+      return new LimitReached({ limit: "bytes of bodies and answers on their way", value: maxHeldBytes })
+    }
+    this.#heldBytes += bytes
+    const before = this.#held.get(response)
+    this.#held.set(response, (before ?? 0) + bytes)
+    if (before === undefined) response.once("close", () => (this.#heldBytes -= this.#held.get(response) ?? 0))
+    return undefined
+  }
+
+  #count({ id }: Caller, by: 1 | -1): void {
+    const count = (this.#pending.get(id) ?? 0) + by
+    if (count === 0) this.#pending.delete(id)
+    else this.#pending.set(id, count)
+  }
+
+  #limitOf({ id }: Caller): LimitReached | undefined {
+    const { maxPending } = this.#limits
+    if ((this.#pending.get(id) ?? 0) < maxPending) return undefined
+    return new LimitReached({ limit: "pending requests of a token", value: maxPending })
+  }
+
+  #originProblem(request: http.IncomingMessage, from: string): Problem.Problem | undefined {
+    const hosts = request.rawHeaders.filter((name, at) => at % 2 === 0 && name.toLowerCase() === "host").length
+    const verdict = checkOrigin(request.headers, this.#names, hosts)
+    if (verdict._tag === "Allowed") return undefined
+    this.#access.refused(`${verdict.header}: ${verdict.detail}`, from)
+    return Problem.ofError(new Forbidden({ detail: `${verdict.header}: ${verdict.detail}` }))
+  }
+
+  #onUpgrade(request: http.IncomingMessage, socket: Duplex, head: Buffer): void {
+    socket.on("error", () => {})
+    const from = (socket as Socket).remoteAddress ?? "unknown"
+    const refusal = this.#originProblem(request, from) ?? this.#upgradeProblem(request)
+    if (refusal !== undefined) return refuseRaw(socket, refusal)
+    const { authorization } = request.headers
+    // A browser cannot send the header: it says who it is in its first message.
+    const caller = this.#access.authenticate(authorization, from)
+    if (caller instanceof Unauthorized && authorization !== undefined) {
+      return refuseRaw(socket, Problem.ofError(caller))
+    }
+    const { maxMessageBytes, maxPending } = this.#limits
+    this.#upgrades.handleUpgrade(request, socket, head, (upgraded) => {
+      const connection = new WebSocketConnection({
+        socket: upgraded,
+        raw: socket,
+        access: this.#access,
+        caller: caller instanceof Unauthorized ? undefined : caller,
+        from,
+        services: this.#services,
+        maxMessageBytes,
+        maxPending,
+      })
+      this.#webSockets.add(connection)
+      connection.whenGone(() => this.#webSockets.delete(connection))
+    })
+  }
+
+  #upgradeProblem(request: http.IncomingMessage): Problem.Problem | undefined {
+    if (this.#isClosing) return Problem.ofError(new Draining({ detail: "the runtime ends" }))
+    const { path } = partsOf(request.url ?? "/")
+    if (path !== webSocketPath) return unknownRoute(path)
+    if (request.method !== "GET" || request.headers.upgrade?.toLowerCase() !== "websocket") {
+      return Problem.problem(426, "UpgradeRequired", "only WebSockets are spoken here", {
+        headers: { Upgrade: "websocket" },
+      })
+    }
+    if (this.#webSockets.size >= this.#limits.maxStreams) {
+      return Problem.ofError(new LimitReached({ limit: "WebSockets", value: this.#limits.maxStreams }))
+    }
+    return undefined
+  }
+}
+
+/** The path as it was sent, and what is behind its `?`. */
+const partsOf = (url: string): { readonly path: string; readonly query: string } => {
+  const at = url.indexOf("?")
+  return at < 0 ? { path: url, query: "" } : { path: url.slice(0, at), query: url.slice(at + 1) }
+}
