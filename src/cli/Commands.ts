@@ -130,6 +130,27 @@ export const commands = {
       },
     ],
   },
+  mcp: {
+    summary: "run an MCP server on standard input and output that offers the runtime's sessions",
+    detail:
+      "For hosts such as coding agents and desktop assistants: tools to start, ask, list, cancel and stop sessions, to read transcripts and to answer permission requests; sessions and transcripts as resources. It offers the runtime that listens on the socket, and finds it again after a restart. Ends with standard input.",
+    arguments: [],
+    flags: {
+      embedded: {
+        type: "boolean",
+        summary:
+          "a runtime of its own instead, which ends with it; with --data or CRECHE_DATA its sessions are kept there, else nothing is",
+      },
+      "read-only": { type: "boolean", summary: "offer only tools that change nothing" },
+    },
+    examples: [
+      { command: "creche mcp", summary: "the command to name where a host is told of MCP servers" },
+      {
+        command: `echo '{"jsonrpc":"2.0","id":1,"method":"tools/list"}' | creche mcp`,
+        summary: "the tools that it offers",
+      },
+    ],
+  },
   start: {
     summary: "start a session",
     detail:

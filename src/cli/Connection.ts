@@ -10,7 +10,7 @@ import { CommandFailure } from "./Failure.ts"
 import type { Io } from "./Io.ts"
 
 /** What is to be done where no runtime answers. */
-const explain = (error: unknown, socket: string): unknown => {
+export const explain = (error: unknown, socket: string): unknown => {
   if (error instanceof CrecheError && error.tag === "OtherRuntime")
     return new CommandFailure(`${error.message} with --socket`, error.data)
   if (!(error instanceof CrecheError) || error.tag !== "NoRuntime") return error

@@ -5,6 +5,7 @@ import type { Run } from "./Run.ts"
 export const loaders: { readonly [N in CommandName]: () => Promise<{ readonly run: Run<N> }> } = {
   serve: () => import("./commands/serve.ts"),
   stdio: () => import("./commands/stdio.ts"),
+  mcp: () => import("./commands/mcp.ts"),
   start: () => import("./commands/start.ts"),
   ask: () => import("./commands/ask.ts"),
   tell: () => import("./commands/tell.ts"),
