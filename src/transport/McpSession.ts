@@ -47,6 +47,7 @@ type Params = Readonly<Record<string, unknown>>
 
 interface Pending {
   readonly abort: AbortController
+  readonly channel: McpChannel
   cancelled: boolean
 }
 
@@ -110,6 +111,11 @@ export class McpSession {
     else this.#idle.push(then)
   }
 
+  /** Nobody reads this channel any more: ends what waits on it. That is no wish to cancel anything. */
+  abandon(channel: McpChannel): void {
+    for (const pending of this.#pending.values()) if (pending.channel === channel) pending.abort.abort()
+  }
+
   /** The client is gone: ends what waits and what is watched. Turns go on. */
   close(): void {
     this.#over = true
@@ -117,10 +123,10 @@ export class McpSession {
     this.#watches.close()
   }
 
-  #member(
+  async #member(
     member: JsonRpc.Member,
     channel: McpChannel,
-  ): Promise<JsonRpc.Answer | undefined> | JsonRpc.Answer | undefined {
+  ): Promise<JsonRpc.Answer | undefined> {
     switch (member.type) {
       case "response":
         return undefined
@@ -160,7 +166,7 @@ export class McpSession {
       })
     }
     const params = (given ?? {}) as Params
-    const pending: Pending = { abort: new AbortController(), cancelled: false }
+    const pending: Pending = { abort: new AbortController(), channel, cancelled: false }
     this.#pending.set(id, pending)
     let progress: McpProgress | undefined
     const request: Request = {
