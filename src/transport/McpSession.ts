@@ -2,6 +2,7 @@
  * One client of MCP, whatever carries its messages: what each message means, the requests that wait and how they are cancelled,
  * and the resources that it watches. Knows neither bytes nor HTTP nor sessions of a runtime; `McpStdio` and `McpHttp` feed it.
  */
+import { LimitReached } from "../domain/Errors.ts"
 import { isShallow } from "../domain/StrictDecoder.ts"
 import * as JsonRpc from "./JsonRpc.ts"
 import { callTool } from "./McpCalls.ts"
@@ -123,10 +124,7 @@ export class McpSession {
     this.#watches.close()
   }
 
-  async #member(
-    member: JsonRpc.Member,
-    channel: McpChannel,
-  ): Promise<JsonRpc.Answer | undefined> {
+  async #member(member: JsonRpc.Member, channel: McpChannel): Promise<JsonRpc.Answer | undefined> {
     switch (member.type) {
       case "response":
         return undefined
@@ -158,7 +156,10 @@ export class McpSession {
     if (id === null) return refuse("id must be a string or a number")
     if (this.#pending.has(id)) return refuse("a request with this id is under way")
     const most = this.#options.maxPending ?? maxPending
-    if (this.#pending.size >= most) return refuse(`${most} requests are under way; wait for some to be answered`)
+    if (this.#pending.size >= most) {
+      const limit = new LimitReached({ limit: "pending requests of a client", value: most })
+      return JsonRpc.failure(id, JsonRpc.runtimeError(limit))
+    }
     if (Array.isArray(given) || !isShallow(given)) {
       return JsonRpc.failure(id, {
         code: invalidParams,

@@ -1,22 +1,13 @@
 import { fileURLToPath } from "node:url"
-import { afterEach, beforeEach, describe, expect, it } from "vitest"
-import { noSdk, type Program, type Spawned, spawnByHand, spawnOfficial } from "../transport/McpPeer.ts"
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
+import { drawSeed, seeded } from "../acceptance/Processes.ts"
+import { malformed } from "../transport/McpMalformed.ts"
+import { noSdk, type Program, type Spawned, spawnByHand, spawnOfficial, wire } from "../transport/McpPeer.ts"
 import { bin, Home, processesWith, until } from "./Cli.ts"
 
 const agent = fileURLToPath(new URL("../fixtures/agents/acp/agent.ts", import.meta.url))
 
-let home: Home
-let peers: Array<Spawned> = []
-beforeEach(() => {
-  home = new Home()
-})
-afterEach(async () => {
-  await Promise.all(peers.map((peer) => peer.close().catch(() => {})))
-  peers = []
-  await home.dispose()
-})
-
-const program = (...flags: ReadonlyArray<string>): Program => ({
+const program = (home: Home, ...flags: ReadonlyArray<string>): Program => ({
   command: process.execPath,
   args: [bin, "mcp", ...flags],
   env: { PATH: process.env["PATH"] ?? "", HOME: home.directory, CRECHE_DATA: home.data, TERM: home.mark },
@@ -29,18 +20,23 @@ const clients = [
 ]
 
 for (const { name, spawn, missing } of clients) {
-  const open = async (...flags: ReadonlyArray<string>): Promise<Spawned> => {
-    const peer = await spawn(program(...flags))
-    peers.push(peer)
-    return peer
-  }
-
   describe(`creche mcp, spoken to by ${name}${missing === undefined ? "" : ` (skipped: ${missing})`}`, () => {
     const test = it.skipIf(missing !== undefined)
+    let home: Home
+    let peer: Spawned
+    let other: Spawned
+    beforeAll(async () => {
+      if (missing !== undefined) return
+      home = new Home()
+      await home.serve("--demo")
+      ;[peer, other] = await Promise.all([spawn(program(home)), spawn(program(home))])
+    })
+    afterAll(async () => {
+      await Promise.all([peer, other].map((each) => each?.close().catch(() => {})))
+      await home?.dispose()
+    })
 
     test("starts, asks, lists, cancels and stops sessions of the running runtime", async () => {
-      await home.serve("--demo")
-      const peer = await open()
       expect(peer.server.name).toBe("creche")
       const names = (await peer.tools()).map((tool) => tool.name)
       expect(names).toEqual(expect.arrayContaining(["session_start", "session_ask", "permission_answer", "turn_wait"]))
@@ -68,27 +64,26 @@ for (const { name, spawn, missing } of clients) {
       expect(outcome.stdout).toContain('"status":"stopped"')
     })
 
-    test("tells the progress of a turn while it runs, and its words before the answer", async () => {
-      await home.serve("--demo")
-      const peer = await open()
+    test("tells the progress of a turn while it runs", async () => {
+      await peer.call("session_start", { name: "counts", command: process.execPath, args: [agent], protocol: "acp" })
       const told: Array<{ progress: number; message?: string }> = []
       const answered = await peer.call(
         "session_ask",
-        { session: "demo", prompt: "/stream 20 word " },
+        { session: "counts", prompt: "count 10 40" },
         { onProgress: (progress) => told.push(progress) },
       )
-      const text = answered.content[0].text
-      expect(text).toMatch(/^(?:word ?){20}$/)
-      expect(told[0]!.message).toBe("the turn is accepted")
-      expect(told.map(({ message }) => message).join("")).toContain(text)
+      const text: string = answered.content[0].text
+      expect(text.trim()).toBe("1 2 3 4 5 6 7 8 9 10")
+      expect(told.slice(0, 2).map(({ message }) => message)).toEqual(["the turn is accepted", "the turn runs"])
+      // The last words may come with the answer; whatever is told are the answer's own.
+      const words = told.slice(2).map(({ message }) => message)
+      expect(words.length).toBeGreaterThan(1)
+      expect(text.startsWith(words.join(""))).toBe(true)
       const counted = told.map(({ progress }) => progress)
-      expect(counted).toEqual(counted.toSorted((a, b) => a - b))
-      expect(new Set(counted).size).toBe(counted.length)
+      expect(counted).toEqual([...new Set(counted)].toSorted((a, b) => a - b))
     })
 
     test("ends the waiting, not the turn, when a call is cancelled; both with cancelOnAbort", async () => {
-      await home.serve("--demo")
-      const peer = await open()
       for (const cancelOnAbort of [false, true]) {
         const abort = new AbortController()
         const asked = peer.call(
@@ -104,8 +99,6 @@ for (const { name, spawn, missing } of clients) {
     })
 
     test("answers early when the agent asks for leave, and goes on once it is given", async () => {
-      await home.serve()
-      const peer = await open()
       const spec = { name: "careful", command: process.execPath, args: [agent], protocol: "acp" }
       expect((await peer.call("session_start", spec)).isError).toBeUndefined()
       for (const outcome of ["allow", "deny"]) {
@@ -130,15 +123,17 @@ for (const { name, spawn, missing } of clients) {
     })
 
     test("offers sessions, transcripts and turns as resources, and tells when one changed", async () => {
-      await home.serve("--demo")
-      const peer = await open()
       const asked = await peer.call("session_ask", { session: "demo", prompt: "/echo found" })
       const uris = (await peer.resources()).map(({ uri }) => uri)
-      expect(uris).toEqual(["creche://sessions", "creche://sessions/demo", "creche://sessions/demo/transcript"])
+      expect(uris.slice(0, 3)).toEqual([
+        "creche://sessions",
+        "creche://sessions/demo",
+        "creche://sessions/demo/transcript",
+      ])
       expect((await peer.resourceTemplates()).map(({ uriTemplate }) => uriTemplate)).toContain(
         "creche://sessions/{session}/transcript{?after,limit}",
       )
-      expect(JSON.parse(await peer.read("creche://sessions")).sessions).toMatchObject([{ name: "demo" }])
+      expect(JSON.parse(await peer.read("creche://sessions")).sessions[0]).toMatchObject({ name: "demo" })
       expect(JSON.parse(await peer.read("creche://sessions/demo"))).toMatchObject({ name: "demo", status: "ready" })
       const lines = (await peer.read("creche://sessions/demo/transcript")).trim().split("\n")
       const entries = lines.map((line) => JSON.parse(line))
@@ -158,10 +153,11 @@ for (const { name, spawn, missing } of clients) {
     })
 
     test("says what went wrong with its tag and what to do, and goes on", async () => {
-      await home.serve("--demo")
-      const peer = await open()
       const unknown = await peer.call("session_ask", { session: "nobody", prompt: "x" })
-      expect(unknown).toMatchObject({ isError: true, structuredContent: { error: { tag: "SessionNotFound", code: -32001 } } })
+      expect(unknown).toMatchObject({
+        isError: true,
+        structuredContent: { error: { tag: "SessionNotFound", code: -32001 } },
+      })
       expect(unknown.content[0].text).toContain("session_list")
       const wrong = await peer.call("session_ask", { session: "demo", promt: "x", waitMs: -1 })
       expect(wrong).toMatchObject({ isError: true, structuredContent: { error: { tag: "InvalidParams" } } })
@@ -174,12 +170,10 @@ for (const { name, spawn, missing } of clients) {
     })
 
     test("serves two clients at once, each with its own answers", async () => {
-      await home.serve("--demo")
-      const [one, two] = await Promise.all([open(), open()])
-      await one.call("session_start", { name: "other", template: "demo" })
+      await peer.call("session_start", { name: "other", template: "demo" })
       const asks = await Promise.all(
         Array.from({ length: 20 }, (_, n) =>
-          (n % 2 === 0 ? one : two).call("session_ask", {
+          (n % 2 === 0 ? peer : other).call("session_ask", {
             session: n % 3 === 0 ? "demo" : "other",
             prompt: `/echo number ${n}`,
           }),
@@ -188,35 +182,49 @@ for (const { name, spawn, missing } of clients) {
       expect(asks.map(({ content }) => content[0].text)).toEqual(asks.map((_, n) => `number ${n}`))
     })
 
-    test("killed in the middle of an ask leaves the turn to end and the runtime as it was", async () => {
-      await home.serve("--demo")
-      const peer = await open()
-      peer.call("session_ask", { session: "demo", prompt: "/slow 700 still" }).catch(() => {})
-      const other = await open()
-      const turns = async () =>
-        (await other.call("session_history", { session: "demo" })).structuredContent.turns as Array<any>
-      await until("the turn runs", async () => (await turns())[0]?.status === "running")
+    test("killed in the middle of an ask leaves the turn and the runtime as they were", async () => {
+      peer.call("session_ask", { session: "demo", prompt: "/slow 60000 still" }).catch(() => {})
+      const newest = async () =>
+        (await other.call("session_history", { session: "demo", limit: 1 })).structuredContent.turns[0]
+      await until("the turn runs", async () => (await newest()).status === "running")
       process.kill(peer.pid, "SIGKILL")
-      const { id } = (await turns())[0]
-      const ended = await other.call("turn_wait", { turn: id })
-      expect(ended.structuredContent).toMatchObject({ status: "completed", text: "still" })
+      await peer.close().catch(() => {})
+      const { id, status } = await newest()
+      expect(status).toBe("running")
+      const cancelled = await other.call("session_cancel", { session: "demo" })
+      expect(cancelled.structuredContent).toMatchObject({ id, status: "cancelled" })
     })
 
     test("with --embedded has a runtime of its own, and leaves nothing when its client goes", async () => {
-      const peer = await open("--embedded")
-      await peer.call("session_start", { name: "own", command: "sleep", args: ["1000"], protocol: "text" })
-      const { dataDirectory } = (await peer.call("runtime_info")).structuredContent
-      expect(dataDirectory).toBe(home.data)
-      await peer.close()
-      await until("nothing is left", () => processesWith(home.mark).length === 0)
+      const own = new Home()
+      try {
+        const embedded = await spawn(program(own, "--embedded"))
+        await embedded.call("session_start", { name: "own", command: "sleep", args: ["1000"], protocol: "text" })
+        const { dataDirectory } = (await embedded.call("runtime_info")).structuredContent
+        expect(dataDirectory).toBe(own.data)
+        await embedded.close()
+        await until("nothing is left", () => processesWith(own.mark).length === 0)
+      } finally {
+        await own.dispose()
+      }
     })
   })
 }
 
 describe("creche mcp", () => {
+  let home: Home
+  let peer: Spawned | undefined
+  beforeEach(() => {
+    home = new Home()
+  })
+  afterEach(async () => {
+    await peer?.close()
+    peer = undefined
+    await home.dispose()
+  })
+
   it("serves without a runtime, says so at each call, and finds one that starts later, and the next after it", async () => {
-    const peer = await spawnByHand(program())
-    peers.push(peer)
+    peer = await spawnByHand(program(home))
     const nobody = await peer.call("session_list")
     expect(nobody).toMatchObject({ isError: true, structuredContent: { error: { tag: "NoRuntime" } } })
     expect(nobody.content[0].text).toContain("creche serve")
@@ -233,8 +241,7 @@ describe("creche mcp", () => {
 
   it("offers only what changes nothing with --read-only", async () => {
     await home.serve("--demo")
-    const peer = await spawnByHand(program("--read-only"))
-    peers.push(peer)
+    peer = await spawnByHand(program(home, "--read-only"))
     const names = (await peer.tools()).map((tool) => tool.name)
     expect(names).toContain("session_list")
     expect(names).not.toContain("session_ask")
@@ -246,10 +253,39 @@ describe("creche mcp", () => {
     const call = { jsonrpc: "2.0", id: 1, method: "tools/call", params: { name: "session_list" } }
     const { code, stdout } = await home.run(["mcp"], { input: `${JSON.stringify(call)}\nnonsense\n` })
     expect(code).toBe(0)
-    const messages = stdout.trim().split("\n").map((line) => JSON.parse(line))
+    const messages = stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line))
     expect(messages.map(({ id }) => id).toSorted()).toEqual([1, null])
     expect(messages.find(({ id }) => id === null).error.code).toBe(-32700)
   })
+
+  it("survives 100000 malformed messages, and answers with messages alone", async () => {
+    await home.serve("--demo")
+    const seed = drawSeed("creche mcp")
+    const random = seeded(seed)
+    const running = home.spawn(["mcp"])
+    const client = wire(running.child.stdout!, running.child.stdin!)
+    for (let sent = 0; sent < 100_000;) {
+      const lines: Array<Buffer> = []
+      for (let n = 0; n < 500; n++, sent++) lines.push(malformed(random, sent), Buffer.from("\n"))
+      if (!running.child.stdin!.write(Buffer.concat(lines))) {
+        await new Promise((go) => running.child.stdin!.once("drain", go))
+      }
+      client.messages.splice(0, Math.max(0, client.messages.length - 10))
+    }
+    const ask = { name: "session_ask", arguments: { session: "demo", prompt: "/echo alive" } }
+    let answer: any
+    await until(`an ask is answered (seed ${seed})`, async () => {
+      answer = await client.request("tools/call", ask, `ask ${Math.random()}`)
+      // Of what it was flooded with, some is under way.
+      return answer.error?.data.tag !== "LimitReached"
+    })
+    expect(answer.result.content[0].text).toBe("alive")
+    running.child.stdin!.end()
+    expect((await running.ended).code).toBe(0)
+  }, 120_000)
 
   it("ends at SIGTERM, also while an ask waits", async () => {
     await home.serve("--demo")
