@@ -210,7 +210,7 @@ describe("MCP over HTTP", () => {
     const hanging = peer.call("session_ask", { session: "echo", prompt: "hang" }, { signal: abort.signal })
     await deadline("it waits", () => stub.asks.waiting === 1)
     abort.abort()
-    await expect(hanging).rejects.toThrow()
+    await expect(hanging).rejects.toThrow(/abort/i)
     await deadline("it waits no more", () => stub.asks.waiting === 0)
     await peer.end()
     await peer.close()

@@ -12,7 +12,7 @@ const requests = [
   { method: "completion/complete", params: { argument: { name: "session", value: "e" } } },
   { method: "notifications/cancelled", params: { requestId: 1 } },
   ...toolNames.map((name) => call(name, { session: "echo", turn: "t", prompt: "x", request: "r", outcome: "allow" })),
-  { ...call("session_ask", { session: "echo", prompt: "stream 3", waitMs: 1 }) },
+  { ...call("session_ask", { session: "echo", prompt: "x", waitMs: 1 }) },
 ]
 const junk = [
   "\u0000",
