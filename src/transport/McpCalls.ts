@@ -9,8 +9,8 @@ import { deepest, isShallow, strictDecoder } from "../domain/StrictDecoder.ts"
 import { isTerminal } from "../domain/Turn.ts"
 import * as JsonRpc from "./JsonRpc.ts"
 import type { McpProgress } from "./McpProgress.ts"
-import { failedResult, plainResult, type ToolResult, turnResult } from "./McpResult.ts"
-import { askFields, type ToolName, toolSpecs, waitFields } from "./McpTools.ts"
+import { briefSession, failedResult, plainResult, type ToolResult, turnResult } from "./McpResult.ts"
+import { askFields, listFields, type ToolName, toolSpecs, waitFields } from "./McpTools.ts"
 import { type McpUpstream, UpstreamError } from "./McpUpstream.ts"
 import type { WireEntry, WireTurn } from "./Wire.ts"
 
@@ -27,8 +27,10 @@ export interface ToolCall {
 
 const AskFields = Schema.Struct(askFields)
 const WaitFields = Schema.Struct(waitFields)
+const ListFields = Schema.Struct(listFields)
 const decodeAsk = strictDecoder<typeof AskFields.Type>(AskFields).decode
 const decodeWait = strictDecoder<typeof WaitFields.Type>(WaitFields).decode
+const decodeList = strictDecoder<typeof ListFields.Type>(ListFields).decode
 
 const invalid = (issues: InvalidParams["issues"]) =>
   new UpstreamError(JsonRpc.runtimeError(new InvalidParams({ issues })))
@@ -144,13 +146,19 @@ const carryOut = async (tool: ToolName, given: Arguments, call: ToolCall): Promi
       return ask(given, call)
     case "turn_wait":
       return wait(given, call)
+    case "session_list": {
+      const { own, rest } = split<typeof ListFields.Type>(given, listFields, decodeList)
+      const page = await call.upstream.request("session/list", rest, { signal: call.signal })
+      return plainResult(tool, own.full === true ? page : { ...page, sessions: page.sessions.map(briefSession) })
+    }
     default: {
-      const { method, drops = [] } = toolSpecs[tool]
+      const { method, drops = [], defaults } = toolSpecs[tool]
       for (const field of drops) {
         if (field in given) throw invalid([{ path: field, message: "is not a field of this tool" }])
       }
       // Where only MCP speaks, the record shall say so.
-      const named = tool === "permission_answer" && given["by"] === undefined ? { ...given, by: "mcp" } : given
+      const named =
+        tool === "permission_answer" && given["by"] === undefined ? { ...given, by: "mcp" } : { ...defaults, ...given }
       return plainResult(tool, await call.upstream.request(method, named as never, { signal: call.signal }))
     }
   }

@@ -76,6 +76,12 @@ export const failedResult = (error: unknown): ToolResult | undefined => {
   )
 }
 
+/** The same shape with the few fields of the spec that tell sessions apart. */
+export const briefSession = ({ deaths: _, ...session }: WireSession) => {
+  const { template, command, args, cwd, protocol, task, tags } = session.spec
+  return { ...session, spec: { template, command, args, cwd, protocol, task, tags } }
+}
+
 const sessionLine = ({ name, status, spec, turns, pendingRequests }: WireSession): string => {
   const open = turns.queued + turns.running
   return [
@@ -113,12 +119,10 @@ export const turnResult = (turn: WireTurn, session?: WireSession): ToolResult =>
     case "queued":
     case "running": {
       const pendingRequests = session?.pendingRequests ?? []
-      const lines = [
-        `The turn ${turn.id} is ${turn.status}.`,
-        ...pendingRequests.map((request) => requestLine(session?.name ?? turn.session, request)),
-        `turn_wait {"turn": ${JSON.stringify(turn.id)}} waits for its end.`,
-      ]
-      return result(lines.join("\n"), { ...turn, pendingRequests })
+      const asks = pendingRequests.map((request) => requestLine(session?.name ?? turn.session, request))
+      const next = [...asks, `turn_wait {"turn": ${JSON.stringify(turn.id)}} waits for its end.`].join("\n")
+      // Some hosts show their model the structure alone.
+      return result(`The turn ${turn.id} is ${turn.status}.\n${next}`, { ...turn, pendingRequests, next })
     }
     default: {
       const why = turn.error === null ? "" : `: ${inTools(turn.error.message)}`

@@ -26,6 +26,8 @@ interface ToolSpec {
   readonly adds?: Schema.Struct.Fields
   /** Fields of the method that mean nothing here. */
   readonly drops?: ReadonlyArray<string>
+  /** Params where the caller gives none: a model pays for every word that it reads. */
+  readonly defaults?: Readonly<Record<string, unknown>>
 }
 
 const say = <S extends Schema.Top>(schema: S, description: string) =>
@@ -49,6 +51,12 @@ export const askFields = {
   ),
 }
 export const waitFields = { onPermission }
+export const listFields = {
+  full: say(
+    Schema.Boolean,
+    "whole sessions, as session_get gives them; default: of each spec only what tells sessions apart",
+  ),
+}
 
 const whileItRuns =
   "With a progress token, progress tells what the session does meanwhile. Cancelling this call ends the waiting"
@@ -70,13 +78,28 @@ const tools = {
     note: "turn_wait or turn_get gives the answer later.",
     drops: ["stream"],
   },
-  session_list: { method: "session/list", title: "List sessions", kind: "reads" },
+  session_list: { method: "session/list", title: "List sessions", kind: "reads", adds: listFields },
   session_get: { method: "session/get", title: "Look at a session", kind: "reads" },
   session_cancel: { method: "session/cancel", title: "Cancel a turn", kind: "ends" },
   session_stop: { method: "session/stop", title: "Stop a session", kind: "ends" },
-  session_transcript: { method: "session/transcript", title: "Read a transcript", kind: "reads" },
-  session_history: { method: "session/history", title: "List a session's turns", kind: "reads" },
-  session_search: { method: "session/search", title: "Search prompts and answers", kind: "reads" },
+  session_transcript: {
+    method: "session/transcript",
+    title: "Read a transcript",
+    kind: "reads",
+    defaults: { limit: 200 },
+  },
+  session_history: {
+    method: "session/history",
+    title: "List a session's turns",
+    kind: "reads",
+    defaults: { limit: 20 },
+  },
+  session_search: {
+    method: "session/search",
+    title: "Search prompts and answers",
+    kind: "reads",
+    defaults: { limit: 20 },
+  },
   permission_answer: { method: "session/answer", title: "Answer a permission request", kind: "adds" },
   turn_get: { method: "turn/get", title: "Look at a turn", kind: "reads" },
   turn_wait: {
@@ -149,7 +172,7 @@ const fieldDocs: Readonly<Record<string, string>> = {
 }
 
 const listed = (name: ToolName): ListedTool => {
-  const { method, title, kind, note, adds = {}, drops = [] } = toolSpecs[name]
+  const { method, title, kind, note, adds = {}, drops = [], defaults = {} } = toolSpecs[name]
   const { doc, result, params } = contract[method]
   const { properties = {}, required = [] } = jsonSchema(params)
   const fields = Object.entries({ ...properties, ...jsonSchema(Schema.Struct(adds)).properties })
@@ -163,10 +186,13 @@ const listed = (name: ToolName): ListedTool => {
           : schema,
       ]
     })
+  const otherwise = Object.entries(defaults).map(
+    ([field, value]) => ` Here the default of ${field} is ${String(value)}.`,
+  )
   return {
     name,
     title,
-    description: inTools(`${doc} Result: ${result}.${note === undefined ? "" : ` ${note}`}`),
+    description: inTools(`${doc} Result: ${result}.${otherwise.join("")}${note === undefined ? "" : ` ${note}`}`),
     inputSchema: {
       type: "object",
       properties: Object.fromEntries(fields),

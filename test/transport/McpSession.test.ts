@@ -135,7 +135,21 @@ describe("a session of MCP", () => {
     expect(words).toContain(Array.from({ length: 30 }, (_, n) => `d${n + 1}`).join(""))
   })
 
-  it("hides what a bug threw, and serves on", async () => {
+  it("lists sessions in brief, or whole as session_get gives them", async () => {
+    const { client } = await world()
+    const [brief] = (await call(client, "session_list")).result.structuredContent.sessions
+    expect(brief).toMatchObject({
+      name: "echo",
+      status: "ready",
+      spec: { command: "cat", protocol: { type: "lines" } },
+    })
+    expect(brief.spec.backoff).toBeUndefined()
+    const [full] = (await call(client, "session_list", { full: true })).result.structuredContent.sessions
+    expect(full).toEqual((await call(client, "session_get", { session: "echo" })).result.structuredContent)
+    expect((await call(client, "session_list", { full: 1 })).result.isError).toBe(true)
+  })
+
+  it("refuses what is nested too deeply or of the wrong kind, and serves on", async () => {
     const { client } = await world()
     const given = JSON.parse(`${'{"a":'.repeat(200)}1${"}".repeat(200)}`)
     expect((await call(client, "session_start", given)).error.code).toBe(-32602)
