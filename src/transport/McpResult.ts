@@ -77,9 +77,9 @@ export const failedResult = (error: unknown): ToolResult | undefined => {
 }
 
 /** The same shape with the few fields of the spec that tell sessions apart. */
-export const briefSession = ({ deaths: _, ...session }: WireSession) => {
+export const briefSession = (session: WireSession) => {
   const { template, command, args, cwd, protocol, task, tags } = session.spec
-  return { ...session, spec: { template, command, args, cwd, protocol, task, tags } }
+  return { ...session, spec: { template, command, args, cwd, protocol, task, tags }, deaths: [] }
 }
 
 const sessionLine = ({ name, status, spec, turns, pendingRequests }: WireSession): string => {

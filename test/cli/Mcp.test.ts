@@ -20,8 +20,8 @@ const clients = [
 ]
 
 for (const { name, spawn, missing } of clients) {
-  const title = `creche mcp, spoken to by ${name}${missing === undefined ? "" : ` (skipped: ${missing})`}`
-  describe.skipIf(missing !== undefined)(`${title}`, () => {
+  const why = missing === undefined ? "" : ` (skipped: ${missing})`
+  describe.skipIf(missing !== undefined)(`creche mcp, spoken to by ${name}${why}`, () => {
     let home: Home
     let peer: Spawned
     let other: Spawned
@@ -285,6 +285,22 @@ describe("creche mcp", () => {
     running.child.stdin!.end()
     expect((await running.ended).code).toBe(0)
   }, 120_000)
+
+  it("ends when its host dies in the middle of an ask; the turn does not", async () => {
+    await home.serve("--demo")
+    peer = await spawnByHand(program(home))
+    const running = home.spawn(["mcp"])
+    const params = { name: "session_ask", arguments: { session: "demo", prompt: "/slow 60000 never" } }
+    running.child.stdin!.write(`${JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/call", params })}\n`)
+    const newest = async () =>
+      (await peer!.call("session_history", { session: "demo", limit: 1 })).structuredContent.turns[0]
+    await until("the turn runs", async () => (await newest())?.status === "running")
+    running.child.stdin!.destroy()
+    running.child.stdout!.destroy()
+    await until("it ended", () => running.child.exitCode !== null)
+    expect(running.child.exitCode).toBe(0)
+    expect((await newest()).status).toBe("running")
+  })
 
   it("ends at SIGTERM, also while an ask waits", async () => {
     await home.serve("--demo")
