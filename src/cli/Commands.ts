@@ -144,7 +144,7 @@ export const commands = {
       "read-only": { type: "boolean", summary: "offer only tools that change nothing" },
     },
     examples: [
-      { command: "creche mcp", summary: "the command to name where a host is told of MCP servers" },
+      { command: "creche mcp --read-only", summary: "for a host that may look and change nothing" },
       {
         command: `echo '{"jsonrpc":"2.0","id":1,"method":"tools/list"}' | creche mcp`,
         summary: "the tools that it offers",
