@@ -3,59 +3,109 @@
  * does than the one whose data directory was named. Used by programs (`connect`) and by the CLI (`connectTo`).
  */
 import * as net from "node:net"
-import { type Client, open } from "./Client.ts"
+import { type Client, clientOf } from "./Client.ts"
 import { CrecheError } from "./CrecheError.ts"
+import type { Link } from "./Link.ts"
 import { type Paths, resolvePaths } from "./Paths.ts"
+import type { Reconnect } from "./Reconnect.ts"
+import type { SpawnOptions } from "./SpawnedRuntime.ts"
+import { streamLink } from "./StreamLink.ts"
 
 export interface ConnectOptions {
   /** The path of the runtime's socket. Default: found as the CLI finds it: CRECHE_SOCKET, else $XDG_RUNTIME_DIR/creche.sock, else in the data directory. */
   readonly socket?: string | undefined
   /** The data directory of the runtime meant. Default: CRECHE_DATA, else $XDG_STATE_HOME/creche, else ~/.local/state/creche. */
   readonly dataDirectory?: string | undefined
-  /** Milliseconds until `connect` gives up; default 5000. */
+  /**
+   * Milliseconds until `connect` gives up; default 5000. A runtime that is spawned has no such limit: it is there, or its
+   * process has ended.
+   */
   readonly timeoutMs?: number | undefined
+  /**
+   * Spawns a runtime of the client's own in place of looking for one: `creche stdio`, or the whole command line that is named.
+   * Closing the client ends it, with every session.
+   */
+  readonly stdio?: SpawnOptions | undefined
+  /**
+   * Comes back when the connection is lost, and goes on. What reads, and `ask` and `tell` (by an `idempotencyKey` that is made
+   * where none is given), is then repeated, subscriptions continue without gap or duplicate; the rest fails with
+   * `ConnectionLost` and `data.sent`. Default false: the client is over with its connection.
+   */
+  readonly reconnect?: boolean | Partial<Reconnect> | undefined
 }
 
-/** Connects to a runtime; fails with the tag `NoRuntime` where none listens, `OtherRuntime` where the wrong one does. */
+/** Connects to a runtime; fails with the tag `NoRuntime` where none is, `OtherRuntime` where the wrong one answers. */
 export const connect = async (options: ConnectOptions = {}): Promise<Client> => {
-  const { socket, dataDirectory, timeoutMs } = checked(options)
-  return connectTo(resolvePaths({ data: dataDirectory, socket }, process.env, process.cwd()), timeoutMs)
+  const { socket, dataDirectory, timeoutMs, stdio, reconnect = false } = checked(options)
+  const dial = await dialer({ socket, dataDirectory, timeoutMs, stdio })
+  const first = await dial()
+  if (reconnect === false) return clientOf(first)
+  const { reconnectingLink } = await import("./ReconnectingLink.ts")
+  return clientOf(reconnectingLink(first, dial, reconnect === true ? {} : reconnect))
+}
+
+/** What opens a link each time: the paths are those of the first time, whatever becomes of the environment. */
+const dialer = async ({ socket, dataDirectory, timeoutMs, stdio }: ConnectOptions): Promise<() => Promise<Link>> => {
+  if (stdio === undefined) {
+    const paths = resolvePaths({ data: dataDirectory, socket }, process.env, process.cwd())
+    return () => linkTo(paths, timeoutMs)
+  }
+  const { spawnRuntime } = await import("./SpawnedRuntime.ts")
+  return () => spawnRuntime(stdio)
 }
 
 const defaultTimeoutMs = 5000
 
 /** The same for paths that were resolved before. */
-export const connectTo = async (paths: Paths, timeoutMs = defaultTimeoutMs): Promise<Client> => {
-  const client = await openSocket(paths.socket, timeoutMs)
-  if (!paths.socketIsShared) return client
+export const connectTo = async (paths: Paths, timeoutMs?: number): Promise<Client> =>
+  clientOf(await linkTo(paths, timeoutMs))
+
+const linkTo = async (paths: Paths, timeoutMs = defaultTimeoutMs): Promise<Link> => {
+  const link = await openSocket(paths.socket, timeoutMs)
+  if (!paths.socketIsShared) return link
   try {
-    const { dataDirectory } = await client.request("runtime/info", {})
-    if (dataDirectory === paths.dataDirectory) return client
+    const { dataDirectory } = await link.request("runtime/info", {})
+    if (dataDirectory === paths.dataDirectory) return link
     const message = `the runtime on ${paths.socket} keeps its data in ${dataDirectory}, not in ${paths.dataDirectory}; name the socket of the other one`
     throw new CrecheError(0, message, { tag: "OtherRuntime", socket: paths.socket, dataDirectory })
   } catch (error) {
-    await client.close()
+    await link.close()
     throw error
   }
 }
 
+const types: Readonly<Record<keyof ConnectOptions, ReadonlyArray<string>>> = {
+  socket: ["string"],
+  dataDirectory: ["string"],
+  timeoutMs: ["number"],
+  stdio: ["object"],
+  reconnect: ["boolean", "object"],
+}
+
 /** Callers without types pass anything; a path where the options belong would else be taken for no socket at all. */
 const checked = (options: unknown): ConnectOptions => {
-  const wants = "connect takes { socket?, dataDirectory?, timeoutMs? }"
+  const wants = "connect takes { socket?, dataDirectory?, timeoutMs?, stdio?, reconnect? }"
   if (typeof options !== "object" || options === null)
     throw new TypeError(`${wants}, and was given ${typeof options === "string" ? "a string" : String(options)}`)
   for (const [name, value] of Object.entries(options)) {
-    const type = name === "timeoutMs" ? "number" : "string"
-    if (!["socket", "dataDirectory", "timeoutMs"].includes(name)) throw new TypeError(`${wants}; there is no ${name}`)
-    if (value !== undefined && typeof value !== type)
+    if (!Object.hasOwn(types, name)) throw new TypeError(`${wants}; there is no ${name}`)
+    const allowed = types[name as keyof ConnectOptions]
+    if (value !== undefined && (value === null || !allowed.includes(typeof value)))
       throw new TypeError(
-        `${wants}; ${name} must be a ${type}, and is ${value === null ? "null" : `a ${typeof value}`}`,
+        `${wants}; ${name} must be a ${allowed.join(" or ")}, and is ${value === null ? "null" : `a ${typeof value}`}`,
       )
   }
+  const { socket, dataDirectory, stdio, reconnect = false } = options as ConnectOptions
+  if (stdio !== undefined && (socket !== undefined || dataDirectory !== undefined))
+    throw new TypeError(
+      "connect takes either a socket and dataDirectory to look for, or stdio; a spawned runtime's directory is stdio.data",
+    )
+  if (stdio !== undefined && reconnect !== false && stdio.data === undefined)
+    throw new TypeError("connect cannot come back to a spawned runtime that keeps nothing: reconnect needs stdio.data")
   return options
 }
 
-const openSocket = (path: string, timeoutMs: number): Promise<Client> =>
+const openSocket = (path: string, timeoutMs: number): Promise<Link> =>
   new Promise((resolve, reject) => {
     const socket = net.connect(path)
     const refuse = (detail: string, errno: string) => {
@@ -70,7 +120,7 @@ const openSocket = (path: string, timeoutMs: number): Promise<Client> =>
     socket.once("connect", () => {
       clearTimeout(timer)
       socket.removeAllListeners("error")
-      resolve(open(socket))
+      resolve(streamLink(socket))
     })
   })
 

@@ -110,3 +110,15 @@ export async function* sessionPages(
 export async function* each<A>(pages: AsyncIterable<ReadonlyArray<A>>): AsyncGenerator<A, void> {
   for await (const page of pages) yield* page
 }
+
+/** The entries of pages, one by one; of what is gone `onMissed` is told in between. */
+export async function* entriesOf(
+  request: Request,
+  query: TranscriptPages,
+  { onMissed, ...options }: RequestOptions & { readonly onMissed?: (missed: Missed) => void } = {},
+): AsyncGenerator<WireEntry, void> {
+  for await (const { entries, missed } of transcriptPages(request, query, options)) {
+    if (missed !== undefined) onMissed?.(missed)
+    yield* entries
+  }
+}
