@@ -20,7 +20,7 @@ import {
 import { SessionHandle } from "./SessionHandle.ts"
 import { streamLink } from "./StreamLink.ts"
 
-export interface Client extends Link {
+export interface Client extends Link, AsyncDisposable {
   readonly start: (spec: Params<"session/start">, options?: RequestOptions) => Promise<WireSession>
   readonly tell: (params: Params<"session/tell">, options?: RequestOptions) => Promise<WireTurn>
   /** Every session that matches, in order of creation. */
@@ -53,6 +53,7 @@ export const clientOf = (link: Link): Client => {
     history: (query, options) => each(historyPages(request, query, options)),
     search: async (params, options) => (await request("session/search", params, options)).hits,
     session: (session) => new SessionHandle(link, session),
+    [Symbol.asyncDispose]: link.close,
   }
 }
 

@@ -41,6 +41,19 @@ describe("the examples do what they say", () => {
     )
   })
 
+  it("reconnecting.ts outlives its runtime and counts every entry once", () => {
+    const out = run(process.execPath, ["examples/reconnecting.ts"])
+    expect(out).toBe(
+      [
+        "before: I remember colour",
+        "the runtime is killed, and another one begins on the same directory",
+        "asked meanwhile: green",
+        "followed 1 to the last entry, each once",
+        "",
+      ].join("\n"),
+    )
+  })
+
   it("stdio.py speaks to a runtime from Python", (context) => {
     if (spawnSync("python3", ["--version"]).status !== 0) context.skip("python3 is not installed")
     const out = run("python3", ["examples/stdio.py"])
