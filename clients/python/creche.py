@@ -265,11 +265,14 @@ class _Link:
 
     def wait(self, number: int, call: _Call, method: str, deadline: _Deadline) -> Json:
         with self._lock:
-            while not call.done:
-                if deadline.over:
-                    self._give_up(number)
-                    raise RequestTimeout(method, deadline.timeout)
-                call.answered.wait(deadline.left)
+            try:
+                while not call.done:
+                    if deadline.over:
+                        raise RequestTimeout(method, deadline.timeout)
+                    call.answered.wait(deadline.left)
+            except BaseException:
+                self._give_up(number)
+                raise
         if call.error is not None:
             raise call.error
         return call.result

@@ -5,7 +5,7 @@
  */
 import { randomUUID } from "node:crypto"
 import type { Method } from "../transport/Contract.ts"
-import type { WireEntry } from "../transport/Wire.ts"
+import type { MissedRange, WireEntry } from "../transport/Wire.ts"
 import { CrecheError } from "./CrecheError.ts"
 import type { AskOptions, Link } from "./Link.ts"
 import type { RequestOptions } from "./Pages.ts"
@@ -162,13 +162,13 @@ export const reconnectingLink = (
 
   const ask: Link["ask"] = async (params, options = {}) => {
     const keyed = withKey("session/ask", params, randomUUID)
-    const { onEntry } = options
+    const { onEntry, onMissed } = options
     if (onEntry === undefined) return repeat(options.signal, (link) => link.ask(keyed, options))
-    const listener = new OnceEach(onEntry)
-    const signals = [listener.signal, ...(options.signal === undefined ? [] : [options.signal])]
-    const signal = AbortSignal.any(signals)
+    const listener = new OnceEach(onEntry, onMissed)
+    const signal = AbortSignal.any([listener.signal, ...(options.signal === undefined ? [] : [options.signal])])
+    const listening = { onEntry: listener.onEntry, onMissed: listener.onMissed, signal }
     try {
-      return await repeat(signal, (link) => link.ask(keyed, { ...options, onEntry: listener.onEntry, signal }))
+      return await repeat(signal, (link) => link.ask(keyed, listening))
     } catch (error) {
       throw listener.broken === undefined ? error : listener.broken.error
     }
@@ -197,21 +197,29 @@ class OnceEach {
   broken: { readonly error: unknown } | undefined = undefined
   readonly #abort = new AbortController()
   readonly #listener: NonNullable<AskOptions["onEntry"]>
+  readonly #missed: AskOptions["onMissed"]
   #through = 0
 
-  constructor(listener: NonNullable<AskOptions["onEntry"]>) {
+  constructor(listener: NonNullable<AskOptions["onEntry"]>, missed: AskOptions["onMissed"]) {
     this.#listener = listener
+    this.#missed = missed
   }
 
   get signal(): AbortSignal {
     return this.#abort.signal
   }
 
-  readonly onEntry = (entry: WireEntry): unknown => {
-    if (entry.seq <= this.#through || this.broken !== undefined) return undefined
-    this.#through = entry.seq
+  readonly onEntry = (entry: WireEntry): unknown => this.#tell(entry.seq, () => this.#listener(entry))
+
+  readonly onMissed = (missed: MissedRange): void => {
+    this.#tell(missed.through, () => this.#missed?.(missed))
+  }
+
+  #tell(through: number, listen: () => unknown): unknown {
+    if (through <= this.#through || this.broken !== undefined) return undefined
+    this.#through = through
     try {
-      const settled = this.#listener(entry)
+      const settled = listen()
       return settled instanceof Promise ? settled.catch(this.#break) : undefined
     } catch (error) {
       return this.#break(error)
