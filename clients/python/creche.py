@@ -625,7 +625,8 @@ class Client:
 
     def start(self, spec: Optional[Mapping[str, Json]] = None, *, timeout: Optional[float] = None, **fields: Json) -> Session:
         """Starts a session; the fields are those of a SessionSpec, and `ifExists="return"` for one that may be there already."""
-        return self.request("session/start", {**(spec or {}), **fields}, timeout=timeout)
+        result: Session = self.request("session/start", {**(spec or {}), **fields}, timeout=timeout)
+        return result
 
     def ask(
         self,
@@ -642,7 +643,8 @@ class Client:
         `timeout_ms` ends the turn itself, `timeout` (seconds) only the waiting for it.
         """
         params = self._turn_params(session, prompt, attachments, timeout_ms, idempotency_key)
-        return self.request("session/ask", params, timeout=timeout)
+        result: Turn = self.request("session/ask", params, timeout=timeout)
+        return result
 
     def ask_stream(
         self,
@@ -673,15 +675,18 @@ class Client:
     ) -> Turn:
         """Asks without waiting for the answer: gives the turn, queued, once it is durable. `wait` waits for its end."""
         params = self._turn_params(session, prompt, attachments, timeout_ms, idempotency_key)
-        return self.request("session/tell", params, timeout=timeout)
+        result: Turn = self.request("session/tell", params, timeout=timeout)
+        return result
 
     def wait(self, turn: str, *, timeout_ms: Optional[int] = None, timeout: Optional[float] = None) -> Turn:
         """The turn once it ended, or as it stands after `timeout_ms`."""
-        return self.request("turn/wait", _known(turn=turn, timeoutMs=timeout_ms), timeout=timeout)
+        result: Turn = self.request("turn/wait", _known(turn=turn, timeoutMs=timeout_ms), timeout=timeout)
+        return result
 
     def cancel(self, session: str, turn: Optional[str] = None, *, timeout: Optional[float] = None) -> Turn:
         """Cancels a turn, by default the running one; the session lives on."""
-        return self.request("session/cancel", _known(session=session, turn=turn), timeout=timeout)
+        result: Turn = self.request("session/cancel", _known(session=session, turn=turn), timeout=timeout)
+        return result
 
     def answer(
         self,
@@ -695,27 +700,33 @@ class Client:
     ) -> Session:
         """Answers a permission request: `allow`, `allow_always`, `deny`, or an option's own id; the first answer wins."""
         params = _known(session=session, request=request, outcome=outcome, by=by, result=result)
-        return self.request("session/answer", params, timeout=timeout)
+        answered: Session = self.request("session/answer", params, timeout=timeout)
+        return answered
 
     def get(self, session: str, *, timeout: Optional[float] = None) -> Session:
         """One session, by name, task or id."""
-        return self.request("session/get", {"session": session}, timeout=timeout)
+        result: Session = self.request("session/get", {"session": session}, timeout=timeout)
+        return result
 
     def stop(self, session: str, *, mode: str = "graceful", timeout: Optional[float] = None) -> Session:
         """Ends its process, and answers once its last descendant is gone; the record stays. `mode`: `graceful` or `kill`."""
-        return self.request("session/stop", {"session": session, "mode": mode}, timeout=timeout)
+        result: Session = self.request("session/stop", {"session": session, "mode": mode}, timeout=timeout)
+        return result
 
     def suspend(self, session: str, *, timeout: Optional[float] = None) -> Session:
         """Ends its process and keeps the session; the next turn wakes it."""
-        return self.request("session/suspend", {"session": session}, timeout=timeout)
+        result: Session = self.request("session/suspend", {"session": session}, timeout=timeout)
+        return result
 
     def resume(self, session: str, *, timeout: Optional[float] = None) -> Session:
         """Starts a suspended session's process again."""
-        return self.request("session/resume", {"session": session}, timeout=timeout)
+        result: Session = self.request("session/resume", {"session": session}, timeout=timeout)
+        return result
 
     def restart(self, session: str, *, timeout: Optional[float] = None) -> Session:
         """Replaces its process, also of a stopped or failed session."""
-        return self.request("session/restart", {"session": session}, timeout=timeout)
+        result: Session = self.request("session/restart", {"session": session}, timeout=timeout)
+        return result
 
     def remove(self, session: str, *, timeout: Optional[float] = None) -> None:
         """Stops it and forgets it: record, transcript, own directory."""
@@ -726,7 +737,8 @@ class Client:
     ) -> List[Dict[str, Json]]:
         """Turns whose prompt or answer holds every word, newest first: `{"turn", "snippet"}` each."""
         params = _known(query=query, session=session, limit=limit)
-        return self.request("session/search", params, timeout=timeout)["hits"]
+        hits: List[Dict[str, Json]] = self.request("session/search", params, timeout=timeout)["hits"]
+        return hits
 
     # What comes page by page
 
@@ -1027,7 +1039,7 @@ class Subscription(Iterator[Dict[str, Json]]):
         while self.ending is None:
             if self._behind is not None:
                 try:
-                    event = next(self._behind, None)
+                    event: Optional[Dict[str, Json]] = next(self._behind, None)
                 except BaseException:
                     # It goes on from what was seen.
                     self._behind = self._meanwhile()
