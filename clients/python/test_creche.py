@@ -401,6 +401,27 @@ class OverSocket(unittest.TestCase):
         self.assertEqual(answers, ["back"])
         self.assertEqual(client.stop("a")["status"], "stopped")
 
+    def test_is_told_what_the_limits_dropped_while_it_was_away(self):
+        client = self.client()
+        session = client.start(name="a", template="demo", limits={"transcriptEntries": 20})
+        subscriptions = [client.subscribe("a", after=0), client.subscribe()]
+        client.ask("a", "/echo one")
+        self.served.kill()
+        self.served.up()
+        with Client.over_socket(self.served.socket) as other:
+            last = other.ask("a", "/stream 60 x")["lastSeq"]
+        for subscription in subscriptions:
+            ranges = []
+            while not ranges or ranges[-1][1] < last:
+                event = subscription.next(timeout=20)
+                if "missed" in event:
+                    self.assertEqual(event["missed"]["session"], session["id"])
+                    ranges.append((event["missed"]["after"], event["missed"]["through"]))
+                else:
+                    ranges.append((event["entry"]["seq"] - 1, event["entry"]["seq"]))
+            self.assertTrue(any(through - after > 1 for after, through in ranges))
+            self.assertEqual([after for after, _ in ranges[1:]], [through for _, through in ranges[:-1]])
+
     def test_gives_up_on_a_runtime_that_stays_away(self):
         client = self.client(reconnect=QUICK._replace(within=0.1))
         client.start(name="a", template="demo")

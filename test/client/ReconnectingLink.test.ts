@@ -97,7 +97,7 @@ describe("a client that reconnects", () => {
         } else asked.push(await client.ask({ session: name, prompt }))
       }
     })
-    for (let kills = 0; kills < 6; kills++) {
+    for (let kills = 0; kills < 5; kills++) {
       await sleep(random() * 250)
       await runtime.kill()
       if (random() < 0.5) await sleep(random() * 200)
@@ -199,6 +199,31 @@ describe("a client that reconnects", () => {
     await client.start({ ...demoSpec({ name: "a" }), ifExists: "return" })
     await done
     expect(subscription.ending()).toBe("removed")
+  })
+
+  it("is told what the limits dropped while it was away, and misses nothing else", async () => {
+    const runtime = await up()
+    const client = await lasting()
+    const limits = { transcriptEntries: 20 }
+    const { id } = await client.start(demoSpec({ name: "a", limits, retention: { maxBytes: 1 } }))
+    const subscriptions = [await client.subscribe({ session: "a", after: 0 }), await client.subscribe({})]
+    await client.ask({ session: "a", prompt: "/echo one" })
+    await runtime.kill()
+    await up()
+    const other = await connect({ socket: join(directory, "s") })
+    clients.push(other)
+    const { lastSeq } = await other.ask({ session: "a", prompt: "/stream 60 x" })
+    for (const subscription of subscriptions) {
+      const ranges: Array<readonly [number, number]> = []
+      for await (const event of subscription) {
+        if ("entry" in event) ranges.push([event.entry.seq - 1, event.entry.seq])
+        else ranges.push([event.missed.after, event.missed.through])
+        if ("missed" in event) expect(event.missed.session).toBe(id)
+        if (ranges.at(-1)![1] >= lastSeq) break
+      }
+      expect(ranges.some(([after, through]) => through - after > 1)).toBe(true)
+      for (const [at, [after]] of ranges.entries()) if (at > 0) expect(after).toBe(ranges[at - 1]![1])
+    }
   })
 
   it("is over when the runtime stays away for too long", async () => {
