@@ -7,7 +7,7 @@ import type { ExitReason } from "../domain/ExitReason.ts"
 import type { SessionId } from "../domain/Ids.ts"
 import type { Containment, Death, Session, SessionStatus, SuspendedBy } from "../domain/Session.ts"
 import type { PendingRequest } from "../domain/Permission.ts"
-import type { SessionSpec } from "../domain/SessionSpec.ts"
+import { resumedConversation, type SessionSpec } from "../domain/SessionSpec.ts"
 import type { Turn, TerminalTurnStatus, Usage } from "../domain/Turn.ts"
 import type { Protocol, Resumption } from "../protocols/Protocol.ts"
 import type { ReplyTo } from "./ActorRef.ts"
@@ -176,7 +176,7 @@ export const initialState = (
   deaths: [],
   survivors: [],
   usage: null,
-  conversation: "resume" in spec.protocol ? (spec.protocol.resume ?? null) : null,
+  conversation: resumedConversation(spec),
   forkedFrom: null,
   queue: Mailbox.empty(spec.mailbox),
   requests: [],

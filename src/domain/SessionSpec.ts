@@ -450,6 +450,10 @@ export const resolveSpec = (
   }
 }
 
+/** The agent's conversation that a session is told to begin with; null: a new one. */
+export const resumedConversation = ({ protocol }: SessionSpec): string | null =>
+  "resume" in protocol ? (protocol.resume ?? null) : null
+
 const asKept = (spec: SessionSpec): unknown => JSON.parse(JSON.stringify(spec))
 
 /** Whether two specs say the same, as far as a store keeps them: JSON knows no undefined. */

@@ -4,7 +4,7 @@
  */
 import { constants } from "node:fs"
 import { lstat, open, realpath, type FileHandle } from "node:fs/promises"
-import { isAbsolute, resolve, sep } from "node:path"
+import { resolve, sep } from "node:path"
 import * as Effect from "effect/Effect"
 import { InvalidParams } from "../domain/Errors.ts"
 import { fileResource } from "../domain/FileResource.ts"
@@ -25,9 +25,8 @@ const below = (path: string, root: string): boolean =>
   path === root || path.startsWith(root.endsWith(sep) ? root : root + sep)
 
 const readFile = async (given: string, limits: AttachmentLimits, left: number): Promise<Uint8Array> => {
-  const path = isAbsolute(given) ? given : resolve(limits.cwd, given)
-  const real = await realpath(path)
-  const roots = await Promise.all(limits.roots.map((root) => realpath(root).catch(() => root)))
+  const { roots } = limits
+  const real = await realpath(resolve(limits.cwd, given))
   if (!roots.some((root) => below(real, root))) {
     throw new Refused(
       `is not below ${roots.map((root) => JSON.stringify(root)).join(" or ")}; attachments.roots allows more`,
@@ -80,9 +79,11 @@ export const hasFiles = (prompt: Prompt): boolean =>
   typeof prompt !== "string" && prompt.some(({ type }) => type === "file")
 
 /** The prompt with its files as resources. Fails naming the block. */
-export const readAttachments = (prompt: Prompt, limits: AttachmentLimits): Effect.Effect<Prompt, InvalidParams> =>
+export const readAttachments = (prompt: Prompt, given: AttachmentLimits): Effect.Effect<Prompt, InvalidParams> =>
   Effect.gen(function* () {
     if (typeof prompt === "string") return prompt
+    const roots = yield* Effect.promise(() => Promise.all(given.roots.map((root) => realpath(root).catch(() => root))))
+    const limits = { ...given, roots }
     let left = limits.maxBytes
     const blocks: Array<ContentBlock> = []
     for (const [index, block] of prompt.entries()) {

@@ -7,12 +7,19 @@ import { Registry } from "../actors/Registry.ts"
 import type { SessionActor } from "../actors/SessionActor.ts"
 import { storedState } from "../actors/SessionRecovery.ts"
 import type { SessionState } from "../actors/SessionState.ts"
-import { SessionNotFound, type StoreUnavailable, Unsupported, type RuntimeError } from "../domain/Errors.ts"
+import {
+  SessionAlreadyExists,
+  SessionNotFound,
+  type StoreUnavailable,
+  Unsupported,
+  type RuntimeError,
+} from "../domain/Errors.ts"
 import type { SessionId } from "../domain/Ids.ts"
 import type { Session } from "../domain/Session.ts"
 import type { SessionSpec } from "../domain/SessionSpec.ts"
 import type { RecoverableSession, SessionStore } from "../domain/SessionStore.ts"
 import { protocolFor } from "../protocols/ProtocolFor.ts"
+import { Conversations } from "./Conversations.ts"
 import { takeUp } from "./KeptHistory.ts"
 import type { RestartHistory } from "./RestartPolicy.ts"
 import { SessionNames, type Taken } from "./SessionNames.ts"
@@ -29,6 +36,7 @@ export class SessionRegister {
   readonly #options: RegisterOptions
   readonly #slots = new Registry<SessionId, Slot>()
   readonly #names = new SessionNames()
+  readonly conversations = new Conversations()
   /** Removed here, and not yet from the store. */
   readonly #leaving = new Set<SessionId>()
 
@@ -104,13 +112,8 @@ export class SessionRegister {
     const slot: Slot = { actor, history, returning: 0, farewells: undefined, removed: undefined }
     this.#slots.register(actor.id, slot)
     if (named) this.#names.giveFree(slot)
-    this.#names.converse(slot)
+    this.conversations.claim(slot)
     return slot
-  }
-
-  /** Takes note of the conversation that a session has by now. Returns another that has it already. */
-  converse(slot: Slot): Slot | undefined {
-    return this.#names.converse(slot)
   }
 
   generateName(): string {
@@ -122,8 +125,12 @@ export class SessionRegister {
     this.#names.goOnFrom(created)
   }
 
+  /** Who stands in the way of this spec, by its name, its task or its conversation. */
   taken(spec: SessionSpec, but?: Slot): Taken | undefined {
-    return this.#names.taken(spec, this.#slots, but)
+    const slot = this.conversations.writerFor(spec, but)
+    return slot === undefined
+      ? this.#names.taken(spec, this.#slots, but)
+      : { slot, error: new SessionAlreadyExists({ session: slot.actor.name, field: "protocol.resume" }) }
   }
 
   /** Takes its name and its task, also from a session that is over with. */
@@ -137,7 +144,10 @@ export class SessionRegister {
       this.#names.takeBack(slot)
       return Effect.ensuring(
         change,
-        Effect.sync(() => this.#names.giveFree(slot)),
+        Effect.sync(() => {
+          this.#names.giveFree(slot)
+          this.conversations.claim(slot)
+        }),
       )
     }).pipe(Effect.asVoid)
   }
@@ -147,6 +157,7 @@ export class SessionRegister {
     const { id } = slot.actor
     this.#slots.unregister(id, slot)
     this.#names.takeBack(slot)
+    this.conversations.release(slot)
     this.#leaving.add(id)
   }
 

@@ -161,11 +161,12 @@ export class SessionSupervisor implements SessionHost {
    */
   configure(input: SessionSpecInput): Effect.Effect<Session, RuntimeError> {
     return Effect.gen({ self: this }, function* () {
-      const { spec, protocol } = yield* admit(input, () => this.register.generateName())
+      const admitted = yield* admit(input, () => this.register.generateName())
+      const { spec, protocol } = admitted
       const found = yield* Effect.result(this.register.find(spec.name))
       if (found._tag === "Failure") {
         if (found.failure._tag !== "SessionNotFound") return yield* Effect.fail(found.failure)
-        return yield* this.start(input, "return")
+        return yield* Effect.uninterruptibleMask((restore) => this.#begin(admitted, "return", null, restore))
       }
       const slot = found.success
       const { actor } = slot
@@ -261,7 +262,7 @@ export class SessionSupervisor implements SessionHost {
   /** A second writer of a conversation is stopped: each would undo what the other does. */
   conversed({ state: { id, conversation } }: HostedSession): void {
     const slot = this.register.byId(id)
-    const other = slot === undefined ? undefined : this.register.converse(slot)
+    const other = slot === undefined ? undefined : this.register.conversations.claim(slot)
     if (slot === undefined || other === undefined) return
     slot.actor.post({ type: "note", text: `the conversation ${conversation} is session ${other.actor.name}'s` })
     this.run(Effect.ignore(slot.actor.request((reply) => ({ type: "stop", brutal: false, reply }))))

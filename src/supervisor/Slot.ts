@@ -13,3 +13,19 @@ export interface Slot {
   /** Settles when nothing of a removed session is left. */
   removed: Promise<void> | undefined
 }
+
+/** Over with: its name, its task and its conversation are whoever's wants them. */
+export const isOver = ({ actor, returning }: Slot): boolean => {
+  const { phase, incarnation } = actor.state
+  switch (phase._tag) {
+    case "Gone":
+      return true
+    case "Stopped":
+      // Before its first start it only looks as if it were over.
+      return incarnation > 0 && returning === 0
+    case "Failed":
+      return returning === 0
+    default:
+      return false
+  }
+}

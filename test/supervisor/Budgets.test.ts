@@ -108,4 +108,21 @@ describe("a conversation", () => {
         }),
     ),
   )
+
+  it.effect("keeps its writer when that one's spec changes", () =>
+    inWorld(
+      () => ({ answer: () => JSON.stringify({ id: "c1", text: "ok" }) }),
+      (world) =>
+        Effect.gen(function* () {
+          yield* start(world, { protocol })
+          yield* ask(world)
+          yield* world.runtime.configure({ ...plain, name: "a", protocol, args: ["changed"] })
+          yield* start(world, { name: "b", protocol })
+          yield* world.runtime.ask({ session: "b", prompt: "x" })
+          yield* until(() => world.spawner.alive().length === 1, "stopped")
+          yield* settle
+          expect((yield* world.runtime.get("b")).status).toBe("stopped")
+        }),
+    ),
+  )
 })
