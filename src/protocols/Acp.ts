@@ -9,7 +9,8 @@
  * A conversation counts from the first word of its first turn: agents know nothing of one in which nothing was said.
  */
 import * as Handshake from "./AcpHandshake.ts"
-import { isEmpty, isObject, objectOf, unknownAgent, type JsonObject } from "./AcpMessage.ts"
+import { isEmpty, unknownAgent } from "./AcpMessage.ts"
+import { isObject, objectOf, type JsonObject } from "./JsonObject.ts"
 import * as Permission from "./AcpPermission.ts"
 import { contentBlocks } from "./AcpPrompt.ts"
 import { ask, tellConversation, write, type AcpState, type Asked, type Events, type Phase } from "./AcpState.ts"

@@ -2,7 +2,8 @@
  * How an ACP conversation is opened: `initialize`, then a new session, or an earlier one resumed, loaded or forked; before
  * it `authenticate`, where the agent wants that, and after it the choice of a model. Pure; called by Acp.
  */
-import { agentOf, modelRequest, stringOf, type JsonObject } from "./AcpMessage.ts"
+import { agentOf, modelRequest, nonEmptyOf } from "./AcpMessage.ts"
+import type { JsonObject } from "./JsonObject.ts"
 import { ask, broken, type AcpState, type Asked, type Events, type Opening } from "./AcpState.ts"
 import type { RpcError } from "./RpcPeer.ts"
 
@@ -78,7 +79,7 @@ export const answered = (
     case "session/load":
     case "session/fork": {
       const isSame = asked === "session/resume" || asked === "session/load"
-      const session = isSame ? state.from!.conversation : stringOf(answer["sessionId"])
+      const session = isSame ? state.from!.conversation : nonEmptyOf(answer["sessionId"])
       if (session === undefined) return broken(state, `the agent answered ${asked} without a sessionId`, events)
       const wanted = model === undefined ? null : modelRequest(answer, session, model)
       if (wanted === undefined) return broken(state, "the agent offers no choice of a model", events)

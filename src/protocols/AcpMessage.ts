@@ -3,21 +3,10 @@
  * looked at before it is believed. Pure; used by the Acp files alone.
  */
 
-export type JsonObject = { readonly [field: string]: unknown }
+import { isObject, objectOf, objectsOf, type JsonObject } from "./JsonObject.ts"
 
-const none: JsonObject = {}
-
-export const isObject = (value: unknown): value is JsonObject =>
-  typeof value === "object" && value !== null && !Array.isArray(value)
-
-/** The object, or one without fields. */
-export const objectOf = (value: unknown): JsonObject => (isObject(value) ? value : none)
-
-export const stringOf = (value: unknown): string | undefined =>
+export const nonEmptyOf = (value: unknown): string | undefined =>
   typeof value === "string" && value !== "" ? value : undefined
-
-export const objectsOf = (value: unknown): ReadonlyArray<JsonObject> =>
-  Array.isArray(value) ? value.filter(isObject) : []
 
 /** Nothing, or an object or array with nothing in it. */
 export const isEmpty = (value: unknown): boolean =>
@@ -64,7 +53,7 @@ export const agentOf = (initialized: JsonObject): AcpAgent => {
     embeddedContext: prompts["embeddedContext"] === true,
     // Nothing that an agent says of itself tells; the protocol means the conversation.
     costsAnew: objectOf(initialized["agentInfo"])["name"] === "@agentclientprotocol/claude-agent-acp",
-    authMethods: objectsOf(initialized["authMethods"]).flatMap(({ id }) => stringOf(id) ?? []),
+    authMethods: objectsOf(initialized["authMethods"]).flatMap(({ id }) => nonEmptyOf(id) ?? []),
   }
 }
 
@@ -75,7 +64,7 @@ export const modelRequest = (
   model: string,
 ): { readonly method: string; readonly params: JsonObject } | null | undefined => {
   const option = objectsOf(opened["configOptions"]).find(({ category, id }) => category === "model" || id === "model")
-  const configId = stringOf(option?.["id"])
+  const configId = nonEmptyOf(option?.["id"])
   if (option !== undefined && configId !== undefined) {
     if (option["currentValue"] === model) return null
     return { method: "session/set_config_option", params: { sessionId, configId, value: model } }

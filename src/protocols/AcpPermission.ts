@@ -3,7 +3,8 @@
  * come, and the answers. Pure; called by Acp.
  */
 import type { PermissionOption } from "../domain/Transcript.ts"
-import { objectOf, objectsOf, stringOf, type JsonObject } from "./AcpMessage.ts"
+import { nonEmptyOf } from "./AcpMessage.ts"
+import { objectOf, objectsOf, type JsonObject } from "./JsonObject.ts"
 import { write, type AcpState, type Events } from "./AcpState.ts"
 import { asksFor } from "./AcpTurn.ts"
 import * as RpcPeer from "./RpcPeer.ts"
@@ -13,8 +14,8 @@ const cancelled = { outcome: { outcome: "cancelled" } }
 
 const optionsOf = (value: unknown): ReadonlyArray<PermissionOption> =>
   objectsOf(value).flatMap(({ optionId, name, kind }) => {
-    const id = stringOf(optionId)
-    return id === undefined ? [] : [{ id, name: stringOf(name) ?? id, kind: stringOf(kind) ?? "" }]
+    const id = nonEmptyOf(optionId)
+    return id === undefined ? [] : [{ id, name: nonEmptyOf(name) ?? id, kind: nonEmptyOf(kind) ?? "" }]
   })
 
 const without = (state: AcpState, request: string): AcpState => {

@@ -2,7 +2,8 @@
 import { basename, resolve } from "node:path"
 import { pathToFileURL } from "node:url"
 import type { ContentBlock, Prompt } from "../domain/Prompt.ts"
-import type { AcpAgent, JsonObject } from "./AcpMessage.ts"
+import type { AcpAgent } from "./AcpMessage.ts"
+import type { JsonObject } from "./JsonObject.ts"
 
 /** Whose `data` is the text itself; that of every other is base64. */
 const isText = (mimeType: string): boolean =>

@@ -3,7 +3,8 @@
  * files alone.
  */
 import type { PermissionOption } from "../domain/Transcript.ts"
-import type { AcpAgent, JsonObject } from "./AcpMessage.ts"
+import type { AcpAgent } from "./AcpMessage.ts"
+import type { JsonObject } from "./JsonObject.ts"
 import type { AcpTurn } from "./AcpTurn.ts"
 import type { ProtocolEvent, Resumption } from "./Protocol.ts"
 import * as RpcPeer from "./RpcPeer.ts"

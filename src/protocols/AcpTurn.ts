@@ -3,7 +3,8 @@
  * decides nothing about the session, which `Acp` does.
  */
 import type { TurnError, Usage } from "../domain/Turn.ts"
-import { isEmpty, isObject, objectOf, objectsOf, stringOf, type JsonObject } from "./AcpMessage.ts"
+import { isEmpty, nonEmptyOf } from "./AcpMessage.ts"
+import { isObject, objectOf, objectsOf, type JsonObject } from "./JsonObject.ts"
 import { answerTooLong } from "./Answer.ts"
 import type { ProtocolEvent } from "./Protocol.ts"
 import type { RpcError } from "./RpcPeer.ts"
@@ -53,7 +54,7 @@ const knownFields = new Set(
 /** The name that an agent gives its tool in a field of its own, before there was one in the protocol. */
 const nameInMeta = (meta: unknown): string | undefined => {
   for (const own of Object.values(objectOf(meta))) {
-    const name = stringOf(objectOf(own)["toolName"])
+    const name = nonEmptyOf(objectOf(own)["toolName"])
     if (name !== undefined) return name
   }
   return undefined
@@ -63,12 +64,12 @@ const saysMore = (meta: unknown): boolean =>
   Object.values(objectOf(meta)).some((own) => !isObject(own) || Object.keys(own).some((field) => field !== "toolName"))
 
 const nameOf = (call: JsonObject): string | undefined => {
-  const kind = stringOf(call["kind"])
+  const kind = nonEmptyOf(call["kind"])
   return (
-    stringOf(call["name"]) ??
+    nonEmptyOf(call["name"]) ??
     nameInMeta(call["_meta"]) ??
     (kind === undefined || kind === "other" ? undefined : kind) ??
-    stringOf(call["title"])
+    nonEmptyOf(call["title"])
   )
 }
 
@@ -77,21 +78,21 @@ export const asksFor = (
   call: JsonObject,
   turn: AcpTurn | undefined,
 ): { readonly tool: string; readonly input: unknown } => {
-  const known = turn?.tools.get(stringOf(call["toolCallId"]) ?? "")
-  const own = stringOf(call["name"]) ?? nameInMeta(call["_meta"])
+  const known = turn?.tools.get(nonEmptyOf(call["toolCallId"]) ?? "")
+  const own = nonEmptyOf(call["name"]) ?? nameInMeta(call["_meta"])
   const input = call["rawInput"]
   return { tool: own ?? known?.name ?? nameOf(call) ?? "tool", input: isEmpty(input) ? call : input }
 }
 
 const tool = (turn: AcpTurn, call: JsonObject): Addition => {
-  const toolId = stringOf(call["toolCallId"])
+  const toolId = nonEmptyOf(call["toolCallId"])
   if (toolId === undefined) return { turn, events: nothing, untold: true }
   const { rawInput, rawOutput, content, title, kind, locations } = call
   const before = turn.tools.get(toolId)
-  const status = stringOf(call["status"]) ?? before?.status ?? "pending"
-  const name = stringOf(call["name"]) ?? nameInMeta(call["_meta"]) ?? before?.name ?? nameOf(call) ?? "tool"
+  const status = nonEmptyOf(call["status"]) ?? before?.status ?? "pending"
+  const name = nonEmptyOf(call["name"]) ?? nameInMeta(call["_meta"]) ?? before?.name ?? nameOf(call) ?? "tool"
   const isNew = before === undefined
-  const described = isNew && stringOf(title) !== undefined
+  const described = isNew && nonEmptyOf(title) !== undefined
   const input = !isEmpty(rawInput)
     ? rawInput
     : described
@@ -137,7 +138,7 @@ const message = (turn: AcpTurn, update: JsonObject, answerChars: number): Additi
   const piece = chunkText(update)
   if (piece === undefined) return { turn, events: nothing, untold: true }
   if (piece === "") return { turn, events: nothing, untold: false }
-  const messageId = stringOf(update["messageId"])
+  const messageId = nonEmptyOf(update["messageId"])
   const isOther = messageId === undefined || turn.messageId === undefined ? turn.apart : messageId !== turn.messageId
   const text = isOther && turn.text !== "" ? `\n\n${piece}` : piece
   const overflown = turn.overflown || turn.text.length + text.length > answerChars
@@ -153,7 +154,7 @@ const message = (turn: AcpTurn, update: JsonObject, answerChars: number): Additi
  * look like any other, and only their last word tells whose they were.
  */
 const endsOwnTurn = (update: JsonObject): boolean => {
-  const kind = stringOf(objectOf(objectOf(update["_meta"])["_claude/origin"])["kind"])
+  const kind = nonEmptyOf(objectOf(objectOf(update["_meta"])["_claude/origin"])["kind"])
   return kind !== undefined && kind !== "human"
 }
 
@@ -211,7 +212,7 @@ const usageOf = (answer: JsonObject, turn: AcpTurn, cost: number | null): Usage 
 
 /** `cost`: of the whole conversation, in USD, as far as the agent said. */
 export const endTurn = (turn: AcpTurn, answer: JsonObject, cost: number | null, answerChars: number): ProtocolEvent => {
-  const stopReason = stringOf(answer["stopReason"]) ?? null
+  const stopReason = nonEmptyOf(answer["stopReason"]) ?? null
   // One agent says end_turn when it was told to give up.
   const cancelled = turn.cancelling || stopReason === "cancelled"
   const usage = usageOf(answer, turn, cost)

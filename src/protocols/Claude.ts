@@ -8,21 +8,13 @@
  */
 import { defaultAnswerChars } from "./Answer.ts"
 import { claudeArgs, type ClaudeOptions } from "./ClaudeArgs.ts"
-import {
-  controlFailure,
-  controlRequest,
-  controlSuccess,
-  messageIn,
-  numberOf,
-  objectOf,
-  stringOf,
-  userMessage,
-  type JsonObject,
-} from "./ClaudeMessage.ts"
+import { controlFailure, controlRequest, controlSuccess, userMessage } from "./ClaudeMessage.ts"
+import { parseObject, numberOf, objectOf, stringOf, type JsonObject } from "./JsonObject.ts"
 import { optionsOf, permissionIn, responseTo, type ClaudePermission } from "./ClaudePermission.ts"
 import { contentOf } from "./ClaudePrompt.ts"
 import { addMessage, endOf, failureIn, noTurn, type ClaudeTurn } from "./ClaudeTurn.ts"
 import type { Protocol, ProtocolEvent } from "./Protocol.ts"
+import { StrayLines } from "./StrayLines.ts"
 
 export interface ClaudeState {
   /** `aside`: the CLI began a turn of its own, over background work that ended; `waiting`: our prompt comes after that. */
@@ -251,23 +243,19 @@ export const makeClaude = (
     frames: (state, frames, now) => {
       const draft: Draft = { ...state }
       const events: Array<ProtocolEvent> = []
-      let output = ""
+      const stray = new StrayLines(events)
       let told: JsonObject | undefined
-      const flush = () => {
-        if (output !== "") events.push({ type: "output", data: output })
-        output = ""
-      }
       for (const line of frames) {
-        const message = messageIn(line)
+        const message = parseObject(line)
         if (message === undefined) {
-          if (line !== "") output += line + "\n"
+          if (line !== "") stray.add(line)
           continue
         }
-        flush()
+        stray.flush()
         if (take(draft, events, message, now)) told = message
         else events.push({ type: "native", message })
       }
-      flush()
+      stray.flush()
       if (events.length > 0) draft.saidAt = now
       else if (told !== undefined && now - draft.saidAt >= heartbeatMs) {
         draft.saidAt = now

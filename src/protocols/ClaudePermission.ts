@@ -3,7 +3,7 @@
  * the answer is not its business. Called by `Claude`.
  */
 import type { PermissionOption } from "../domain/Transcript.ts"
-import { isObject, objectOf, objectsOf, stringOf, type JsonObject } from "./ClaudeMessage.ts"
+import { isObject, objectOf, objectsOf, stringOf, type JsonObject } from "./JsonObject.ts"
 
 export interface ClaudePermission {
   readonly tool: string

@@ -1,6 +1,6 @@
 /** A prompt as Claude's content blocks. Pure; called by `Claude`. */
 import { isTextual, type ContentBlock, type Prompt } from "../domain/Prompt.ts"
-import type { JsonObject } from "./ClaudeMessage.ts"
+import type { JsonObject } from "./JsonObject.ts"
 
 const images = new Set(["image/png", "image/jpeg", "image/gif", "image/webp"])
 

@@ -4,7 +4,7 @@
  */
 import type { TurnError, Usage } from "../domain/Turn.ts"
 import { answerTooLong } from "./Answer.ts"
-import { numberOf, objectOf, objectsOf, stringOf, type JsonObject } from "./ClaudeMessage.ts"
+import { numberOf, objectOf, objectsOf, stringOf, type JsonObject } from "./JsonObject.ts"
 import type { ProtocolEvent } from "./Protocol.ts"
 
 export interface ClaudeTurn {

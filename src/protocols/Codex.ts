@@ -25,7 +25,8 @@ import {
   type Events,
 } from "./CodexState.ts"
 import { endedEarly, makeTurn } from "./CodexTurn.ts"
-import { fieldsOf, textOf, userInput } from "./CodexWire.ts"
+import { userInput } from "./CodexWire.ts"
+import { objectOf, stringOf } from "./JsonObject.ts"
 import type { Protocol, Step } from "./Protocol.ts"
 import * as Rpc from "./RpcPeer.ts"
 
@@ -45,7 +46,7 @@ const maxDeferred = 1_000
 
 const requested = (state: CodexState, id: Rpc.RpcId, method: string, frame: string, events: Events): CodexState => {
   const message: unknown = JSON.parse(frame)
-  const params = fieldsOf(fieldsOf(message)["params"])
+  const params = objectOf(objectOf(message)["params"])
   const approval = approvalFor(method, params, (itemId) => turnOf(state)?.tools.get(itemId))
   if (approval === undefined) {
     native(message, events)
@@ -64,7 +65,7 @@ const requested = (state: CodexState, id: Rpc.RpcId, method: string, frame: stri
   const request = `${state.context.freshId}:${id}`
   const { tool, input, options } = approval
   events.push({ type: "permission", request, tool, input, options })
-  const pending = new Map(state.pending).set(request, { id, turn: textOf(params["turnId"]) ?? null, approval })
+  const pending = new Map(state.pending).set(request, { id, turn: stringOf(params["turnId"]) ?? null, approval })
   return { ...state, pending }
 }
 

@@ -3,20 +3,21 @@
  * Codex. Every other request of the agent is refused there.
  */
 import type { PermissionOption } from "../domain/Permission.ts"
-import { commandOf, fieldsOf, present, textOf, type Fields } from "./CodexWire.ts"
+import { commandOf, present } from "./CodexWire.ts"
+import { objectOf, stringOf, type JsonObject } from "./JsonObject.ts"
 
 export interface Approval {
   readonly tool: string
   readonly input: unknown
   readonly options: ReadonlyArray<PermissionOption>
   /** The result to answer with, by the option's id. */
-  readonly answers: Readonly<Record<string, Fields>>
+  readonly answers: Readonly<Record<string, JsonObject>>
   /** Whether a client's `result` goes into the answer, and under which field. */
   readonly takes?: "content" | "answers"
 }
 
 /** The tool that an item of the turn is, where it was seen. */
-export type ItemSeen = (itemId: string) => { readonly name: string; readonly input: Fields } | undefined
+export type ItemSeen = (itemId: string) => { readonly name: string; readonly input: JsonObject } | undefined
 
 const option = (id: string, name: string, kind: string): PermissionOption => ({ id, name, kind })
 
@@ -34,12 +35,12 @@ const bookkeeping = [
   ...["proposedExecpolicyAmendment", "proposedNetworkPolicyAmendments"],
 ]
 
-const inputOf = (params: Fields): Fields =>
+const inputOf = (params: JsonObject): JsonObject =>
   present(Object.fromEntries(Object.entries(params).filter(([field]) => !bookkeeping.includes(field))))
 
-const forCommand = (params: Fields): Approval => {
+const forCommand = (params: JsonObject): Approval => {
   const options = [accept, acceptForSession]
-  const answers: Record<string, Fields> = { ...decisions, ...refusals }
+  const answers: Record<string, JsonObject> = { ...decisions, ...refusals }
   const prefix = params["proposedExecpolicyAmendment"]
   if (Array.isArray(prefix) && prefix.length > 0) {
     const id = "acceptWithExecpolicyAmendment"
@@ -48,7 +49,7 @@ const forCommand = (params: Fields): Approval => {
   }
   const hosts = params["proposedNetworkPolicyAmendments"]
   for (const [at, amendment] of (Array.isArray(hosts) ? hosts : []).entries()) {
-    const { action, host } = fieldsOf(amendment)
+    const { action, host } = objectOf(amendment)
     const id = `applyNetworkPolicyAmendment:${at}`
     const allows = action === "allow"
     const name = `${allows ? "Allow" : "Deny"}, and from now on everything to ${String(host)}`
@@ -56,7 +57,7 @@ const forCommand = (params: Fields): Approval => {
     answers[id] = { decision: { applyNetworkPolicyAmendment: { network_policy_amendment: amendment } } }
   }
   options.push(decline, cancel)
-  const command = textOf(params["command"])
+  const command = stringOf(params["command"])
   const input = inputOf(params)
   return {
     tool: "shell",
@@ -66,8 +67,8 @@ const forCommand = (params: Fields): Approval => {
   }
 }
 
-const forPermissions = (params: Fields): Approval => {
-  const permissions = present(fieldsOf(params["permissions"]))
+const forPermissions = (params: JsonObject): Approval => {
+  const permissions = present(objectOf(params["permissions"]))
   return {
     tool: "request_permissions",
     input: inputOf(params),
@@ -81,22 +82,22 @@ const forPermissions = (params: Fields): Approval => {
 }
 
 /** Each question's first option: the one that the agent recommends. */
-const recommended = (questions: unknown): Fields =>
+const recommended = (questions: unknown): JsonObject =>
   Object.fromEntries(
-    (Array.isArray(questions) ? questions : []).map(fieldsOf).flatMap(({ id, options }) => {
-      const label = textOf(fieldsOf(Array.isArray(options) ? options[0] : undefined)["label"])
+    (Array.isArray(questions) ? questions : []).map(objectOf).flatMap(({ id, options }) => {
+      const label = stringOf(objectOf(Array.isArray(options) ? options[0] : undefined)["label"])
       return typeof id === "string" && label !== undefined ? [[id, { answers: [label] }]] : []
     }),
   )
 
 /** Undefined: no such request asks for leave. */
-export const approvalFor = (method: string, params: Fields, seen: ItemSeen): Approval | undefined => {
+export const approvalFor = (method: string, params: JsonObject, seen: ItemSeen): Approval | undefined => {
   switch (method) {
     case "item/commandExecution/requestApproval":
       return forCommand(params)
     case "item/fileChange/requestApproval": {
       // The request itself does not say what is to change; its item did.
-      const item = seen(textOf(params["itemId"]) ?? "")
+      const item = seen(stringOf(params["itemId"]) ?? "")
       return {
         tool: item?.name ?? "apply_patch",
         input: { ...item?.input, ...inputOf(params) },
@@ -108,7 +109,7 @@ export const approvalFor = (method: string, params: Fields, seen: ItemSeen): App
       return forPermissions(params)
     case "mcpServer/elicitation/request":
       return {
-        tool: `mcp__${textOf(params["serverName"]) ?? ""}`,
+        tool: `mcp__${stringOf(params["serverName"]) ?? ""}`,
         input: inputOf(params),
         options: [accept, decline, cancel],
         answers: {
@@ -132,16 +133,16 @@ export const approvalFor = (method: string, params: Fields, seen: ItemSeen): App
 }
 
 /** A client's answers to questions, each a list of texts: `{"id": "text"}`, `{"id": ["text"]}`, or in the agent's own form. */
-const answersIn = (result: unknown): Fields =>
+const answersIn = (result: unknown): JsonObject =>
   Object.fromEntries(
-    Object.entries(fieldsOf(result)).map(([id, said]) => {
-      const own = fieldsOf(said)["answers"] ?? said
+    Object.entries(objectOf(result)).map(([id, said]) => {
+      const own = objectOf(said)["answers"] ?? said
       return [id, { answers: (Array.isArray(own) ? own : [own]).map(String) }]
     }),
   )
 
 /** The result for the agent; undefined: the request has no such option. */
-export const answerFor = (approval: Approval, chosen: string, result: unknown): Fields | undefined => {
+export const answerFor = (approval: Approval, chosen: string, result: unknown): JsonObject | undefined => {
   const answer = Object.hasOwn(approval.answers, chosen) ? approval.answers[chosen] : undefined
   if (answer === undefined || result === undefined || approval.takes === undefined || chosen !== "accept") return answer
   return approval.takes === "content" ? { ...answer, content: result } : { answers: answersIn(result) }

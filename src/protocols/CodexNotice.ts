@@ -14,7 +14,8 @@ import {
   type Events,
 } from "./CodexState.ts"
 import { endedBy, notified } from "./CodexTurn.ts"
-import { fieldsOf, textOf, tokenCount, tokensSince, type Fields } from "./CodexWire.ts"
+import { tokenCount, tokensSince } from "./CodexWire.ts"
+import { objectOf, stringOf, type JsonObject } from "./JsonObject.ts"
 
 /** A turn of ours began, or one that the agent began by itself. */
 const began = (state: CodexState, id: string, events: Events): CodexState | undefined => {
@@ -24,8 +25,8 @@ const began = (state: CodexState, id: string, events: Events): CodexState | unde
   return turn.cancelling ? interrupt(next, id, events) : next
 }
 
-const counted = (state: CodexState, params: Fields): CodexState => {
-  const usage = fieldsOf(params["tokenUsage"])
+const counted = (state: CodexState, params: JsonObject): CodexState => {
+  const usage = objectOf(params["tokenUsage"])
   const tokens = tokenCount(usage["total"])
   const turn = turnOf(state)
   const next = { ...state, tokens }
@@ -38,7 +39,7 @@ const counted = (state: CodexState, params: Fields): CodexState => {
 const threadNotified = (
   state: CodexState,
   method: string,
-  params: Fields,
+  params: JsonObject,
   answerChars: number,
   events: Events,
 ): CodexState | undefined => {
@@ -47,7 +48,7 @@ const threadNotified = (
     case "thread/started":
       return state
     case "thread/status/changed": {
-      const { type, activeFlags } = fieldsOf(params["status"])
+      const { type, activeFlags } = objectOf(params["status"])
       const isPlain = type === "idle" || (type === "active" && Array.isArray(activeFlags) && activeFlags.length === 0)
       return isPlain ? state : undefined
     }
@@ -55,11 +56,11 @@ const threadNotified = (
       events.push({ type: "broken", detail: "the agent closed its thread" })
       return undefined
     case "turn/started": {
-      const id = textOf(fieldsOf(params["turn"])["id"]) ?? ""
+      const id = stringOf(objectOf(params["turn"])["id"]) ?? ""
       return began(state, id, events)
     }
     case "turn/completed": {
-      const ended = fieldsOf(params["turn"])
+      const ended = objectOf(params["turn"])
       if (turn === undefined || turn.id === null || turn.id !== ended["id"]) return undefined
       return endTurn(state, endedBy(turn, ended, state.tokens, answerChars), events)
     }
@@ -82,8 +83,8 @@ const threadNotified = (
 }
 
 /** A turn that is not ours begins or ends; the one that waits for it may come. */
-const foreignTurn = (state: CodexState, method: string, params: Fields, events: Events): CodexState => {
-  const id = textOf(fieldsOf(params["turn"])["id"])
+const foreignTurn = (state: CodexState, method: string, params: JsonObject, events: Events): CodexState => {
+  const id = stringOf(objectOf(params["turn"])["id"])
   if (method === "turn/started" && id !== undefined) return { ...tellThread(state, events), foreign: id }
   if (method !== "turn/completed" || id !== state.foreign) return state
   // It is not to be interrupted any more.
@@ -100,7 +101,7 @@ export const heard = (
   answerChars: number,
   events: Events,
 ): CodexState => {
-  const params = fieldsOf(value)
+  const params = objectOf(value)
   // Threads of the agent's own, such as a subagent's, are passed on as they are.
   if (state.thread !== null && params["threadId"] === state.thread) {
     const next = threadNotified(state, method, params, answerChars, events)
@@ -109,7 +110,7 @@ export const heard = (
     const counting = method === "thread/tokenUsage/updated" ? counted(state, params) : state
     return foreignTurn(counting, method, params, events)
   }
-  const own = method === "thread/started" && textOf(fieldsOf(params["thread"])["id"]) === state.thread
+  const own = method === "thread/started" && stringOf(objectOf(params["thread"])["id"]) === state.thread
   if (!own) native(JSON.parse(frame), events)
   return state
 }

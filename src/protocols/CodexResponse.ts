@@ -14,7 +14,7 @@ import {
   type Events,
 } from "./CodexState.ts"
 import { agentError, endedEarly } from "./CodexTurn.ts"
-import { fieldsOf, textOf } from "./CodexWire.ts"
+import { objectOf, stringOf } from "./JsonObject.ts"
 import * as Rpc from "./RpcPeer.ts"
 
 const overloaded = -32001
@@ -34,7 +34,7 @@ const openThread = (state: CodexState, events: Events): CodexState => {
 
 /** The handshake is done: the agent named the thread. */
 const opened = (state: CodexState, result: unknown, events: Events): CodexState => {
-  const id = textOf(fieldsOf(fieldsOf(result)["thread"])["id"])
+  const id = stringOf(objectOf(objectOf(result)["thread"])["id"])
   if (id === undefined) {
     events.push({ type: "broken", detail: "the agent opened a thread without an id" })
     return state
@@ -54,7 +54,7 @@ export const answered = (state: CodexState, call: Call, result: unknown, events:
     }
     case "turn/start": {
       const turn = turnOf(state)
-      const id = textOf(fieldsOf(fieldsOf(result)["turn"])["id"])
+      const id = stringOf(objectOf(objectOf(result)["turn"])["id"])
       if (turn?.number !== call.turn || turn.id !== null || id === undefined) return state
       return withTurn(state, { ...turn, id })
     }

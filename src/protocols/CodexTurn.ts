@@ -5,7 +5,8 @@
 import type { TurnError } from "../domain/Turn.ts"
 import { answerTooLong } from "./Answer.ts"
 import { toolItem, type ToolItem } from "./CodexItem.ts"
-import { fieldsOf, textOf, tokensSince, usageOf, type Fields, type TokenCount } from "./CodexWire.ts"
+import { tokensSince, usageOf, type TokenCount } from "./CodexWire.ts"
+import { objectOf, stringOf, type JsonObject } from "./JsonObject.ts"
 import type { ProtocolEvent } from "./Protocol.ts"
 
 /** The message that the agent is writing, or wrote last. */
@@ -19,7 +20,7 @@ interface Message {
 export interface CodexTurn {
   /** Counted by creche: what is answered late must not meet a later turn. */
   readonly number: number
-  readonly input: ReadonlyArray<Fields>
+  readonly input: ReadonlyArray<JsonObject>
   /** `held`: not asked for yet; `asked`: the agent was told; `running`: it said that it began. */
   readonly stage: "held" | "asked" | "running"
   /** How often the agent was too busy to take it. */
@@ -35,7 +36,7 @@ export interface CodexTurn {
   readonly tokensBefore: TokenCount | null
 }
 
-export const makeTurn = (number: number, input: ReadonlyArray<Fields>): CodexTurn => ({
+export const makeTurn = (number: number, input: ReadonlyArray<JsonObject>): CodexTurn => ({
   number,
   input,
   stage: "held",
@@ -83,7 +84,7 @@ const thought = (turn: CodexTurn, id: string, text: string): Told => ({
   events: text === "" ? nothing : [{ type: "thought", text }],
 })
 
-const tool = (turn: CodexTurn, id: string, item: Fields, isDone: boolean): Told => {
+const tool = (turn: CodexTurn, id: string, item: JsonObject, isDone: boolean): Told => {
   const known = toolItem(item, isDone)
   if (known === undefined) return undefined
   const before = turn.tools.get(id)
@@ -102,10 +103,10 @@ const tool = (turn: CodexTurn, id: string, item: Fields, isDone: boolean): Told 
 const textsOf = (value: unknown): ReadonlyArray<string> =>
   Array.isArray(value) ? value.filter((text) => typeof text === "string") : []
 
-const itemDone = (turn: CodexTurn, id: string, item: Fields, answerChars: number): Told => {
+const itemDone = (turn: CodexTurn, id: string, item: JsonObject, answerChars: number): Told => {
   switch (item["type"]) {
     case "agentMessage":
-      return messageDone(turn, id, textOf(item["text"]) ?? "", answerChars)
+      return messageDone(turn, id, stringOf(item["text"]) ?? "", answerChars)
     case "reasoning": {
       if (turn.thinking === id) return { turn, events: nothing }
       const summary = textsOf(item["summary"])
@@ -119,19 +120,19 @@ const itemDone = (turn: CodexTurn, id: string, item: Fields, answerChars: number
 }
 
 /** Takes over a notification that is about this turn. */
-export const notified = (turn: CodexTurn, method: string, params: Fields, answerChars: number): Told => {
+export const notified = (turn: CodexTurn, method: string, params: JsonObject, answerChars: number): Told => {
   switch (method) {
     case "item/agentMessage/delta":
-      return delta(turn, textOf(params["itemId"]) ?? "", textOf(params["delta"]) ?? "", answerChars)
+      return delta(turn, stringOf(params["itemId"]) ?? "", stringOf(params["delta"]) ?? "", answerChars)
     case "item/reasoning/summaryTextDelta":
     case "item/reasoning/textDelta":
-      return thought(turn, textOf(params["itemId"]) ?? "", textOf(params["delta"]) ?? "")
+      return thought(turn, stringOf(params["itemId"]) ?? "", stringOf(params["delta"]) ?? "")
     case "item/reasoning/summaryPartAdded": {
       const isFirst = params["summaryIndex"] === 0
-      return isFirst ? { turn, events: nothing } : thought(turn, textOf(params["itemId"]) ?? "", "\n\n")
+      return isFirst ? { turn, events: nothing } : thought(turn, stringOf(params["itemId"]) ?? "", "\n\n")
     }
     case "item/commandExecution/outputDelta": {
-      const toolId = textOf(params["itemId"]) ?? ""
+      const toolId = stringOf(params["itemId"]) ?? ""
       const name = turn.tools.get(toolId)?.name ?? "shell"
       return {
         turn,
@@ -140,8 +141,8 @@ export const notified = (turn: CodexTurn, method: string, params: Fields, answer
     }
     case "item/started":
     case "item/completed": {
-      const item = fieldsOf(params["item"])
-      const id = textOf(item["id"]) ?? ""
+      const item = objectOf(params["item"])
+      const id = stringOf(item["id"]) ?? ""
       if (method === "item/completed") return itemDone(turn, id, item, answerChars)
       const type = item["type"]
       if (type === "agentMessage" || type === "reasoning" || type === "userMessage") return { turn, events: nothing }
@@ -153,7 +154,7 @@ export const notified = (turn: CodexTurn, method: string, params: Fields, answer
 }
 
 export const agentError = (error: unknown, otherwise: string): TurnError => {
-  const message = textOf(fieldsOf(error)["message"])
+  const message = stringOf(objectOf(error)["message"])
   return { tag: "AgentError", message: message ?? otherwise, ...(error === undefined ? {} : { error }) }
 }
 
@@ -168,7 +169,7 @@ export const endedEarly = (turn: CodexTurn, outcome: "cancelled" | TurnError): E
 }
 
 /** `ended`: the agent's own account of the turn. `tokens`: of the thread by now. */
-export const endedBy = (turn: CodexTurn, ended: Fields, tokens: TokenCount | null, answerChars: number): Ended => {
+export const endedBy = (turn: CodexTurn, ended: JsonObject, tokens: TokenCount | null, answerChars: number): Ended => {
   const text = turn.message?.text ?? ""
   const usage =
     tokens === null || turn.tokensBefore === null || tokens === turn.tokensBefore

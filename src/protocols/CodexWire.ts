@@ -5,18 +5,10 @@
 import { basename, extname, resolve } from "node:path"
 import type { ContentBlock, Prompt } from "../domain/Prompt.ts"
 import type { Usage } from "../domain/Turn.ts"
-
-export type Fields = Readonly<Record<string, unknown>>
-
-const none: Fields = {}
-
-export const fieldsOf = (value: unknown): Fields =>
-  typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Fields) : none
-
-export const textOf = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined)
+import { objectOf, type JsonObject } from "./JsonObject.ts"
 
 /** The fields that are neither missing nor null. */
-export const present = (fields: Fields): Fields =>
+export const present = (fields: JsonObject): JsonObject =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null && value !== undefined))
 
 const imageTypes: Readonly<Record<string, true>> = {
@@ -27,7 +19,7 @@ const imageTypes: Readonly<Record<string, true>> = {
   ".webp": true,
 }
 
-const inputOf = (block: ContentBlock, cwd: string): Fields => {
+const inputOf = (block: ContentBlock, cwd: string): JsonObject => {
   switch (block.type) {
     case "text":
       return { type: "text", text: block.text }
@@ -49,7 +41,7 @@ const inputOf = (block: ContentBlock, cwd: string): Fields => {
 }
 
 /** A prompt as the input of a turn. `cwd`: absolute; paths of files are taken from there. */
-export const userInput = (prompt: Prompt, cwd: string): ReadonlyArray<Fields> =>
+export const userInput = (prompt: Prompt, cwd: string): ReadonlyArray<JsonObject> =>
   typeof prompt === "string" ? [{ type: "text", text: prompt }] : prompt.map((block) => inputOf(block, cwd))
 
 /** The one word that a shell reads from `text`; undefined where it would read several, or none. */
@@ -101,7 +93,7 @@ export interface TokenCount {
 const countOf = (value: unknown): number => (typeof value === "number" && Number.isFinite(value) ? value : 0)
 
 export const tokenCount = (value: unknown): TokenCount => {
-  const fields = fieldsOf(value)
+  const fields = objectOf(value)
   return {
     input: countOf(fields["inputTokens"]),
     cached: countOf(fields["cachedInputTokens"]),

@@ -13,6 +13,7 @@ import { mayBeInexact, parseExactly } from "./JsonRpcNumbers.ts"
 import * as Requests from "./JsonRpcRequests.ts"
 import type { Protocol, ProtocolEvent, Step } from "./Protocol.ts"
 import * as Rpc from "./RpcPeer.ts"
+import { StrayLines } from "./StrayLines.ts"
 
 /** So much of a message that is none is shown. */
 const shownChars = 1000
@@ -257,23 +258,18 @@ export const makeJsonRpcChild = (dialect: JsonRpcDialect): Protocol<JsonRpcState
     frames: (before, frames) => {
       let state = before
       const events: Array<ProtocolEvent> = []
-      let output: Array<string> = []
-      const flush = () => {
-        if (output.length === 0) return
-        events.push({ type: "output", data: output.join("\n") + "\n" })
-        output = []
-      }
+      const stray = new StrayLines(events)
       for (const frame of frames) {
         const content = contentOf(frame)
         if (content.type === "text") {
-          output.push(isBody(frame) && frame.length > shownChars ? frame.slice(0, shownChars) + " …" : frame)
+          stray.add(isBody(frame) && frame.length > shownChars ? frame.slice(0, shownChars) + " …" : frame)
           if (!isBody(frame)) continue
-          flush()
+          stray.flush()
           const detail = `it sent a message of ${frame.length} characters that is no JSON: was its Content-Length wrong?`
           events.push({ type: "broken", detail })
           return { state, events }
         }
-        flush()
+        stray.flush()
         if (content.type === "tooDeep") {
           const detail = `it sent a message that is nested more than ${deepestMessage} levels deep`
           events.push({ type: "broken", detail })
@@ -281,7 +277,7 @@ export const makeJsonRpcChild = (dialect: JsonRpcDialect): Protocol<JsonRpcState
         }
         for (const value of content.values) state = received(state, value, events, content.isBatch ? "" : frame)
       }
-      flush()
+      stray.flush()
       return { state, events }
     },
     eof: (state) => ({ state, events: [] }),

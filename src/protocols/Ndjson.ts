@@ -17,9 +17,9 @@ import { promptText, type Prompt } from "../domain/Prompt.ts"
 import type { TurnError, Usage } from "../domain/Turn.ts"
 import { answerTooLong, defaultAnswerChars } from "./Answer.ts"
 import { jsonEquals } from "./JsonEquals.ts"
+import { parseObject, stringOf, type JsonObject } from "./JsonObject.ts"
 import type { Protocol, ProtocolEvent, Resumption, StartContext } from "./Protocol.ts"
-
-type JsonObject = { readonly [field: string]: unknown }
+import { StrayLines } from "./StrayLines.ts"
 
 interface Conversing {
   /** The newest id that the program reported, or that its process goes on with; null before the first. */
@@ -44,17 +44,6 @@ const fresh: Answering = { tag: "answering", conversation: null, deltas: null, r
 
 /** A longer id is none: it has to fit into an argument. */
 const longestConversation = 8192
-
-const parseObject = (line: string): JsonObject | undefined => {
-  const first = line.charCodeAt(0)
-  if (first !== 0x7b && first !== 0x20 && first !== 0x09) return undefined
-  try {
-    const value: unknown = JSON.parse(line)
-    return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as JsonObject) : undefined
-  } catch {
-    return undefined
-  }
-}
 
 /** A JSON object or array on one line. Line breaks in JSON stand only between tokens; numbers keep every digit. */
 const jsonLine = (text: string): string | undefined => {
@@ -98,8 +87,6 @@ const conversationIn = (object: JsonObject, field: string): string | undefined =
 
 const argsFor = ({ resume = [], fork = [] }: ConversationSpec, from: Resumption): ReadonlyArray<string> =>
   (from.fork ? fork : resume).map((arg) => arg.replaceAll("{id}", () => from.conversation))
-
-const stringOf = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined)
 
 const ended = (object: JsonObject, turn: Answering, answerChars: number): ProtocolEvent => {
   const own = stringOf(object["text"])
@@ -170,19 +157,14 @@ export const makeNdjson = (
     frames: (before, frames) => {
       let state = before
       const events: Array<ProtocolEvent> = []
-      let output: Array<string> = []
-      const flush = () => {
-        if (output.length === 0) return
-        events.push({ type: "output", data: output.join("\n") + "\n" })
-        output = []
-      }
+      const stray = new StrayLines(events)
       for (const line of frames) {
         const message = parseObject(line)
         if (message === undefined) {
-          output.push(line)
+          stray.add(line)
           continue
         }
-        flush()
+        stray.flush()
         events.push({ type: "native", message })
         const id = conversation === undefined ? undefined : conversationIn(message, conversation.field)
         if (id !== undefined && id !== state.conversation) {
@@ -197,7 +179,7 @@ export const makeNdjson = (
         events.push(ended(message, state, answerChars))
         state = state.conversation === null ? idle : idleIn(state.conversation)
       }
-      flush()
+      stray.flush()
       return { state, events }
     },
     eof: (state) => ({ state, events: [] }),
