@@ -17,13 +17,13 @@ import type { SessionAction, SessionEvent } from "./SessionEvent.ts"
 import type { SessionHost } from "./SessionHost.ts"
 import {
   isIdle,
-  nextDeadline,
   toSession,
   type PendingTurn,
   type SessionReply,
   type SessionState,
   type TurnReply,
 } from "./SessionState.ts"
+import { nextDeadline } from "./SessionDeadlines.ts"
 import { transition } from "./SessionTransition.ts"
 import { CurrentProcess, type ProcessOwner } from "./CurrentProcess.ts"
 import { StepStore } from "./StepStore.ts"

@@ -8,7 +8,6 @@ import { expect } from "vitest"
 import type { Decision, SessionAction, SessionEvent } from "../../src/actors/SessionEvent.ts"
 import {
   initialState,
-  nextDeadline,
   statusOf,
   toSession,
   type PendingTurn,
@@ -16,6 +15,7 @@ import {
   type SessionState,
   type TurnReply,
 } from "../../src/actors/SessionState.ts"
+import { nextDeadline } from "../../src/actors/SessionDeadlines.ts"
 import { isOpen, storedState } from "../../src/actors/SessionRecovery.ts"
 import { transition } from "../../src/actors/SessionTransition.ts"
 import { LimitReached, RestartIntensityReached, SpawnFailed } from "../../src/domain/Errors.ts"
