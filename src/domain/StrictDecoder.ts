@@ -5,7 +5,7 @@
  */
 import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
-import { protocolNames } from "./SessionSpec.ts"
+import { protocolNames } from "./ProtocolSpec.ts"
 
 type Path = ReadonlyArray<string>
 

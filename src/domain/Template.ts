@@ -6,7 +6,8 @@
 import { isAbsolute } from "node:path"
 import * as Schema from "effect/Schema"
 import { InvalidParams, TemplateNotFound, Unsupported } from "./Errors.ts"
-import { type ProtocolSpec, SessionName, sessionSpecFields, type SessionSpecInput } from "./SessionSpec.ts"
+import type { ProtocolSpec } from "./ProtocolSpec.ts"
+import { SessionName, sessionSpecFields, type SessionSpecInput } from "./SessionSpec.ts"
 
 const text = (message: string) => Schema.String.check(Schema.isMinLength(1, { message }))
 const cString = Schema.String.check(Schema.isPattern(/^[^\0]*$/u, { message: "must not contain a NUL byte" }))

@@ -7,7 +7,7 @@
  * notification that takes a request back, `{id}` in its params replaced by the request's id; without it the session actor
  * replaces the incarnation.
  */
-import type { JsonRpcOptions } from "../domain/SessionSpec.ts"
+import type { JsonRpcOptions } from "../domain/ProtocolSpec.ts"
 import { fieldsOf, isRpcId, wholeResult, type CancelPolicy, type JsonRpcDialect } from "./JsonRpcDialect.ts"
 import { makeJsonRpcChild } from "./JsonRpcChild.ts"
 import { readPrompt } from "./JsonRpcPrompt.ts"

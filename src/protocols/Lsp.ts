@@ -8,7 +8,7 @@
  */
 import { basename, resolve } from "node:path"
 import { pathToFileURL } from "node:url"
-import type { LspOptions } from "../domain/SessionSpec.ts"
+import type { LspOptions } from "../domain/ProtocolSpec.ts"
 import { cancelRequest } from "./JsonRpc.ts"
 import { makeJsonRpcChild } from "./JsonRpcChild.ts"
 import { fieldsOf, wholeResult, type RpcReply } from "./JsonRpcDialect.ts"

@@ -8,7 +8,7 @@
  * Sampling, elicitation and roots are offered to clients as permissions where `capabilities` declare them, else refused.
  */
 import type { Prompt } from "../domain/Prompt.ts"
-import type { McpOptions } from "../domain/SessionSpec.ts"
+import type { McpOptions } from "../domain/ProtocolSpec.ts"
 import { makeJsonRpcChild } from "./JsonRpcChild.ts"
 import {
   fieldsOf,

@@ -12,7 +12,7 @@
  * With `conversation`, any object may report in `field` (string) the program's own id of the conversation; the newest
  * counts. `resume` and `fork` are the arguments that make a later process go on with it, `{id}` replaced.
  */
-import type { ConversationSpec } from "../domain/SessionSpec.ts"
+import type { ConversationSpec } from "../domain/ProtocolSpec.ts"
 import { promptText, type Prompt } from "../domain/Prompt.ts"
 import type { TurnError, Usage } from "../domain/Turn.ts"
 import { answerTooLong, defaultAnswerChars } from "./Answer.ts"

@@ -7,7 +7,7 @@
  * silent for that long after the start; delimiter, at once. What comes before is `output`.
  * The answer is what stands before the mark, less one line break at its end; the deltas joined are the same text.
  */
-import { defaultQuietMs, type EndOfTurn } from "../domain/SessionSpec.ts"
+import { defaultQuietMs, type EndOfTurn } from "../domain/ProtocolSpec.ts"
 import { promptText } from "../domain/Prompt.ts"
 import { answerTooLong, defaultAnswerChars } from "./Answer.ts"
 import { delimiterMark, promptMark, quietMark, sentinelMark, type Mark } from "./EndOfTurn.ts"

@@ -1,6 +1,6 @@
 import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import type { EndOfTurn } from "../../src/domain/SessionSpec.ts"
+import type { EndOfTurn } from "../../src/domain/ProtocolSpec.ts"
 import type { Protocol } from "../../src/protocols/Protocol.ts"
 import { makeText } from "../../src/protocols/Text.ts"
 import { cut, endedOf, joined, seed, stepping } from "./steps.ts"

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import type { McpOptions } from "../../src/domain/SessionSpec.ts"
+import type { McpOptions } from "../../src/domain/ProtocolSpec.ts"
 import { makeMcp } from "../../src/protocols/Mcp.ts"
 import { talking } from "./JsonRpcSteps.ts"
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { protocolNames, type ProtocolSpec } from "../../src/domain/SessionSpec.ts"
+import { protocolNames, type ProtocolSpec } from "../../src/domain/ProtocolSpec.ts"
 import { protocolFor } from "../../src/protocols/ProtocolFor.ts"
 
 /** What a spec may name and no build speaks yet. */

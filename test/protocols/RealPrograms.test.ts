@@ -1,6 +1,6 @@
 /** The protocols against the programs they are made for. A program that is missing skips its tests. */
 import { afterEach, describe, expect, it } from "vitest"
-import type { ProtocolSpec } from "../../src/domain/SessionSpec.ts"
+import type { ProtocolSpec } from "../../src/domain/ProtocolSpec.ts"
 import { protocolFor } from "../../src/protocols/ProtocolFor.ts"
 import { converse, isInstalled, type Conversation } from "./Conversation.ts"
 

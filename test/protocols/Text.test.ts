@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import type { EndOfTurn } from "../../src/domain/SessionSpec.ts"
+import type { EndOfTurn } from "../../src/domain/ProtocolSpec.ts"
 import type { Protocol } from "../../src/protocols/Protocol.ts"
 import { makeText } from "../../src/protocols/Text.ts"
 import { endedOf, joined, stepping } from "./steps.ts"
