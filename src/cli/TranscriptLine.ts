@@ -1,7 +1,7 @@
 /** One transcript entry as one readable line: seq, time, what happened. Pure; exhaustive over the entry types. */
 import { describeExit, type ExitReason } from "../domain/ExitReason.ts"
 import type { WireEntry, WireExit } from "../transport/Wire.ts"
-import { promptText } from "./PromptText.ts"
+import { shownText } from "../domain/PromptText.ts"
 import { clip, faint, visibleLine } from "./Text.ts"
 
 /** On the wire the time alone is another, and the phrase has none. */
@@ -23,7 +23,7 @@ export const entryText = (entry: WireEntry): string => {
     case "restart/scheduled":
       return `attempt ${entry.attempt} in ${entry.delayMs} ms`
     case "turn/queued":
-      return promptText(entry.prompt)
+      return shownText(entry.prompt)
     case "turn/started":
       return entry.attempt > 1 ? `attempt ${entry.attempt}` : ""
     case "turn/delta":

@@ -4,7 +4,7 @@
  * output, thoughts and native messages are counted and left out. Called by `creche export`.
  */
 import type { WireEntry, WireSession } from "../transport/Wire.ts"
-import { promptText } from "./PromptText.ts"
+import { shownText } from "../domain/PromptText.ts"
 import { fenced, inlineCode } from "./Markdown.ts"
 import { duration, plural, shortTime } from "./Text.ts"
 import { entryText } from "./TranscriptLine.ts"
@@ -72,7 +72,7 @@ export const transcriptMarkdown = (session: WireSession): TranscriptMarkdown => 
     switch (entry.type) {
       case "turn/queued":
         if (entry.turn !== undefined) {
-          open.set(entry.turn, { prompt: promptText(entry.prompt), at: entry.at, begun: false, deltas: [] })
+          open.set(entry.turn, { prompt: shownText(entry.prompt), at: entry.at, begun: false, deltas: [] })
         }
         return ""
       case "turn/started": {

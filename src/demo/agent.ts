@@ -8,7 +8,6 @@
  *      {"type":"conversation","id":ID}   first of all; `--resume ID` goes on with it, `--fork` besides makes it a new one
  */
 import { spawn } from "node:child_process"
-import { createInterface } from "node:readline"
 import { setImmediate, setTimeout } from "node:timers/promises"
 import { Memory, ownDirectory } from "./Memory.ts"
 
@@ -267,6 +266,20 @@ process.stdout.on("error", () => process.exit(0))
 process.stderr.on("error", () => {})
 send({ type: "conversation", id: memory.id })
 // At the end of stdin the turns that were asked are finished; then nothing keeps the process alive.
-createInterface({ input: process.stdin, crlfDelay: Infinity, terminal: false }).on("line", (line) => {
-  if (line.trim() !== "") receive(line)
+// A line ends with a newline and nothing else: readline would also end it at U+2028, which JSON may hold as it is.
+let half: Array<string> = []
+const line = () => {
+  const whole = half.join("")
+  half = []
+  if (whole.trim() !== "") receive(whole)
+}
+process.stdin.setEncoding("utf8")
+process.stdin.on("data", (chunk: string) => {
+  const [rest = "", ...next] = chunk.split("\n")
+  half.push(rest)
+  for (const piece of next) {
+    line()
+    half.push(piece)
+  }
 })
+process.stdin.on("end", line)

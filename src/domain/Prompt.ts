@@ -17,20 +17,3 @@ export const Prompt = Schema.Union([Schema.String, Schema.Array(ContentBlock)])
 export type Prompt = typeof Prompt.Type
 
 export { isTextual } from "./FileResource.ts"
-
-/** The text of a prompt; a file is named by its path, a resource by its data. For protocols that know only text. */
-export const promptText = (prompt: Prompt): string =>
-  typeof prompt === "string"
-    ? prompt
-    : prompt
-        .map((block) => {
-          switch (block.type) {
-            case "text":
-              return block.text
-            case "file":
-              return block.path
-            case "resource":
-              return block.data
-          }
-        })
-        .join("\n")

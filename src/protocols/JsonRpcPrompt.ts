@@ -2,7 +2,8 @@
  * A prompt that is a JSON-RPC call: JSON text `{"method", "params"?}`, with `"notify": true` for a notification. Says what is
  * wrong with any other, so that the child need not be bothered. Pure; read by the dialects of `JsonRpcChild`.
  */
-import { promptText, type Prompt } from "../domain/Prompt.ts"
+import type { Prompt } from "../domain/Prompt.ts"
+import { promptText } from "../domain/PromptText.ts"
 import { parseExactly } from "./JsonRpcNumbers.ts"
 import { deepestMessage, isNoDeeperThan } from "./JsonRpcMessage.ts"
 import type { Asking } from "./JsonRpcDialect.ts"

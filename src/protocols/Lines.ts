@@ -3,7 +3,8 @@
  * holds a newline: its lines would be answered one by one, and every later answer would belong to the wrong turn.
  * The session actor steps it; this is the shortest way through a session, so its states are two constants.
  */
-import { promptText, type Prompt } from "../domain/Prompt.ts"
+import type { Prompt } from "../domain/Prompt.ts"
+import { promptText } from "../domain/PromptText.ts"
 import type { Protocol, ProtocolEvent, Step } from "./Protocol.ts"
 
 type LinesState = "idle" | "answering"

@@ -13,7 +13,8 @@
  * counts. `resume` and `fork` are the arguments that make a later process go on with it, `{id}` replaced.
  */
 import type { ConversationSpec } from "../domain/ProtocolSpec.ts"
-import { promptText, type Prompt } from "../domain/Prompt.ts"
+import type { Prompt } from "../domain/Prompt.ts"
+import { promptText } from "../domain/PromptText.ts"
 import type { TurnError, Usage } from "../domain/Turn.ts"
 import { answerTooLong, defaultAnswerChars } from "./Answer.ts"
 import { jsonEquals } from "./JsonEquals.ts"

@@ -8,7 +8,7 @@
  * The answer is what stands before the mark, less one line break at its end; the deltas joined are the same text.
  */
 import { defaultQuietMs, type EndOfTurn } from "../domain/ProtocolSpec.ts"
-import { promptText } from "../domain/Prompt.ts"
+import { promptText } from "../domain/PromptText.ts"
 import { answerTooLong, defaultAnswerChars } from "./Answer.ts"
 import { delimiterMark, promptMark, quietMark, sentinelMark, type Mark } from "./EndOfTurn.ts"
 import type { Protocol, ProtocolEvent, Step } from "./Protocol.ts"

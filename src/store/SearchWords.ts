@@ -2,7 +2,7 @@
  * What a search asks for, for every store alike: words without case and accents, all of which must occur. Whatever a
  * caller types is words and separators; nothing of it reaches a query language.
  */
-import { promptText } from "../domain/Prompt.ts"
+import { searchedText } from "../domain/PromptText.ts"
 import type { Turn } from "../domain/Turn.ts"
 
 export interface SearchWord {
@@ -40,7 +40,7 @@ const wordsOf = (text: string): ReadonlyArray<string> => (text.match(word) ?? []
 
 /** Whether every word occurs in the prompt or in the answer. */
 export const matches = (words: ReadonlyArray<SearchWord>, turn: Turn): boolean => {
-  const candidates = new Set([...wordsOf(promptText(turn.prompt)), ...wordsOf(turn.text)])
+  const candidates = new Set([...wordsOf(searchedText(turn.prompt)), ...wordsOf(turn.text)])
   return words.every((wanted) =>
     wanted.prefix ? [...candidates].some((candidate) => matchesWord(wanted, candidate)) : candidates.has(wanted.text),
   )
@@ -51,7 +51,7 @@ const length = 200
 
 /** The text around the first word that was found, in the answer if it has one, else in the prompt. */
 export const snippetOf = (words: ReadonlyArray<SearchWord>, turn: Turn): string => {
-  const prompt = promptText(turn.prompt)
+  const prompt = searchedText(turn.prompt)
   for (const text of [turn.text, prompt]) {
     for (const found of text.matchAll(word)) {
       const folded = fold(found[0])

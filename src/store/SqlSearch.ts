@@ -4,7 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import type { StoreUnavailable } from "../domain/Errors.ts"
-import { promptText } from "../domain/Prompt.ts"
+import { searchedText } from "../domain/PromptText.ts"
 import type { SearchHit, SearchQuery } from "../domain/SessionStore.ts"
 import { matches, parseQuery, snippetOf, toIndex, type SearchWord } from "./SearchWords.ts"
 import { decodeTurn, type TurnRow } from "./SessionRows.ts"
@@ -36,7 +36,7 @@ export const indexSome = (client: SqliteClient): number =>
     let through = 0
     for (const row of rows) {
       const { prompt, text } = decodeTurn(row as unknown as TurnRow)
-      const asked = promptText(prompt).slice(0, maxText)
+      const asked = searchedText(prompt).slice(0, maxText)
       const answered = text.slice(0, maxText)
       through = row["ordinal"] as number
       insert.run(through, String(row["session"]), toIndex(asked), toIndex(answered))

@@ -183,6 +183,29 @@ export const suite = (
     )
 
     it(
+      "finds attachments by their names and by their text, and not by the base64 of what is no text",
+      within((store) =>
+        Effect.gen(function* () {
+          const a = new StoreWriter(store, named("a"))
+          const turn = yield* answered(
+            a,
+            [
+              { type: "text", text: "look" },
+              { type: "file", path: "/tmp/ledger.csv" },
+              { type: "resource", name: "notes.md", mimeType: "text/markdown", data: "buy marmalade" },
+              { type: "resource", name: "cat.png", mimeType: "image/png", data: "aGVsbG8/d29ybGQ" },
+            ],
+            "seen",
+          )
+          for (const query of ["look", "ledger", "notes", "marmalade", "cat"]) {
+            expect((yield* store.search({ query })).map((hit) => hit.turn.id)).toEqual([turn.id])
+          }
+          for (const query of ["aGVsbG8", "d29ybGQ"]) expect(yield* store.search({ query })).toEqual([])
+        }),
+      ),
+    )
+
+    it(
       "takes no input of a search for syntax",
       within((store) =>
         Effect.gen(function* () {

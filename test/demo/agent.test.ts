@@ -154,6 +154,26 @@ describe("the demo agent's answers", () => {
     }
   })
 
+  it("takes a line to its newline and no less, whatever else some count as its end, and however it comes", async () => {
+    const agent = await start()
+    const odd = "a\u2028b\u2029c\u0085d"
+    expect((await agent.ask(`/echo ${odd}`)).text).toBe(odd)
+    const bytes = Buffer.from(JSON.stringify({ type: "prompt", prompt: "/echo é💥" }) + "\r\n\n")
+    const turn = agent.events.length
+    for (const byte of bytes) {
+      agent.child.stdin?.write(Buffer.of(byte))
+      await sleep(1)
+    }
+    await until("its answer", () => agent.events.slice(turn).some((event) => JSON.stringify(event).includes("é💥")))
+  })
+
+  it("answers the last line also where no newline ends it", async () => {
+    const agent = await start()
+    agent.child.stdin?.end('{"type":"prompt","prompt":"/exit"}')
+    expect(await agent.exited).toMatchObject({ code: 0 })
+    expect(JSON.stringify(agent.events)).toContain("goodbye")
+  })
+
   it("answers what it does not understand with an error, in its turn", async () => {
     const agent = await start()
     expect((await agent.ask('{"no":"prompt"}')).error?.message).toContain("I read")

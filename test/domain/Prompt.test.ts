@@ -2,20 +2,9 @@ import * as Exit from "effect/Exit"
 import * as Schema from "effect/Schema"
 import { describe, expect, it } from "vitest"
 import { makeIds, sessionOfTurn, turnToken, type TurnId } from "../../src/domain/Ids.ts"
-import { Prompt, promptText } from "../../src/domain/Prompt.ts"
+import { Prompt } from "../../src/domain/Prompt.ts"
 
 describe("a prompt", () => {
-  it("is a string or content blocks, and as text its blocks come line by line", () => {
-    expect(promptText("hi")).toBe("hi")
-    const blocks: Prompt = [
-      { type: "text", text: "look at" },
-      { type: "file", path: "/tmp/a" },
-      { type: "resource", name: "r", mimeType: "text/plain", data: "d" },
-    ]
-    expect(promptText(blocks)).toBe("look at\n/tmp/a\nd")
-    expect(promptText([])).toBe("")
-  })
-
   it("is nothing else", () => {
     const decode = Schema.decodeUnknownExit(Prompt, { onExcessProperty: "error" })
     for (const good of ["", [], [{ type: "text", text: "" }]]) expect(Exit.isSuccess(decode(good))).toBe(true)

@@ -1,5 +1,5 @@
 /** `creche history`: what a session was asked, newest last, as a shell's history. */
-import { promptText } from "../PromptText.ts"
+import { shownText } from "../../domain/PromptText.ts"
 import { historyPages } from "../../client/Pages.ts"
 import type { WireTurn } from "../../transport/Wire.ts"
 import { withRuntime } from "../Connection.ts"
@@ -33,7 +33,7 @@ export const run: Run<"history"> = async (call, io) => {
 }
 
 const line = (turn: WireTurn, colours: boolean): string => {
-  const [first = "", ...more] = promptText(turn.prompt).trim().split("\n")
+  const [first = "", ...more] = shownText(turn.prompt).trim().split("\n")
   const took = turn.durationMs === null ? "-" : duration(turn.durationMs)
   const prompt = `${clip(visibleLine(first.trimEnd()), 200)}${more.length > 0 ? " …" : ""}`
   return `${faint(colours, shortTime(turn.queuedAt))}  ${turn.status.padEnd(9)}  ${took.padStart(8)}  ${prompt}`
