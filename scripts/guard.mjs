@@ -1,10 +1,21 @@
-// Compiles native/guard.c with the machine's C compiler. Plain JavaScript; also called by set-up and build.
+// Compiles native/guard/*.c with the machine's C compiler, together, into one program. Plain JavaScript; also called by set-up and build.
 import { spawnSync } from "node:child_process"
-import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs"
+import { mkdirSync, readdirSync, renameSync, rmSync } from "node:fs"
 import { dirname } from "node:path"
 import { fileURLToPath } from "node:url"
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
+
+/** Every file that the guard is made of, headers too: what `scripts/run` compares with the stamp of the last set-up. */
+export const guardSources = () => {
+  try {
+    return readdirSync(`${root}/native/guard`)
+      .toSorted()
+      .map((file) => `${root}/native/guard/${file}`)
+  } catch {
+    return []
+  }
+}
 
 /**
  * Static where the machine can link so: a guard then shares no pages with anybody and starts fastest. Built beside and
@@ -13,15 +24,15 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
  * @returns {{ path?: string, detail: string }}
  */
 export const buildGuard = (out = `${root}/native/build/guard`) => {
-  const source = `${root}/native/guard.c`
-  if (!existsSync(source)) return { detail: "native/guard.c is missing" }
+  const sources = guardSources().filter((file) => file.endsWith(".c"))
+  if (sources.length === 0) return { detail: "native/guard/*.c are missing" }
   mkdirSync(dirname(out), { recursive: true })
   const beside = `${out}.${process.pid}`
   let detail = ""
   for (const flags of [["-static"], []]) {
     const compiled = spawnSync(
       process.env.CC ?? "cc",
-      ["-O2", "-Wall", "-Wextra", "-std=gnu11", ...flags, "-o", beside, source],
+      ["-O2", "-Wall", "-Wextra", "-std=gnu11", ...flags, "-o", beside, ...sources],
       { encoding: "utf8" },
     )
     // What was linked must also run here.

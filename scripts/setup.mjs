@@ -1,10 +1,10 @@
 // Sets up a checkout: dependencies as the lockfile has them, the guard, and a stamp that says so. Plain
 // JavaScript, since it runs under whatever Node the machine has (20 or later).
 import { spawnSync } from "node:child_process"
-import { copyFileSync, rmSync } from "node:fs"
+import { copyFileSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { dirname } from "node:path"
 import { fileURLToPath } from "node:url"
-import { buildGuard } from "./guard.mjs"
+import { buildGuard, guardSources } from "./guard.mjs"
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const stamp = `${root}/node_modules/.creche-lock`
@@ -31,5 +31,5 @@ const guard = buildGuard()
 console.error(
   guard.path === undefined ? `creche: no guard (${guard.detail}); containment will be "group"` : `creche: guard built`,
 )
-copyFileSync(`${root}/native/guard.c`, `${root}/node_modules/.creche-guard.c`)
+writeFileSync(`${root}/node_modules/.creche-guard`, Buffer.concat(guardSources().map((file) => readFileSync(file))))
 copyFileSync(`${root}/package-lock.json`, stamp)

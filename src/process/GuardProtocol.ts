@@ -1,5 +1,5 @@
 /**
- * The bytes between the runtime and `native/guard.c`, encoded and decoded: pure, no I/O. Change both files
+ * The bytes between the runtime and `native/guard`, encoded and decoded: pure, no I/O. Change both files
  * together and count `protocolVersion` up. Numbers are in the machine's own order; all machines are one.
  */
 import { endianness } from "node:os"

@@ -94,7 +94,7 @@ describe("the packed package, in an empty project", () => {
 
   it("holds what it needs and nothing of the workshop", () => {
     expect(packed).toEqual(
-      expect.arrayContaining(["package.json", "LICENSE", "README.md", "CHANGELOG.md", "native/guard.c"]),
+      expect.arrayContaining(["package.json", "LICENSE", "README.md", "CHANGELOG.md", "native/guard/main.c"]),
     )
     expect(packed).toEqual(
       expect.arrayContaining(["dist/index.js", "dist/index.d.ts", "dist/cli/bin.js", "dist/client/index.js"]),

@@ -1,0 +1,190 @@
+/*
+ * guard: the spawn server of creche and, forked from it, one session guard per command.
+ *
+ * Owns: starting a command quickly (this process is tiny; forking the runtime's heap is not), and ending its
+ * whole process tree. Refuses: policy. Graces, restarts and retries are the runtime's; this program does what
+ * it is told and what the runtime's death demands. Called by src/process/SpawnServer.ts, which speaks the
+ * same protocol in GuardProtocol.ts: change both, and PROTOCOL, together.
+ *
+ * main.c names the modes; each has its own file, and all use the rest:
+ *
+ *   server.c     guard --serve DIRECTORY: the spawn server
+ *   session.c    one command and its tree, for the server        spare.c      the same, forked in advance
+ *   command.c    from fork to exec                               tree.c       ending a whole tree
+ *   processes.c  parents and children, from /proc                request.c    requests as bytes
+ *   events.c     what the runtime is told                        waiting.c    waiting, signals, time
+ *
+ * Outside Linux there is no subreaper: the process group and the liveness hold, daemons do not.
+ */
+#ifndef CRECHE_GUARD_H
+#define CRECHE_GUARD_H
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#endif
+
+#define VERSION "0.1.0"
+#define PROTOCOL 2
+
+/* ---- server.c: the modes take main's arguments behind their flag, and return the exit code ---------- */
+
+/* The descriptors that the runtime hands to the spawn server. */
+enum { EVENTS = 3, LIVENESS = 4, REQUESTS = 5 };
+
+int serve(int argc, char **argv);
+
+/* ---- events.c ------------------------------------------------------------------------------------- */
+
+enum event_type {
+  EVENT_HELLO = 1,    /* a: PROTOCOL, b: 1 when a subreaper holds the tree */
+  EVENT_SPAWNED = 2,  /* a: pid of the command, b: pid of its guard */
+  EVENT_FAILED = 3,   /* a: errno, b: enum step */
+  EVENT_EXITED = 4,   /* a: exit code */
+  EVENT_SIGNALED = 5, /* a: signal */
+  EVENT_SURVIVOR = 6, /* a: pid that SIGKILL did not end */
+  EVENT_CLOSED = 7,   /* a: number of survivors; the last event of a session */
+  EVENT_STARTED = 8,  /* a, b: low and high half of the command's start time (field 22 of its stat) */
+  EVENT_LOST = 9      /* the guard itself was killed; the server ends its tree, EVENT_CLOSED follows */
+};
+
+enum step { STEP_FORK = 1, STEP_CONNECT = 2, STEP_CWD = 3, STEP_EXEC = 4 };
+
+struct event {
+  uint32_t id;
+  uint32_t type;
+  int32_t a;
+  int32_t b;
+};
+
+void emit_events(const struct event *events, size_t count);
+void emit(uint32_t id, enum event_type type, int32_t a, int32_t b);
+
+/* ---- waiting.c ------------------------------------------------------------------------------------ */
+
+/* Readable, at its end, once the one for whom we work is gone. A level, not an edge: see wait_for. */
+extern int liveness;
+
+int64_t now_ms(void);
+/*
+ * Waits until `fd` or the liveness is readable, a child changed, or `timeout_ms` passed (negative: for ever).
+ * SIGCHLD is blocked except inside pselect, so a child that ends just before the wait is not missed.
+ */
+void wait_for(int fd, int timeout_ms, int *fd_ready, int *runtime_gone);
+
+/* The signal mask for a wait, and for a command. */
+extern sigset_t unblocked;
+
+void set_handler(int sig, void (*handler)(int));
+/* Ignores whatever stray signal could take the containment away; `restore_signals`, in a command, undoes it. */
+void own_signals(void);
+void restore_signals(void);
+int close_on_exec(int fd);
+/* Closes every descriptor from `first` on. */
+void close_from(int first);
+
+/* ---- processes.c ---------------------------------------------------------------------------------- */
+
+typedef void (*visit)(pid_t pid, void *context);
+
+void each_child(pid_t pid, visit each, void *context);
+/* Fields 4 (parent) and 22 (start time) of /proc/PID/stat; false when there is no such process. */
+int process_stat(pid_t pid, pid_t *parent, unsigned long long *started);
+
+/* ---- tree.c --------------------------------------------------------------------------------------- */
+
+/* Who hears how a tree ends. Each may be called with what `context` points to; `closed` is the last call. */
+struct witness {
+  void *context;
+  void (*exited)(void *context, const siginfo_t *how);
+  void (*survivor)(void *context, pid_t pid);
+  /* `how`: the leader's exit, where `exited` was not called for it. */
+  void (*closed)(void *context, uint32_t survivors, const siginfo_t *how);
+};
+
+/* What this process's orphans leave behind comes to itself. False where the system has no such thing. */
+int adopt_orphans(void);
+/* How the command ended, without reaping it: while the zombie is there its pid and group are nobody else's. */
+int has_exited(pid_t leader, siginfo_t *how);
+/* Reaps adopted strays that ended by themselves, and never the leader. */
+void reap_strays(pid_t leader);
+/* Ends everything below this process and returns once nothing is left. The leader must be unreaped. */
+void end_tree(pid_t leader, const struct witness *witness);
+
+/* ---- request.c ------------------------------------------------------------------------------------ */
+
+enum { TOKEN_BYTES = 16 };
+
+/*
+ * request: u32 bytes that follow; u32 id; token; u32 argc; u32 envc; cwd, arguments, environment, each with
+ * its NUL. The id comes back even from a body that does not parse. argc 0: a spare guard is wanted.
+ */
+enum { HEAD_BYTES = 4 + TOKEN_BYTES + 4 + 4 };
+
+struct request {
+  char *cwd;
+  char **argv;
+  char **envp;
+  char *candidate; /* room for the longest DIRECTORY/COMMAND of the search through PATH */
+};
+
+struct mapping {
+  void *at;
+  size_t bytes;
+};
+
+void *map(size_t bytes);
+uint32_t u32(const char *at);
+uint32_t id_of(const char *body);
+const unsigned char *token_of(const char *body);
+uint32_t argc_of(const char *body);
+int well_formed(const char *body, uint32_t bytes);
+/* Points `r` into `body`; the pointer arrays get their own mapping, `scratch`. Returns an errno, 0 when it is done. */
+int parse_request(char *body, uint32_t bytes, struct request *r, struct mapping *scratch);
+
+/* ---- command.c ------------------------------------------------------------------------------------ */
+
+/* What failed in the command before it ran: set by the command itself, which shares our memory until exec. */
+extern int failed_step, failed_errno;
+
+/* Returns its pid, or -1 with errno; it did not run where `failed_step` is set. */
+pid_t start_command(const struct request *r, const int stdio[3]);
+
+/* ---- session.c, spare.c --------------------------------------------------------------------------- */
+
+struct session {
+  uint32_t id;
+  int commands;
+  int stdio[3];
+  char path[PATH_MAX]; /* of the fifo */
+};
+
+/* The runtime's private directory. */
+extern const char *directory;
+
+/* False: it failed, was told of, and nothing of it is left but descriptors. */
+int join_runtime(struct session *s, uint32_t id, const unsigned char *token);
+/* From here to its end. `request` are the mappings that `r` points into; they go back to the system once the command runs. */
+void guard_session(struct session *s, const struct request *r, const struct mapping request[2]);
+/* A guard in advance: all that a start needs but the command. It serves one, or none. */
+void guard_in_advance(uint32_t id, const unsigned char *token);
+
+#endif
