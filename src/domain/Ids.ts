@@ -18,8 +18,10 @@ export interface Ids {
   readonly subscription: () => string
 }
 
+export const randomOrigin = (): string => randomBytes(6).toString("hex")
+
 /** A source of ids. `origin` separates runtimes; give one for ids that a test can predict. */
-export const makeIds = (origin: string = randomBytes(6).toString("hex")): Ids => {
+export const makeIds = (origin: string = randomOrigin()): Ids => {
   const own = `ses_${origin}`
   let sessions = 0
   let turns = 0

@@ -16,13 +16,14 @@ import type { PendingTurn } from "../actors/SessionState.ts"
 import { Spawner } from "../process/Subprocess.ts"
 import { Runtime, type ListQuery, type TurnRequest } from "./Runtime.ts"
 import { RuntimeConfig } from "./RuntimeConfig.ts"
+import { Chance } from "./Chance.ts"
 import { SessionSupervisor } from "./SessionSupervisor.ts"
-import type { Slot } from "./Slot.ts"
+import { whenRemoved, type Slot } from "./Slot.ts"
 import { hasFiles, readAttachments } from "./Attachments.ts"
 import { drained } from "./OrderedStop.ts"
 import { recover } from "./Recovery.ts"
 import * as RetentionSchedule from "./RetentionSchedule.ts"
-import * as SessionDirectories from "./SessionDirectories.ts"
+import { directoryOf, SessionDirectories } from "./SessionDirectories.ts"
 import * as Subscriptions from "./Subscriptions.ts"
 import { makeReports } from "./Reports.ts"
 import { makeTemplates } from "./Templates.ts"
@@ -45,7 +46,9 @@ const make = Effect.gen(function* () {
   const store = yield* SessionStore
   const spawner = yield* Spawner
   const clock = yield* Clock.Clock
-  const ids = makeIds()
+  const chance = yield* Chance
+  const directories = yield* SessionDirectories
+  const ids = makeIds(chance.origin())
   const templates = makeTemplates(config.templates, yield* TemplateStore)
   const supervisor = new SessionSupervisor({
     config,
@@ -53,7 +56,8 @@ const make = Effect.gen(function* () {
     spawner,
     ids,
     clock,
-    random: Math.random,
+    chance,
+    directories,
     run: Effect.runForkWith(yield* Effect.context<never>()),
   })
 
@@ -97,7 +101,7 @@ const make = Effect.gen(function* () {
       if (refusal !== undefined) return Effect.fail(refusal)
       if (!hasFiles(request.prompt)) return slot.actor.submit(pendingTurn(slot, request), until)
       const { id, spec } = slot.actor.state
-      const cwd = spec.cwd ?? SessionDirectories.directoryOf(config.dataDirectory, id)
+      const cwd = spec.cwd ?? directoryOf(config.dataDirectory, id)
       const { roots, maxBytes } = spec.attachments
       return Effect.flatMap(readAttachments(request.prompt, { roots: roots ?? [cwd], cwd, maxBytes }), (prompt) =>
         slot.actor.submit(pendingTurn(slot, { ...request, prompt }), until),
@@ -192,13 +196,13 @@ const make = Effect.gen(function* () {
     })
   yield* recover(supervisor)
   const known = new Set<string>(yield* store.ids)
-  yield* SessionDirectories.sweep(config.dataDirectory, known)
+  yield* directories.sweep(config.dataDirectory, known)
   yield* RetentionSchedule.start(store, config.retention)
   yield* Effect.addFinalizer(() =>
     shutdown().pipe(
       Effect.andThen(supervisor.close()),
       // A store that forgets takes its sessions' directories with it.
-      Effect.andThen(config.durable ? Effect.void : SessionDirectories.sweep(config.dataDirectory, new Set())),
+      Effect.andThen(config.durable ? Effect.void : directories.sweep(config.dataDirectory, new Set())),
     ),
   )
 
@@ -236,9 +240,7 @@ const make = Effect.gen(function* () {
       onSlot(ref, ({ actor }) => actor.request((reply) => ({ type: "stop", brutal: mode === "kill", reply }))),
     remove: (ref) =>
       onSlot(ref, (slot) =>
-        slot.actor
-          .request((reply) => ({ type: "remove", reply }))
-          .pipe(Effect.andThen(Effect.promise(() => slot.removed ?? Promise.resolve()))),
+        slot.actor.request((reply) => ({ type: "remove", reply })).pipe(Effect.andThen(whenRemoved(slot))),
       ),
     transcript: (ref, query) => onSlot(ref, ({ actor }) => store.transcript(actor.id, query)),
     history: (ref, query) => onSlot(ref, ({ actor }) => store.turns(actor.id, query)),

@@ -7,6 +7,7 @@
 import { lstatSync, mkdirSync, unlinkSync } from "node:fs"
 import { chmod, lstat, readdir, rm } from "node:fs/promises"
 import { join } from "node:path"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 
 const idPattern = /^ses_[A-Za-z0-9_-]{1,100}$/
@@ -97,3 +98,20 @@ export const sweep = (dataDirectory: string, keep: ReadonlySet<string>): Effect.
       ),
     ),
   )
+
+/** What a runtime does with directories. `make` throws what the operating system says. */
+export interface Directories {
+  readonly make: (dataDirectory: string, session: string, cwd: string | null) => OwnDirectories
+  /** What cannot be removed is left for the next runtime's sweep. */
+  readonly remove: (dataDirectory: string, session: string) => Effect.Effect<void>
+  readonly sweep: (dataDirectory: string, keep: ReadonlySet<string>) => Effect.Effect<void>
+}
+
+/** On the disk by default; a reference, so that a runtime can be had that leaves it alone. */
+export const SessionDirectories = Context.Reference<Directories>("creche/supervisor/SessionDirectories", {
+  defaultValue: () => ({
+    make,
+    remove: (dataDirectory, session) => Effect.ignore(Effect.tryPromise(() => remove(dataDirectory, session))),
+    sweep,
+  }),
+})

@@ -4,6 +4,7 @@
  * one never waits for another.
  */
 import type * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import { SessionActor } from "../actors/SessionActor.ts"
@@ -19,15 +20,16 @@ import type { SessionStore } from "../domain/SessionStore.ts"
 import type { TerminalTurnStatus, Turn } from "../domain/Turn.ts"
 import { ProcessCount } from "../process/ProcessCount.ts"
 import type { Spawner } from "../process/Subprocess.ts"
+import type { Draws } from "./Chance.ts"
 import { keep } from "./KeptHistory.ts"
 import { LiveSessions, residentOf } from "./LiveSessions.ts"
 import { stopInOrder } from "./OrderedStop.ts"
 import { decide, noHistory, wantsRestart } from "./RestartPolicy.ts"
 import type { RuntimeOptions } from "./RuntimeConfig.ts"
 import { launchOf } from "./SessionCommand.ts"
-import * as SessionDirectories from "./SessionDirectories.ts"
+import type { Directories } from "./SessionDirectories.ts"
 import { SessionRegister } from "./SessionRegister.ts"
-import type { Slot } from "./Slot.ts"
+import { whenRemoved, type Slot } from "./Slot.ts"
 import { fullBucket, takeToken, type SpawnBucket } from "./SpawnBucket.ts"
 import { admit, type Admitted } from "./SpecAdmission.ts"
 import { SteadyClock } from "./SteadyClock.ts"
@@ -61,7 +63,8 @@ export interface SupervisorOptions {
   readonly spawner: Spawner["Service"]
   readonly ids: Ids
   readonly clock: Clock.Clock
-  readonly random: () => number
+  readonly chance: Draws
+  readonly directories: Directories
   readonly run: (effect: Effect.Effect<unknown>) => Fiber.Fiber<unknown>
 }
 
@@ -202,7 +205,7 @@ export class SessionSupervisor implements SessionHost {
       return yield* restore(actor.request((reply) => ({ type: "start", reply }))).pipe(
         // A caller that goes away must not leave a session behind that it never learnt of.
         Effect.onInterrupt(() => Effect.ignore(actor.request((reply) => ({ type: "remove", reply })))),
-        Effect.onError(() => Effect.promise(() => slot.removed ?? Promise.resolve())),
+        Effect.onError(() => whenRemoved(slot)),
       )
     })
   }
@@ -231,11 +234,10 @@ export class SessionSupervisor implements SessionHost {
   }
 
   launch(session: HostedSession): Effect.Effect<Launch, SpawnFailed | LimitReached> {
-    const { config } = this.#options
     const slot = this.register.byId(session.state.id)
     const place = slot === undefined ? Effect.void : this.#live.acquire(residentOf(slot.actor))
     // As it is by then: it may have waited long.
-    return Effect.flatMap(place, () => launchOf(session.state, config))
+    return Effect.flatMap(place, () => launchOf(session.state, this.#options))
   }
 
   run(effect: Effect.Effect<unknown>): Fiber.Fiber<unknown> {
@@ -288,12 +290,12 @@ export class SessionSupervisor implements SessionHost {
     const slot = this.register.byId(id)
     if (slot === undefined) return { _tag: "Done" }
     const { counters } = this
-    const { config, random } = this.#options
+    const { config, chance } = this.#options
     const now = this.now()
     if (!report.normal) counters.crashes++
     const { spec } = slot.actor.state
     if (this.draining) return { _tag: config.durable && wantsRestart(spec.restart, report.normal) ? "Leave" : "Done" }
-    const { history, decision } = decide(spec, slot.history, report, now, random(), () => this.queueForSpawn())
+    const { history, decision } = decide(spec, slot.history, report, now, chance.fraction(), () => this.queueForSpawn())
     slot.history = history
     if (decision._tag === "GiveUp") counters.gaveUp++
     if (decision._tag === "Restart") counters.restarts++
@@ -302,29 +304,27 @@ export class SessionSupervisor implements SessionHost {
 
   /** The session is gone: nothing of it stays. */
   gone({ state: { id } }: HostedSession): void {
-    const { store, run } = this.#options
+    const { config, directories, store, run } = this.#options
     const slot = this.register.byId(id)
     if (slot === undefined) return
     this.register.leave(slot)
     this.#listeners.forEach((listener) => listener(id, true))
-    const directories = () => SessionDirectories.remove(this.#options.config.dataDirectory, id)
-    slot.removed = new Promise((resolve) => {
-      run(
-        // A caller that gave up its start hears last, and from the actor itself.
-        Effect.yieldNow.pipe(
-          Effect.andThen(Effect.suspend(() => Effect.all(slot.farewells ?? [], { discard: true }))),
-          Effect.andThen(Effect.ignore(untilAnswered(store.remove(id), { isOver: () => this.hurried }))),
-          Effect.andThen(Effect.ignore(Effect.tryPromise(directories))),
-          Effect.andThen(slot.actor.close()),
-          Effect.ensuring(
-            Effect.sync(() => {
-              this.register.forgotten(id)
-              resolve()
-            }),
-          ),
+    const removed = (slot.removed = Deferred.makeUnsafe<void>())
+    run(
+      // A caller that gave up its start hears last, and from the actor itself.
+      Effect.yieldNow.pipe(
+        Effect.andThen(Effect.suspend(() => Effect.all(slot.farewells ?? [], { discard: true }))),
+        Effect.andThen(Effect.ignore(untilAnswered(store.remove(id), { isOver: () => this.hurried }))),
+        Effect.andThen(directories.remove(config.dataDirectory, id)),
+        Effect.andThen(slot.actor.close()),
+        Effect.ensuring(
+          Effect.sync(() => {
+            this.register.forgotten(id)
+            Deferred.doneUnsafe(removed, Effect.void)
+          }),
         ),
-      )
-    })
+      ),
+    )
   }
 
   /** Ends the actors of a runtime whose sessions have all been stopped. */

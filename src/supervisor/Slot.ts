@@ -1,5 +1,6 @@
 /** What the supervisor keeps of a session besides its actor: it outlives every incarnation. */
-import type * as Effect from "effect/Effect"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
 import type { SessionActor } from "../actors/SessionActor.ts"
 import type { RestartHistory } from "./RestartPolicy.ts"
 
@@ -11,8 +12,12 @@ export interface Slot {
   /** Waited for when it is removed, while its transcript is still there. */
   farewells: Set<Effect.Effect<void>> | undefined
   /** Settles when nothing of a removed session is left. */
-  removed: Promise<void> | undefined
+  removed: Deferred.Deferred<void> | undefined
 }
+
+/** Waits until nothing of it is left, where it is being removed. */
+export const whenRemoved = (slot: Slot): Effect.Effect<void> =>
+  Effect.suspend(() => (slot.removed === undefined ? Effect.void : Deferred.await(slot.removed)))
 
 /** Over with: its name, its task and its conversation are whoever's wants them. */
 export const isOver = ({ actor, returning }: Slot): boolean => {
