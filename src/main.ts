@@ -64,7 +64,7 @@ export const serve = ({
   demo,
   configuration = noConfiguration,
   store = configuration.runtime.store ?? "sqlite",
-  http,
+  http = [],
   onListening,
 }: ServeOptions) =>
   Effect.gen(function* () {
@@ -73,11 +73,17 @@ export const serve = ({
     const ended = yield* Effect.forkScoped(Effect.raceFirst(signalled, runtime.closed), { startImmediately: true })
     yield* UnixSocket.serve({ path: socket })
     // Only who serves HTTP pays for loading it.
-    const served = http && (yield* (yield* Effect.promise(() => import("./transport/Http.ts"))).serve(http))
+    const Http = http.length === 0 ? undefined : yield* Effect.promise(() => import("./transport/Http.ts"))
+    const served = yield* Effect.forEach(http, (options) => Http!.serve(options))
     if (demo) yield* runtime.configure(demoSpec({ name: "demo" }))
     yield* Effect.raceFirst(startConfigured(runtime, configuration), Fiber.await(ended))
     const { containment } = yield* runtime.info
-    onListening?.({ socket, http: served?.url ?? null, containment: containment.level, detail: containment.detail })
+    onListening?.({
+      socket,
+      http: served.map(({ url }) => url),
+      containment: containment.level,
+      detail: containment.detail,
+    })
     yield* Fiber.await(ended)
     yield* runtime.shutdown()
   }).pipe(

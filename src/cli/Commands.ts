@@ -95,10 +95,15 @@ export const commands = {
         metavar: "HOST:PORT",
         summary: "serve HTTP there too; beyond this machine only with --token-file",
       },
+      "http-socket": {
+        type: "string",
+        metavar: "PATH",
+        summary: "serve HTTP on a unix socket, private to you; it asks for no token unless --token-file is given",
+      },
       "token-file": {
         type: "string",
         metavar: "FILE",
-        summary: "whose tokens HTTP asks for (default: tokens.json in the data directory)",
+        summary: "whose tokens HTTP asks for (default on TCP: tokens.json in the data directory)",
       },
       "no-auth": {
         type: "boolean",
@@ -114,7 +119,7 @@ export const commands = {
     examples: [
       { command: "creche serve --demo", summary: "try it out" },
       { command: "creche serve --config creche.yaml", summary: "with templates and sessions of your own" },
-      { command: "creche serve --http 127.0.0.1:8420", summary: "over HTTP too, for holders of a token" },
+      { command: "creche serve --http 127.0.0.1:8420", summary: "over HTTP and MCP too, for holders of a token" },
     ],
   },
   stdio: {

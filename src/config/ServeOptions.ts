@@ -4,7 +4,7 @@ import type { Configuration } from "./Configuration.ts"
 
 /** Where HTTP is served, and to whom. */
 export interface ServeHttp {
-  readonly address: { readonly host: string; readonly port: number }
+  readonly address: { readonly host: string; readonly port: number } | { readonly path: string }
   /** Whose tokens count; `required`: the file was named, so it has to be there. null: no token is asked for. */
   readonly tokens: { readonly file: string; readonly required: boolean } | null
   /** Names under which it is served besides `localhost` and addresses. */
@@ -20,13 +20,13 @@ export interface ServeOptions {
   readonly demo: boolean
   /** What `--config` named: its templates, its sessions and what it tells the runtime. */
   readonly configuration?: Configuration
-  /** Left out: no HTTP. */
-  readonly http?: ServeHttp
+  /** Each a listener of its own; none: no HTTP. */
+  readonly http?: ReadonlyArray<ServeHttp>
   /** Called once clients can connect. */
   readonly onListening?: (info: {
     readonly socket: string
-    /** The address of the HTTP server; null where there is none. */
-    readonly http: string | null
+    /** The addresses of the HTTP server; empty where there is none. */
+    readonly http: ReadonlyArray<string>
     readonly containment: string
     readonly detail: string
   }) => void

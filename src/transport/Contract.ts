@@ -40,6 +40,7 @@ const positiveMs = Schema.Int.check(Schema.isGreaterThanOrEqualTo(1))
 /** A hundred years: a moment further off may be none that a time can be made of. */
 const lifetimeMs = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 36_500 * 86_400_000 }))
 const page = (maximum: number) => Schema.Int.check(Schema.isBetween({ minimum: 1, maximum }))
+const cells = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 10_000 }))
 const types = Schema.Array(Schema.Literals(transcriptTypes))
 const status = Schema.Literals(sessionStatuses)
 
@@ -83,6 +84,12 @@ export interface WireHit {
   readonly turn: WireTurn
   /** The text around the first word found, one line. */
   readonly snippet: string
+}
+export interface Screen {
+  readonly cols: number
+  readonly rows: number
+  /** From the top, without what is blank at their ends. */
+  readonly lines: ReadonlyArray<string>
 }
 export interface WireList {
   readonly sessions: ReadonlyArray<WireSession>
@@ -239,6 +246,18 @@ export const contract = {
     doc: "Writes raw bytes to the stdin of the session's process.",
     errors: [...controls, "Unsupported"],
   }),
+  "session/resize": method<WireSession>()({
+    params: Schema.Struct({ session: name, cols: cells, rows: cells }),
+    result: "Session",
+    doc: "Says how large the terminal of the session's process is. No protocol of this version has one: Unsupported.",
+    errors: [...controls, "Unsupported"],
+  }),
+  "session/screen": method<Screen>()({
+    params: session,
+    result: "{cols, rows, lines}",
+    doc: "What the terminal of the session's process shows. No protocol of this version has one: Unsupported.",
+    errors: [...unknownSession, "Unsupported"],
+  }),
   "session/signal": method<WireSession>()({
     params: Schema.Struct({ session: name, signal: Signal }),
     result: "Session",
@@ -362,15 +381,7 @@ export const contract = {
 } as const
 
 /** Pinned by the protocol, not offered by this build: answered as Unsupported. */
-export const notOffered = [
-  "session/resize",
-  "session/screen",
-  "supervisor/start",
-  "supervisor/stop",
-  "pool/start",
-  "pool/list",
-  "pool/stop",
-] as const
+export const notOffered = ["supervisor/start", "supervisor/stop", "pool/start", "pool/list", "pool/stop"] as const
 
 export type Contract = typeof contract
 export type Method = keyof Contract

@@ -37,6 +37,8 @@ export interface Method {
   readonly run: (params: any, call: Call) => Effect.Effect<unknown, RuntimeError>
   /** Given up when the client is gone; other requests are carried out. */
   readonly waits: boolean
+  /** Whoever has this table may not call it, whatever the params. */
+  readonly isDenied?: true
 }
 
 export type Methods = ReadonlyMap<string, Method>

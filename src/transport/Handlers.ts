@@ -39,6 +39,13 @@ const bytesOf = ({ data, encoding }: Params<"session/write">): Effect.Effect<Uin
     ? new InvalidParams({ issues: [{ path: "data", message: "must be base64, as encoding says" }] })
     : Effect.succeed(Buffer.from(data, encoding ?? "utf8"))
 
+/** Of whatever protocol a session is, none has a terminal. */
+const withoutTerminal = (runtime: Runtime["Service"], what: Method, session: string) =>
+  Effect.flatMap(
+    runtime.get(session),
+    ({ spec }) => new Unsupported({ what, detail: `a session of the protocol ${spec.protocol.type} has no terminal` }),
+  )
+
 export interface HandlerOptions {
   readonly maxMessageBytes?: number
   readonly maxPending?: number
@@ -87,6 +94,8 @@ const makeHandlers = (runtime: Runtime["Service"], options: HandlerOptions): Han
     "session/authenticate": ({ session, method }) => Effect.map(runtime.authenticate(session, method), wireSession),
     "session/write": (params) =>
       Effect.flatMap(bytesOf(params), (bytes) => Effect.map(runtime.write(params.session, bytes), wireSession)),
+    "session/resize": ({ session }) => withoutTerminal(runtime, "session/resize", session),
+    "session/screen": ({ session }) => withoutTerminal(runtime, "session/screen", session),
     "session/signal": ({ session, signal }) => Effect.map(runtime.signal(session, signal), wireSession),
     "session/suspend": ({ session }) => Effect.map(runtime.suspend(session), wireSession),
     "session/resume": ({ session }) => Effect.map(runtime.resume(session), wireSession),

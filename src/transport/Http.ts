@@ -1,5 +1,5 @@
 /**
- * Serves the contract over HTTP on TCP, to whom it may be served. Called by main.
+ * Serves the contract over HTTP on TCP or on a unix socket, to whom it may be served. Called by main.
  *
  * On node:http and no framework: the contract's params, decoders and wire shapes are there once already, and streams have
  * to be made only while their reader reads.
@@ -9,11 +9,13 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { Runtime } from "../supervisor/Runtime.ts"
 import { makeAccess } from "./HttpAccess.ts"
-import { type HttpAddress, isLoopback, urlOf } from "./HttpAddress.ts"
+import { type HttpAddress, type HttpSocket, isLoopback, urlOf } from "./HttpAddress.ts"
 import { makeDocs } from "./HttpDocs.ts"
 import { defaultLimits, type HttpLimits } from "./HttpLimits.ts"
+import { makeHttpMcp } from "./HttpMcp.ts"
 import type { Rate } from "./HttpRate.ts"
 import { type HttpFailed, HttpServer } from "./HttpServer.ts"
+import type { SocketError } from "./SocketPath.ts"
 import { TokenFile, TokenFileWrong } from "./Tokens.ts"
 
 /** It would be open to others than was meant. */
@@ -26,11 +28,12 @@ export class HttpRefused extends Data.TaggedError("HttpRefused")<{
   }
 }
 
-export type HttpError = HttpRefused | HttpFailed | TokenFileWrong
+export type HttpError = HttpRefused | HttpFailed | SocketError | TokenFileWrong
 
 export interface HttpOptions extends Partial<HttpLimits> {
-  readonly address: HttpAddress
-  /** `file`: whose tokens count. `required`: it was asked for by name, so it has to be there. null: no token is asked for. */
+  readonly address: HttpAddress | HttpSocket
+  /** `file`: whose tokens count. `required`: it was asked for by name, so it has to be there. null: no token is asked for,
+   * as on a socket: its file's mode says who may connect. */
   readonly tokens: { readonly file: string; readonly required: boolean } | null
   /** Names under which it is served besides `localhost` and addresses. */
   readonly names?: ReadonlyArray<string>
@@ -39,6 +42,7 @@ export interface HttpOptions extends Partial<HttpLimits> {
 
 export interface HttpListening {
   readonly url: string
+  /** 0 on a unix socket. */
   readonly port: number
   /** How many there are now. */
   readonly connections: () => { readonly streams: number; readonly webSockets: number; readonly pending: number }
@@ -56,18 +60,23 @@ export const serve = (options: HttpOptions): Effect.Effect<HttpListening, HttpEr
       ...(options.rate === undefined ? {} : { rate: options.rate }),
     })
     const services = yield* Effect.context<never>()
-    const names = new Set([options.address.host, ...(options.names ?? [])].map((name) => name.toLowerCase()))
+    const { address } = options
+    const host = "host" in address ? [address.host] : []
+    const names = new Set([...host, ...(options.names ?? [])].map((name) => name.toLowerCase()))
     const { version } = yield* (yield* Runtime).info
-    const server = new HttpServer(limits, access, makeDocs(version), services, names)
-    const port = yield* Effect.acquireRelease(server.listen(options.address), () => server.close)
-    return { url: urlOf({ ...options.address, port }), port, connections: () => server.counts }
+    const server = new HttpServer(limits, access, makeDocs(version), makeHttpMcp(version, services), services, names)
+    const bind: Effect.Effect<number, HttpFailed | SocketError> =
+      "host" in address ? server.listen(address) : Effect.as(server.listenAt(address.path), 0)
+    const port = yield* Effect.acquireRelease(bind, () => server.close)
+    const url = urlOf("host" in address ? { ...address, port } : address)
+    return { url, port, connections: () => server.counts }
   })
 
 /** What must not be served is not. */
 const admit = ({ address, tokens }: HttpOptions): Effect.Effect<TokenFile | null, HttpRefused | TokenFileWrong> =>
   Effect.suspend((): Effect.Effect<TokenFile | null, HttpRefused | TokenFileWrong> => {
     const refused = (detail: string) => Effect.fail(new HttpRefused({ address: urlOf(address), detail }))
-    if (!isLoopback(address) && tokens?.required !== true) {
+    if ("host" in address && !isLoopback(address) && tokens?.required !== true) {
       return refused(
         "others than this machine can reach it; name a token file (--token-file), made by creche token create",
       )

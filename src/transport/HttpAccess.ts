@@ -66,7 +66,7 @@ export const needs: { readonly [M in AnyMethod]: Needs } = {
   "pool/stop": { scope: "admin", whole: true },
 }
 
-/** One that was let in. */
+/** One that was let in: the same object as long as its token stays the same. */
 export interface Caller {
   /** The token's id; null where no token is asked for. */
   readonly id: string | null
@@ -99,7 +99,7 @@ export interface AccessOptions extends HandlerOptions {
 const defaultRate: Rate = { perSecond: 200, burst: 400 }
 /** Refusals that are logged; more are counted. */
 const logRate: Rate = { perSecond: 5, burst: 20 }
-/** Entries that outlive their tokens are dropped once there are so many. */
+/** Those whose tokens are gone are forgotten once there are so many. */
 const mostKept = 1000
 
 const permits = (record: TokenRecord, { scope, whole }: Needs): string | undefined => {
@@ -118,7 +118,12 @@ const restricted = (methods: Methods, record: TokenRecord): Methods => {
       // Before its params are looked at: who may not call it learns nothing from it.
       denied === undefined
         ? method
-        : { ...method, decode: () => undefined, run: () => new Forbidden({ detail: `${name}: ${denied}` }) },
+        : {
+            ...method,
+            isDenied: true,
+            decode: () => undefined,
+            run: () => new Forbidden({ detail: `${name}: ${denied}` }),
+          },
     )
   }
   return table
@@ -126,8 +131,7 @@ const restricted = (methods: Methods, record: TokenRecord): Methods => {
 
 interface Known {
   readonly record: TokenRecord
-  readonly methods: Methods
-  readonly rate: Rate
+  readonly caller: Caller
   bucket: Bucket
 }
 
@@ -152,27 +156,43 @@ export const makeAccess = Effect.fnUntraced(function* (
     Effect.runForkWith(services)(Effect.logWarning("http: refused").pipe(Effect.annotateLogs({ why, from, ...more })))
   }
 
-  const knownOf = (record: TokenRecord): Known => {
-    const found = known.get(record.id)
-    if (found !== undefined && found.record === record) return found
-    if (known.size >= mostKept) known.clear()
-    const { confinement, perSecond } = record
-    const methods =
-      confinement === undefined
-        ? whole
-        : Effect.runSync(makeMethods(options).pipe(Effect.provideService(Runtime, confined(runtime, confinement))))
-    const rate = perSecond === undefined ? (options.rate ?? defaultRate) : { perSecond, burst: perSecond * 2 }
-    const made = { record, methods: restricted(methods, record), rate, bucket: found?.bucket ?? full(rate, now()) }
-    known.set(record.id, made)
-    return made
-  }
-
   const { tokens } = options
   const initialize = whole.get("initialize")!
   if (tokens === null) {
     const anybody: Caller = { id: null, methods: whole, isCurrent: () => true, charge: () => undefined }
     return { initialize, look: () => {}, authenticate: () => anybody, refused }
   }
+
+  const callerOf = (record: TokenRecord): Caller => {
+    const found = known.get(record.id)
+    if (found !== undefined && found.record === record) return found.caller
+    if (known.size >= mostKept) {
+      for (const [id, each] of known) if (!tokens.isCurrent(each.record, now())) known.delete(id)
+    }
+    const { confinement, perSecond } = record
+    const methods =
+      confinement === undefined
+        ? whole
+        : Effect.runSync(makeMethods(options).pipe(Effect.provideService(Runtime, confined(runtime, confinement))))
+    const rate = perSecond === undefined ? (options.rate ?? defaultRate) : { perSecond, burst: perSecond * 2 }
+    const caller: Caller = {
+      id: record.id,
+      methods: restricted(methods, record),
+      isCurrent: () => tokens.isCurrent(record, now()),
+      charge: () => {
+        const bucket = take(entry.bucket, rate, now())
+        if (bucket === undefined) {
+          return new LimitReached({ limit: "requests per second of a token", value: rate.perSecond })
+        }
+        entry.bucket = bucket
+        return undefined
+      },
+    }
+    const entry: Known = { record, caller, bucket: found?.bucket ?? full(rate, now()) }
+    known.set(record.id, entry)
+    return caller
+  }
+
   return {
     initialize,
     look: () => tokens.look(),
@@ -188,20 +208,7 @@ export const makeAccess = Effect.fnUntraced(function* (
         refused(record?.why ?? "the Authorization header is malformed", from)
         return new Unauthorized({ detail: "the token is not valid" })
       }
-      const entry = knownOf(record)
-      return {
-        id: record.id,
-        methods: entry.methods,
-        isCurrent: () => tokens.isCurrent(record, now()),
-        charge: () => {
-          const bucket = take(entry.bucket, entry.rate, now())
-          if (bucket === undefined) {
-            return new LimitReached({ limit: "requests per second of a token", value: entry.rate.perSecond })
-          }
-          entry.bucket = bucket
-          return undefined
-        },
-      }
+      return callerOf(record)
     },
   }
 })

@@ -8,6 +8,11 @@ export interface HttpAddress {
   readonly port: number
 }
 
+/** A unix socket's file. */
+export interface HttpSocket {
+  readonly path: string
+}
+
 /** Undefined where it is no such text. */
 export const parseAddress = (text: string): HttpAddress | undefined => {
   const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})$/.exec(text)
@@ -22,5 +27,8 @@ export const parseAddress = (text: string): HttpAddress | undefined => {
 export const isLoopback = ({ host }: HttpAddress): boolean =>
   host === "localhost" || host === "::1" || (isIPv4(host) && host.startsWith("127."))
 
-export const urlOf = ({ host, port }: HttpAddress): string =>
-  `http://${host.includes(":") ? `[${host}]` : host}:${port}`
+/** As clients and people are told of it; of a socket `unix:PATH`. */
+export const urlOf = (address: HttpAddress | HttpSocket): string =>
+  "path" in address ? `unix:${address.path}` : tcpUrl(address)
+
+const tcpUrl = ({ host, port }: HttpAddress): string => `http://${host.includes(":") ? `[${host}]` : host}:${port}`

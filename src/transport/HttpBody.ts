@@ -1,4 +1,4 @@
-/** The JSON object in a request's body, within a size. How long it may take to come is the server's own limit. Called by the HTTP server. */
+/** What is in a request's body: text, or the JSON object that it is, within a size. How long it may take to come is the server's own limit. Called by the HTTP server. */
 import { isUtf8 } from "node:buffer"
 import type { IncomingMessage } from "node:http"
 import type { LimitReached } from "../domain/Errors.ts"
@@ -11,7 +11,10 @@ export type Body =
   /** The peer went away before it was whole. */
   | { readonly _tag: "Cut" }
 
-const refused = (problem: Problem): Body => ({ _tag: "Refused", problem })
+const refused = (problem: Problem): { readonly _tag: "Refused"; readonly problem: Problem } => ({
+  _tag: "Refused",
+  problem,
+})
 
 export const tooLarge = (limitBytes: number): Problem =>
   problem(413, "MessageTooLarge", `a body may have at most ${limitBytes} bytes`, { data: { limitBytes } })
@@ -26,15 +29,21 @@ export interface BodyOptions {
   readonly hold: (bytes: number) => LimitReached | undefined
 }
 
-/** `then` is called once, also where the peer goes. */
-export const readBody = (
+export type BodyText = { readonly _tag: "Read"; readonly text: string } | Exclude<Body, { readonly _tag: "Read" }>
+
+/** The JSON object in the body; no body is an empty one. `then` is called once, also where the peer goes. */
+export const readBody = (request: IncomingMessage, options: BodyOptions, then: (body: Body) => void): void =>
+  readText(request, options, (body) => then(body._tag === "Read" ? parsed(body.text) : body))
+
+/** The text in the body. `then` is called once, also where the peer goes. */
+export const readText = (
   request: IncomingMessage,
   { maxBodyBytes: limitBytes, beforeRead, hold }: BodyOptions,
-  then: (body: Body) => void,
+  then: (body: BodyText) => void,
 ): void => {
   const length = request.headers["content-length"]
   const isEmpty = request.headers["transfer-encoding"] === undefined && (length === undefined || length === "0")
-  if (isEmpty) return then({ _tag: "Read", fields: {} })
+  if (isEmpty) return then({ _tag: "Read", text: "" })
   // No page can send this type to another origin without asking first, and nobody allows it here.
   if (!isJson(request.headers["content-type"])) {
     const detail = "a body is JSON: Content-Type: application/json"
@@ -48,7 +57,7 @@ export const readBody = (
   let chunks: Array<Buffer> = []
   let bytes = 0
   let isDone = false
-  const done = (body: Body) => {
+  const done = (body: BodyText) => {
     if (isDone) return
     isDone = true
     chunks = []
@@ -62,17 +71,21 @@ export const readBody = (
     if (limit === undefined) chunks.push(chunk)
     else done(refused(ofError(limit)))
   })
-  request.on("end", () => done(parsed(Buffer.concat(chunks))))
+  request.on("end", () => done(decoded(Buffer.concat(chunks))))
   request.on("error", () => done({ _tag: "Cut" }))
   request.on("close", () => done({ _tag: "Cut" }))
 }
 
-const parsed = (bytes: Buffer): Body => {
-  const unreadable = (detail: string) => refused(problem(400, "ParseError", detail, { code: parseError }))
-  if (!isUtf8(bytes)) return unreadable("the body is not valid UTF-8")
+const unreadable = (detail: string) => refused(problem(400, "ParseError", detail, { code: parseError }))
+
+const decoded = (bytes: Buffer): BodyText =>
+  isUtf8(bytes) ? { _tag: "Read", text: bytes.toString("utf8") } : unreadable("the body is not valid UTF-8")
+
+const parsed = (text: string): Body => {
+  if (text === "") return { _tag: "Read", fields: {} }
   let value: unknown
   try {
-    value = JSON.parse(bytes.toString("utf8"))
+    value = JSON.parse(text)
   } catch {
     // The parser's own message quotes the input, which may hold a secret.
     return unreadable("the body is not one JSON value")

@@ -12,7 +12,7 @@ import { type Body, readBody } from "./HttpBody.ts"
 import { gather, type Gathered } from "./HttpParams.ts"
 import type { Route } from "./HttpRoutes.ts"
 import * as Problem from "./Problem.ts"
-import { Sse } from "./Sse.ts"
+import { Sse, type Stream } from "./Sse.ts"
 import type { SessionEvent, WireSession } from "./Wire.ts"
 
 export interface ExchangeOptions {
@@ -28,7 +28,7 @@ export interface ExchangeOptions {
   /** Asks for room for so many bytes of the body or the answer; what there is no room for is refused. */
   readonly hold: (bytes: number) => LimitReached | undefined
   /** A stream was opened; the server looks after it until it is over. */
-  readonly onStream: (stream: Sse) => void
+  readonly onStream: (stream: Stream) => void
 }
 
 type Settled = (exit: Exit.Exit<unknown, RuntimeError>) => void

@@ -16,11 +16,13 @@ import type { Docs } from "./HttpDocs.ts"
 import { answerProblem, exchange } from "./HttpExchange.ts"
 import { type HttpLimits, maxHeaderBytes } from "./HttpLimits.ts"
 import { problemOfClientError, problemOfMatch, refuseRaw, unknownRoute, webSocketPath } from "./HttpRefusal.ts"
+import { type HttpMcp, mcpPath } from "./HttpMcp.ts"
 import { match } from "./HttpRoutes.ts"
 import { cutUntaken } from "./HttpUntaken.ts"
 import { checkOrigin } from "./OriginCheck.ts"
 import * as Problem from "./Problem.ts"
-import type { Sse } from "./Sse.ts"
+import { claimPath, removePath, type SocketError } from "./SocketPath.ts"
+import type { Stream } from "./Sse.ts"
 import { WebSocketConnection } from "./WebSocket.ts"
 
 export class HttpFailed extends Data.TaggedError("HttpFailed")<{
@@ -44,17 +46,19 @@ export class HttpServer {
   readonly #limits: HttpLimits
   readonly #access: Access
   readonly #docs: Docs
+  readonly #mcp: HttpMcp
   readonly #services: Context.Context<never>
   readonly #names: ReadonlySet<string>
   readonly #server: http.Server
   readonly #upgrades: WebSocketServer
-  readonly #streams = new Map<Sse, Caller>()
+  readonly #streams = new Map<Stream, Caller>()
   readonly #webSockets = new Set<WebSocketConnection>()
   /** Requests under way by token; null for those without. */
   readonly #pending = new Map<string | null, number>()
   #timer: NodeJS.Timeout | undefined
   #tickedAt = 0
   #isClosing = false
+  #unclaim: () => void = () => {}
   #heldBytes = 0
   readonly #held = new WeakMap<http.ServerResponse, number>()
 
@@ -62,12 +66,14 @@ export class HttpServer {
     limits: HttpLimits,
     access: Access,
     docs: Docs,
+    mcp: HttpMcp,
     services: Context.Context<never>,
     names: ReadonlySet<string>,
   ) {
     this.#limits = limits
     this.#access = access
     this.#docs = docs
+    this.#mcp = mcp
     this.#services = services
     this.#names = names
     this.#upgrades = new WebSocketServer({
@@ -108,6 +114,7 @@ export class HttpServer {
     return { streams: this.#streams.size, webSockets: this.#webSockets.size, pending }
   }
 
+  /** On TCP; gives the port. */
   listen(address: HttpAddress): Effect.Effect<number, HttpFailed> {
     return Effect.callback((resume) => {
       const server = this.#server
@@ -122,21 +129,36 @@ export class HttpServer {
         server.off("error", failed)
         // Later errors are of single accepts; the listener itself goes on.
         server.on("error", () => {})
-        const everyMs = Math.max(10, Math.min(1000, this.#limits.heartbeatMs / 2))
-        this.#timer = setInterval(() => this.#tick(everyMs), everyMs)
-        this.#timer.unref()
+        this.#watch()
         resume(Effect.succeed((server.address() as AddressInfo).port))
       })
     })
+  }
+
+  /** On a unix socket that is its owner's alone; gives its path. */
+  listenAt(path: string): Effect.Effect<string, SocketError> {
+    return Effect.map(claimPath(this.#server, path, "--http-socket"), (claimed) => {
+      this.#unclaim = () => removePath(claimed)
+      this.#watch()
+      return claimed.path
+    })
+  }
+
+  #watch(): void {
+    const everyMs = Math.max(10, Math.min(1000, this.#limits.heartbeatMs / 2))
+    this.#timer = setInterval(() => this.#tick(everyMs), everyMs)
+    this.#timer.unref()
   }
 
   readonly close: Effect.Effect<void> = Effect.callback<void>((resume) => {
     const { closeMs } = this.#limits
     this.#isClosing = true
     clearInterval(this.#timer)
+    this.#unclaim()
     const cut = setTimeout(() => this.#server.closeAllConnections(), closeMs)
     this.#server.close(() => {
       clearTimeout(cut)
+      this.#mcp.close()
       resume(Effect.void)
     })
     const why = Problem.ofError(new Draining({ detail: "the runtime ends" })).body
@@ -152,6 +174,7 @@ export class HttpServer {
     // It was this process that stood still: what peers sent meanwhile is still to be read.
     if (late > everyMs) return
     this.#access.look()
+    this.#mcp.look()
     const { heartbeatMs, stalledMs } = this.#limits
     const gone = Problem.ofError(new Unauthorized({ detail: "the token is not valid any more" })).body
     for (const [stream, caller] of this.#streams) {
@@ -167,7 +190,7 @@ export class HttpServer {
     response.on("error", () => {})
     cutUntaken(response, this.#limits.stalledMs)
     if (this.#isClosing) response.setHeader("Connection", "close")
-    const from = request.socket.remoteAddress ?? "unknown"
+    const from = addressOf(request.socket)
     const { path, query } = partsOf(request.url ?? "/")
     const refusal = this.#originProblem(request, from)
     if (refusal !== undefined) return answerProblem(response, refusal)
@@ -176,12 +199,16 @@ export class HttpServer {
     if (caller instanceof Unauthorized) return answerProblem(response, Problem.ofError(caller))
     const limit = caller.charge() ?? this.#limitOf(caller)
     if (limit !== undefined) return answerProblem(response, Problem.ofError(limit))
-    const found = match(request.method ?? "", path)
-    if (found._tag !== "Found") return answerProblem(response, problemOfMatch(found, path, request.method ?? ""))
-    if (found.route.kind === "events" && request.method === "HEAD") {
+    const isMcp = path === mcpPath
+    const found = isMcp ? undefined : match(request.method ?? "", path)
+    if (found !== undefined && found._tag !== "Found") {
+      return answerProblem(response, problemOfMatch(found, path, request.method ?? ""))
+    }
+    const isEvents = isMcp ? request.method === "GET" : found?.route.kind === "events"
+    if (isEvents && request.method === "HEAD") {
       return answerProblem(response, Problem.problem(405, "MethodNotAllowed", "a stream has no HEAD"))
     }
-    if (found.route.kind === "events" && this.#streams.size >= this.#limits.maxStreams) {
+    if (isEvents && this.#streams.size >= this.#limits.maxStreams) {
       const limit = new LimitReached({ limit: "event streams", value: this.#limits.maxStreams })
       return answerProblem(response, Problem.ofError(limit))
     }
@@ -191,22 +218,20 @@ export class HttpServer {
       // Its connection would be kept for a next request.
       if (this.#isClosing) setImmediate(() => this.#server.closeIdleConnections())
     })
-    exchange({
+    const way = {
       request,
       response,
-      route: found.route,
-      path: found.path,
-      query,
-      methods: caller.methods,
-      services: this.#services,
-      maxBodyBytes: this.#limits.maxMessageBytes,
       beforeRead,
-      hold: (bytes) => this.#hold(response, bytes),
-      onStream: (stream) => this.#keep(stream, caller, response, found.route.kind === "events"),
-    })
+      maxBodyBytes: this.#limits.maxMessageBytes,
+      hold: (bytes: number) => this.#hold(response, bytes),
+      onStream: (stream: Stream) => this.#keep(stream, caller, response, isEvents),
+    }
+    if (found === undefined) return this.#mcp.handle({ ...way, caller })
+    const { route, path: given } = found
+    exchange({ ...way, route, path: given, query, methods: caller.methods, services: this.#services })
   }
 
-  #keep(stream: Sse, caller: Caller, response: http.ServerResponse, isEvents: boolean): void {
+  #keep(stream: Stream, caller: Caller, response: http.ServerResponse, isEvents: boolean): void {
     this.#streams.set(stream, caller)
     // Events are bounded by `maxStreams`, and no request that somebody waits for.
     if (isEvents) this.#count(caller, -1)
@@ -251,7 +276,7 @@ export class HttpServer {
 
   #onUpgrade(request: http.IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on("error", () => {})
-    const from = (socket as Socket).remoteAddress ?? "unknown"
+    const from = addressOf(socket as Socket)
     const refusal = this.#originProblem(request, from) ?? this.#upgradeProblem(request)
     if (refusal !== undefined) return refuseRaw(socket, refusal)
     const { authorization } = request.headers
@@ -292,6 +317,9 @@ export class HttpServer {
     return undefined
   }
 }
+
+/** For the log. */
+const addressOf = (socket: Socket): string => socket.remoteAddress ?? "a unix socket"
 
 /** The path as it was sent, and what is behind its `?`. */
 const partsOf = (url: string): { readonly path: string; readonly query: string } => {

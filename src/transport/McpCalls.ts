@@ -62,6 +62,10 @@ const ask = async (given: Arguments, call: ToolCall): Promise<ToolResult> => {
   if ("stream" in rest)
     throw invalid([{ path: "stream", message: "means nothing here; a progress token asks for progress" }])
   const { upstream, signal, progress } = call
+  // Who may not look at a turn can do nothing but wait for it.
+  const mayLook = upstream.permits?.("turn/get") ?? true
+  if (own.waitMs !== undefined && !mayLook)
+    throw invalid([{ path: "waitMs", message: "needs leave to look at turns (scope read); leave it out" }])
   const leaving = new AbortController()
   let turn: string | undefined
   let session: string | undefined
@@ -86,7 +90,7 @@ const ask = async (given: Arguments, call: ToolCall): Promise<ToolResult> => {
       depart()
     }
     const room = progress?.entry(entry)
-    if (entry.type === "permission/requested" && own.onPermission !== "wait") leave("early")
+    if (entry.type === "permission/requested" && own.onPermission !== "wait" && mayLook) leave("early")
     return room
   }
   const onAbort = () => leave("cancelled")

@@ -4,6 +4,7 @@
  * checks `Host`, `Origin` and the bearer first, and says who asks.
  */
 import { randomUUID } from "node:crypto"
+import type { RuntimeError } from "../domain/Errors.ts"
 import * as JsonRpc from "./JsonRpc.ts"
 import { defaultLimitBytes } from "./MessageDecoder.ts"
 import { McpEventStream } from "./McpEventStream.ts"
@@ -30,13 +31,18 @@ export interface McpHttpResponse {
 
 /** Who asks. A session belongs to whom it was made for. */
 export interface McpCaller {
-  readonly principal?: string
+  /** Told apart by identity. */
+  readonly principal?: unknown
+  /** Asked once more for each request behind the first of a message: a failure refuses them all. */
+  readonly charge?: () => RuntimeError | undefined
   /** What this caller may do, settled when the session is made; default: the upstream of the options. */
   readonly upstream?: McpUpstream
 }
 
-export interface McpHttpOptions extends McpOptions {
-  /** Default 1000; beyond it the one that was idle longest ends, and its client begins anew. */
+export interface McpHttpOptions extends Omit<McpOptions, "upstream"> {
+  /** For callers who bring none. */
+  readonly upstream?: McpUpstream
+  /** Default 1000; beyond it the one that was idle longest ends, of those of the caller who has most, and its client begins anew. */
   readonly maxSessions?: number
   /** A session without requests and streams ends after so long; default 30 minutes. */
   readonly idleMs?: number
@@ -49,6 +55,8 @@ export interface McpHttp {
   readonly handle: (request: McpHttpRequest, caller?: McpCaller) => Promise<McpHttpResponse>
   /** Sessions that are open. */
   readonly size: () => number
+  /** Ends the sessions of these principals, with their streams. */
+  readonly endWhere: (isGone: (principal: unknown) => boolean) => void
   /** Ends every session and stream. */
   readonly close: () => void
 }
@@ -56,7 +64,7 @@ export interface McpHttp {
 interface Open {
   readonly id: string
   readonly session: McpSession
-  readonly principal: string | undefined
+  readonly principal: unknown
   stream: McpEventStream | undefined
   streams: number
   lastUsed: number
@@ -109,11 +117,21 @@ export const makeMcpHttp = (options: McpHttpOptions): McpHttp => {
   )
   sweep.unref()
 
+  /** One caller's many sessions are not to push out another's few. */
+  const idlest = (): Open | undefined => {
+    const idle = [...sessions.values()].filter(isIdle)
+    const counts = new Map<unknown, number>()
+    for (const { principal } of idle) counts.set(principal, (counts.get(principal) ?? 0) + 1)
+    const most = Math.max(...counts.values())
+    return idle.find(({ principal }) => counts.get(principal) === most)
+  }
+
   /** undefined: there are too many, and none is idle. */
   const begin = ({ principal, upstream = options.upstream }: McpCaller): Open | undefined => {
+    if (upstream === undefined) throw new Error("neither the caller nor the options have an upstream")
     if (sessions.size >= maxSessions) {
       // In order of use: each use puts a session last.
-      const oldest = [...sessions.values()].find(isIdle)
+      const oldest = idlest()
       if (oldest === undefined) return undefined
       end(oldest)
     }
@@ -178,6 +196,11 @@ export const makeMcpHttp = (options: McpHttpOptions): McpHttp => {
       return answer(400, JsonRpc.failure(incoming.id, JsonRpc.invalidRequest(incoming.detail)))
     }
     const members = incoming.type === "batch" ? incoming.members.map(JsonRpc.classify) : [incoming]
+    for (let more = 1; more < members.length; more++) {
+      const limit = caller.charge?.()
+      if (limit !== undefined)
+        return answer(429, JsonRpc.failure(null, JsonRpc.runtimeError(limit)), { "retry-after": "1" })
+    }
     const begins = members.some((member) => member.type === "request" && member.method === "initialize")
     if (begins && (members.length > 1 || request.headers.get("mcp-session-id") !== null)) {
       return refuse(400, "initialize stands alone and begins a session of its own")
@@ -256,6 +279,9 @@ export const makeMcpHttp = (options: McpHttpOptions): McpHttp => {
       }
     },
     size: () => sessions.size,
+    endWhere: (isGone) => {
+      for (const open of sessions.values()) if (isGone(open.principal)) end(open)
+    },
     close: () => {
       clearInterval(sweep)
       for (const open of sessions.values()) end(open)

@@ -8,7 +8,7 @@ import * as JsonRpc from "./JsonRpc.ts"
 import { callTool } from "./McpCalls.ts"
 import { type McpChannel, McpProgress, type ProgressToken } from "./McpProgress.ts"
 import { addressOf, completeSession, listResources, readResource, templates } from "./McpResources.ts"
-import { isTool, listedTools, toolSpecs } from "./McpTools.ts"
+import { isTool, listedTools, type ToolName, toolSpecs } from "./McpTools.ts"
 import { isUpstreamError, type McpUpstream } from "./McpUpstream.ts"
 import { McpWatches } from "./McpWatches.ts"
 
@@ -197,7 +197,7 @@ export class McpSession {
   }
 
   async #serve(method: string, request: Request): Promise<unknown> {
-    const { upstream, version, readOnly = false } = this.#options
+    const { upstream, version } = this.#options
     const { params } = request
     const options = { signal: request.pending.abort.signal }
     switch (method) {
@@ -213,7 +213,7 @@ export class McpSession {
       case "ping":
         return {}
       case "tools/list":
-        return { tools: listedTools().filter(({ annotations }) => !readOnly || annotations.readOnlyHint) }
+        return { tools: listedTools().filter(({ name }) => this.#offers(name)) }
       case "tools/call":
         return this.#call(request)
       case "resources/list": {
@@ -244,10 +244,17 @@ export class McpSession {
     }
   }
 
+  /** A tool that could only be refused is none. */
+  #offers(name: ToolName): boolean {
+    const { readOnly = false, upstream } = this.#options
+    const { kind, method } = toolSpecs[name]
+    return (!readOnly || kind === "reads") && (upstream.permits?.(method) ?? true)
+  }
+
   #call({ params, pending, progress }: Request) {
     const name = text(params, "name")
-    const { upstream, readOnly = false } = this.#options
-    if (!isTool(name) || (readOnly && toolSpecs[name].kind !== "reads")) {
+    const { upstream } = this.#options
+    if (!isTool(name) || !this.#offers(name)) {
       throw new Refusal(invalidParams, `Unknown tool: ${name.slice(0, 200)}`)
     }
     const given = params["arguments"] ?? {}

@@ -1,20 +1,20 @@
 /**
  * Where the tools and resources of MCP get their answers: a port with the methods of the contract as promises. The client of
- * a runtime elsewhere is one as it is; `runtimeUpstream` makes one over the runtime of this process. Decides nothing.
+ * a runtime elsewhere is one as it is; `runtimeUpstream` makes one over the runtime of this process, `methodsUpstream` over what
+ * a caller has of it. Decides nothing.
  */
 import * as Cause from "effect/Cause"
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Scope from "effect/Scope"
-import { InvalidParams } from "../domain/Errors.ts"
-import { Runtime, type Subscription } from "../supervisor/Runtime.ts"
+import { InvalidParams, type RuntimeError } from "../domain/Errors.ts"
+import type { Runtime } from "../supervisor/Runtime.ts"
 import type { Method, Params, Result } from "./Contract.ts"
-import type { Call } from "./Dispatcher.ts"
+import type { Call, Methods, Peer } from "./Dispatcher.ts"
 import { isRuntimeError } from "./ErrorCodes.ts"
 import { type HandlerOptions, makeMethods } from "./Handlers.ts"
 import * as JsonRpc from "./JsonRpc.ts"
-import { decoders } from "./Params.ts"
-import { type MissedRange, wireEntry, type WireEntry, type WireTurn } from "./Wire.ts"
+import type { MissedRange, SessionEvent, WireEntry, WireTurn } from "./Wire.ts"
 
 export interface UpstreamOptions {
   /** Ends the waiting; the request then fails with the tag `RequestCancelled`. */
@@ -37,6 +37,8 @@ export interface McpUpstream {
     options?: UpstreamOptions & { readonly onEntry?: (entry: WireEntry) => unknown },
   ) => Promise<WireTurn>
   readonly subscribe: (params: Params<"session/subscribe">, options?: UpstreamOptions) => Promise<UpstreamSubscription>
+  /** Whether the caller may call the method at all; left out: all of them. */
+  readonly permits?: (method: Method) => boolean
 }
 
 /** What a request fails with, as the client's errors are. */
@@ -60,9 +62,15 @@ export const isUpstreamError = (error: unknown): error is UpstreamError =>
 export const runtimeUpstream = Effect.fnUntraced(function* (
   options: HandlerOptions = {},
 ): Effect.fn.Return<McpUpstream, never, Runtime> {
-  const runtime = yield* Runtime
-  const methods = yield* makeMethods(options)
-  const services = yield* Effect.context<never>()
+  return methodsUpstream(yield* makeMethods(options), yield* Effect.context<never>())
+})
+
+/** Over a table of methods, which may be narrowed to what a caller may do. `admit` is asked before each request: a failure refuses it. */
+export const methodsUpstream = (
+  methods: Methods,
+  services: Context.Context<never>,
+  admit: () => RuntimeError | undefined = () => undefined,
+): McpUpstream => {
   const runExit = Effect.runPromiseExitWith(services)
 
   const settle = <A>(exit: Exit.Exit<A, unknown>): A => {
@@ -77,65 +85,113 @@ export const runtimeUpstream = Effect.fnUntraced(function* (
     throw new UpstreamError(JsonRpc.internalError)
   }
 
-  const run = async <A>(
-    method: Method,
-    params: unknown,
-    { signal }: UpstreamOptions,
-    peer: Pick<Call["peer"], "notify" | "room">,
-  ): Promise<A> => {
-    const decoded = decoders[method](params)
+  const run = async <A>(name: Method, params: unknown, { signal }: UpstreamOptions, peer: Peer): Promise<A> => {
+    const refused = admit()
+    if (refused !== undefined) throw new UpstreamError(JsonRpc.runtimeError(refused))
+    const method = methods.get(name)!
+    const decoded = method.decode(params)
     if (decoded instanceof InvalidParams) throw new UpstreamError(JsonRpc.runtimeError(decoded))
-    const call: Call = {
-      id: undefined,
-      peer: { ...peer, subscriptions: new Map() },
-      afterAnswer: () => {},
-    }
-    const effect = Effect.suspend(() => methods.get(method)!.run(decoded, call))
-    return settle(await runExit(effect, signal === undefined ? {} : { signal })) as A
+    const after: Array<() => void> = []
+    const call: Call = { id: undefined, peer, afterAnswer: (then) => void after.push(then) }
+    const effect = Effect.suspend(() => method.run(decoded, call))
+    const answer = settle(await runExit(effect, signal === undefined ? {} : { signal })) as A
+    for (const then of after) then()
+    return answer
   }
 
-  const quiet = { notify: () => {}, room: Effect.void }
   return {
-    request: (method, params, given = {}) => run(method, params, given, quiet),
+    request: (method, params, given = {}) => run(method, params, given, quietPeer()),
     ask: async (params, { onEntry, ...given } = {}) => {
-      if (onEntry === undefined) return run("session/ask", params, given, quiet)
+      if (onEntry === undefined) return run("session/ask", params, given, quietPeer())
       let taken: Promise<unknown> = Promise.resolve()
-      const peer: Pick<Call["peer"], "notify" | "room"> = {
+      const peer: Peer = {
         notify: (event) => {
           if ("request" in event && "entry" in event) taken = taken.then(() => onEntry(event.entry))
         },
         room: Effect.promise(() => taken),
+        subscriptions: new Map(),
       }
       return run("session/ask", { ...params, stream: true }, given, peer)
     },
-    subscribe: async (params) => {
-      const decoded = decoders["session/subscribe"](params)
-      if (decoded instanceof InvalidParams) throw new UpstreamError(JsonRpc.runtimeError(decoded))
-      const scope = Scope.makeUnsafe()
-      const close = async () => void (await runExit(Scope.close(scope, Exit.void)))
-      const exit = await runExit(Scope.provide(runtime.subscribe(decoded), scope))
-      if (Exit.isFailure(exit)) await close()
-      const subscription: Subscription = settle(exit)
-      const closing = new AbortController()
-      const end = () => {
-        closing.abort()
-        return close()
-      }
-      const iterate = async function* () {
-        try {
-          while (!closing.signal.aborted) {
-            const pulled = await runExit(subscription.pull(), { signal: closing.signal })
-            if (closing.signal.aborted) return
-            const batch = settle(pulled)
-            for (const missed of batch.missed) yield { missed }
-            for (const entry of batch.entries) yield { entry: wireEntry(entry) }
-            if (batch.ended === true) return
-          }
-        } finally {
-          await end()
-        }
-      }
-      return { close: end, [Symbol.asyncIterator]: iterate }
+    subscribe: async (params, given = {}) => {
+      const events = new SubscriptionEvents()
+      await run("session/subscribe", params, given, events)
+      return events
     },
+    permits: (name) => methods.get(name)?.isDenied !== true,
   }
-})
+}
+
+const quietPeer = (): Peer => ({ notify: () => {}, room: Effect.void, subscriptions: new Map() })
+
+type Told = { readonly entry: WireEntry } | { readonly missed: MissedRange }
+
+/** One subscription as a peer that holds no more than what was pulled for it at once. */
+class SubscriptionEvents implements Peer, UpstreamSubscription {
+  #told: Array<Told> = []
+  #isOver = false
+  #wake: (() => void) | undefined
+  #room: Array<() => void> = []
+  readonly subscriptions: Map<string, () => void> = new OneSubscription(() => this.#end())
+
+  readonly notify = (event: SessionEvent): void => {
+    if (this.#isOver || "ended" in event) return
+    this.#told.push("entry" in event ? { entry: event.entry } : { missed: event.missed })
+    this.#wake?.()
+  }
+
+  readonly room: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    if (this.#told.length === 0 || this.#isOver) resume(Effect.void)
+    else this.#room.push(() => resume(Effect.void))
+  })
+
+  readonly close = async (): Promise<void> => {
+    this.#told = []
+    this.#end()
+    for (const end of this.subscriptions.values()) end()
+  }
+
+  #end(): void {
+    this.#isOver = true
+    this.#free()
+    this.#wake?.()
+  }
+
+  #free(): void {
+    for (const go of this.#room.splice(0)) go()
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Told, void> {
+    try {
+      while (true) {
+        while (this.#told.length > 0) {
+          const told = this.#told
+          this.#told = []
+          yield* told
+        }
+        this.#free()
+        if (this.#isOver) return
+        await new Promise<void>((wake) => (this.#wake = wake))
+        this.#wake = undefined
+      }
+    } finally {
+      await this.close()
+    }
+  }
+}
+
+/** Tells that it is over: the session was removed, or the store does not answer. */
+class OneSubscription extends Map<string, () => void> {
+  readonly #onOver: () => void
+
+  constructor(onOver: () => void) {
+    super()
+    this.#onOver = onOver
+  }
+
+  override delete(id: string): boolean {
+    const had = super.delete(id)
+    if (had) this.#onOver()
+    return had
+  }
+}

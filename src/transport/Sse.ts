@@ -18,7 +18,13 @@ const toText = (value: unknown): string => {
   }
 }
 
-export class Sse {
+/** An answer that goes on, as the server looks after it. */
+export interface Stream {
+  readonly tick: (now: number, heartbeatMs: number, stalledMs: number) => void
+  readonly close: (event?: string, data?: unknown) => void
+}
+
+export class Sse implements Stream {
   readonly #response: ServerResponse
   #text = ""
   #scheduled = false

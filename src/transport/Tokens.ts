@@ -7,6 +7,7 @@ import * as Schema from "effect/Schema"
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto"
 import * as fs from "node:fs"
 import * as path from "node:path"
+import { isDeepStrictEqual } from "node:util"
 import { strictDecoder } from "../domain/StrictDecoder.ts"
 
 export const tokenScopes = ["read", "prompt", "approve", "admin"] as const
@@ -166,7 +167,13 @@ export class TokenFile {
   /** Reads the file now; throws `TokenFileWrong`. */
   load(): number {
     this.#seen = this.#stamp()
-    this.#tokens = new Map(readTokens(this.file).map((record) => [record.id, record]))
+    const before = this.#tokens
+    this.#tokens = new Map(
+      readTokens(this.file).map((record) => {
+        const known = before.get(record.id)
+        return [record.id, known !== undefined && isDeepStrictEqual(known, record) ? known : record]
+      }),
+    )
     this.#trouble = undefined
     return this.#tokens.size
   }
@@ -183,9 +190,9 @@ export class TokenFile {
     return isExpired(record, now) ? refusal(`token ${id} has expired`) : record
   }
 
-  /** Whether one that was let in still would be, by the last look at the file. */
+  /** Whether one that was let in still would be, and as the same, by the last look at the file. */
   isCurrent(record: TokenRecord, now: number): boolean {
-    return this.#tokens.get(record.id)?.hash === record.hash && !isExpired(record, now)
+    return this.#tokens.get(record.id) === record && !isExpired(record, now)
   }
 
   /** Reads the file again if it changed. */

@@ -55,6 +55,17 @@ describe("HTTP", () => {
     expect((await send("GET", "/v1/sessions/%zz")).status).toBe(400)
   })
 
+  it("has a screen and a size for sessions that are there, and none for what has no terminal", async () => {
+    const { send, stub } = await serving()
+    stub.session({ name: "a", protocol: "lines" })
+    const resized = await send("POST", "/v1/sessions/a/resize", { cols: 80, rows: 24 })
+    expect([resized.status, resized.json.tag]).toEqual([501, "Unsupported"])
+    expect(resized.json.detail).toContain("lines has no terminal")
+    expect((await send("POST", "/v1/sessions/a/resize", { cols: 0, rows: 24 })).json.data.issues[0].path).toBe("cols")
+    expect((await send("GET", "/v1/sessions/a/screen")).json.tag).toBe("Unsupported")
+    expect((await send("GET", "/v1/sessions/b/screen")).json.tag).toBe("SessionNotFound")
+  })
+
   it("answers a defect with 500 and nothing of its stack, and goes on", async () => {
     const { send, stub, logs } = await serving()
     stub.session({ name: "a" })

@@ -1,4 +1,5 @@
 import * as fs from "node:fs"
+import * as http from "node:http"
 import { join } from "node:path"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { Home } from "../cli/Cli.ts"
@@ -47,6 +48,36 @@ describe("creche serve --http", () => {
     }
   })
 
+  it("serves MCP at /mcp, and both on a unix socket too, of its owner alone", async () => {
+    const socket = join(home.data, "http.sock")
+    const { url, stderr, child, ended } = await serve("--http-socket", socket)
+    expect(stderr()).toContain(`and on unix:${socket}`)
+    expect(fs.statSync(socket).mode & 0o777).toBe(0o600)
+    const initialize = {
+      jsonrpc: "2.0",
+      id: 1,
+      method: "initialize",
+      params: { protocolVersion: "2025-11-25", capabilities: {}, clientInfo: { name: "test", version: "1" } },
+    }
+    const headers = { "Content-Type": "application/json", Accept: "application/json, text/event-stream" }
+    const begin = (more: Record<string, string> = {}) =>
+      fetch(`${url}/mcp`, { method: "POST", headers: { ...headers, ...more }, body: JSON.stringify(initialize) })
+    expect((await begin()).status).toBe(401)
+    const { stdout } = await home.run(["token", "create", "bot", "--scope", "read"])
+    expect((await begin(bearer(stdout.trim()))).headers.get("mcp-session-id")).toMatch(/^[0-9a-f-]{36}$/)
+    const answered = await new Promise<string>((resolve, reject) => {
+      const request = http.request({ socketPath: socket, path: "/mcp", method: "POST", headers }, (response) => {
+        response.on("data", (chunk: Buffer) => resolve(chunk.toString()))
+      })
+      request.on("error", reject)
+      request.end(JSON.stringify(initialize))
+    })
+    expect(JSON.parse(answered).result.serverInfo.name).toBe("creche")
+    child.kill("SIGTERM")
+    expect(await ended).toMatchObject({ code: 0, stdout: "" })
+    expect(fs.existsSync(socket)).toBe(false)
+  })
+
   it("asks for none with --no-auth, and ends in order", async () => {
     const { url, child, ended } = await serve("--no-auth")
     expect(await status(url)).toBe(200)
@@ -62,6 +93,9 @@ describe("creche serve --http", () => {
     for (const flags of [
       ["--http", "8420"],
       ["--no-auth"],
+      ["--no-auth", "--http-socket", "x"],
+      ["--http-name", "x"],
+      ["--token-file", "x"],
       ["--http", "127.0.0.1:0", "--no-auth", "--token-file", "x"],
     ]) {
       expect((await home.run(["serve", ...flags])).code).toBe(2)

@@ -198,7 +198,14 @@ describe("the tools of MCP", () => {
   it("are made from the contract, each with the fields of its method", () => {
     const offered = new Set(toolNames.map((name) => toolSpecs[name].method))
     const left = methods.filter((method) => !offered.has(method))
-    expect(left).toEqual(["initialize", "runtime/shutdown", "session/subscribe", "session/unsubscribe"])
+    expect(left).toEqual([
+      "initialize",
+      "runtime/shutdown",
+      "session/resize",
+      "session/screen",
+      "session/subscribe",
+      "session/unsubscribe",
+    ])
     for (const { name, description, inputSchema } of listedTools()) {
       expect(name).toMatch(/^[a-z_]{1,64}$/)
       expect(description).not.toMatch(/\b(?:session|turn|template)\/(?!event)/)

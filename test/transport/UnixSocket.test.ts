@@ -7,6 +7,7 @@ import * as net from "node:net"
 import * as os from "node:os"
 import * as path from "node:path"
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest"
+import type { SocketError } from "../../src/transport/SocketPath.ts"
 import * as UnixSocket from "../../src/transport/UnixSocket.ts"
 import { connect, deadline } from "./Client.ts"
 import { makeStub, type Stub } from "./StubRuntime.ts"
@@ -33,7 +34,7 @@ const serve = async (stub: Stub, options: UnixSocket.UnixSocketOptions) => {
   return { ...listening, close: () => Effect.runPromise(Scope.close(scope, Exit.void)) }
 }
 
-const failure = async (options: UnixSocket.UnixSocketOptions): Promise<UnixSocket.SocketError> => {
+const failure = async (options: UnixSocket.UnixSocketOptions): Promise<SocketError> => {
   const scope = Scope.makeUnsafe()
   scopes.push(scope)
   return Effect.runPromise(

@@ -27,8 +27,8 @@ export const run: Run<"serve"> = async (call, io) => {
       onListening: (info) => {
         io.stderr(
           call.shared.json
-            ? `${JSON.stringify({ listening: info.socket, http: info.http, containment: info.containment, detail: info.detail })}\n`
-            : `creche listens on ${info.socket}\n${info.http === null ? "" : `and on ${info.http}\n`}containment: ${info.containment} (${info.detail})\n${hints(demo)}`,
+            ? `${JSON.stringify({ listening: info.socket, ...httpIn(info.http), containment: info.containment, detail: info.detail })}\n`
+            : `creche listens on ${info.socket}\n${info.http.map((url) => `and on ${url}\n`).join("")}containment: ${info.containment} (${info.detail})\n${hints(demo)}`,
         )
       },
     }),
@@ -36,21 +36,39 @@ export const run: Run<"serve"> = async (call, io) => {
   return 0
 }
 
-const httpOf = async (call: Invocation<"serve">, data: string, cwd: string): Promise<ServeHttp | undefined> => {
-  const { http, "token-file": file, "no-auth": open, "http-name": names } = call.flags
+/** `http`: the address on TCP; `httpSocket`: the path of the unix socket; null where there is none. */
+const httpIn = (urls: ReadonlyArray<string>) => ({
+  http: urls.find((url) => url.startsWith("http")) ?? null,
+  httpSocket: urls.find((url) => url.startsWith("unix:"))?.slice("unix:".length) ?? null,
+})
+
+const httpOf = async (
+  call: Invocation<"serve">,
+  data: string,
+  cwd: string,
+): Promise<ReadonlyArray<ServeHttp> | undefined> => {
+  const { http, "http-socket": path, "token-file": given, "no-auth": open, "http-name": names } = call.flags
+  const file = given === undefined ? undefined : resolve(cwd, given)
   if (http === undefined) {
-    if (file !== undefined || open || names.length > 0)
-      throw wrongUsage("--token-file, --no-auth and --http-name go with --http")
-    return undefined
+    if (open) throw wrongUsage("--no-auth goes with --http")
+    if (path === undefined && (names.length > 0 || file !== undefined))
+      throw wrongUsage("--token-file and --http-name go with --http or --http-socket")
   }
-  const { parseAddress } = await import("../../transport/HttpAddress.ts")
-  const address = parseAddress(http)
-  if (address === undefined) throw wrongUsage("--http wants HOST:PORT, as 127.0.0.1:8420 or [::1]:8420")
   if (open && file !== undefined) throw wrongUsage("--no-auth and --token-file exclude each other")
-  const tokens = open
-    ? null
-    : { file: file === undefined ? join(data, "tokens.json") : resolve(cwd, file), required: file !== undefined }
-  return { address, tokens, names }
+  const listeners: Array<ServeHttp> = []
+  if (http !== undefined) {
+    const { parseAddress } = await import("../../transport/HttpAddress.ts")
+    const address = parseAddress(http)
+    if (address === undefined) throw wrongUsage("--http wants HOST:PORT, as 127.0.0.1:8420 or [::1]:8420")
+    const tokens = open ? null : { file: file ?? join(data, "tokens.json"), required: file !== undefined }
+    listeners.push({ address, tokens, names })
+  }
+  if (path !== undefined) {
+    // The file's mode says who may connect; a token is asked for besides where its file is named.
+    const tokens = file === undefined ? null : { file, required: true }
+    listeners.push({ address: { path: resolve(cwd, path) }, tokens, names })
+  }
+  return listeners.length === 0 ? undefined : listeners
 }
 
 /** Only who has a file pays for reading YAML. */
