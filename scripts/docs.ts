@@ -1,7 +1,7 @@
 /**
  * Writes the generated parts of docs/: what stands between `<!-- generated: NAME -->` and `<!-- end -->` in
- * protocol.md, cli.md and templates.md is made from the contract, the session spec, the error codes, the command table and
- * the built-in templates.
+ * protocol.md, cli.md, operations.md and templates.md is made from the contract, the session spec, the error codes, the
+ * command table, the telemetry catalogue and the built-in templates.
  * The prose around them is written by hand. `--check` writes nothing and exits 1 where a part is stale.
  */
 import { readFileSync, writeFileSync } from "node:fs"
@@ -13,6 +13,7 @@ import { defaultQuietMs } from "../src/domain/ProtocolSpec.ts"
 import { sessionSpecFields, specDefaults } from "../src/domain/SessionSpec.ts"
 import { templateFields } from "../src/domain/Template.ts"
 import { mostTemplates } from "../src/supervisor/Templates.ts"
+import { metrics, type MetricSpec } from "../src/domain/Telemetry.ts"
 import { contract, notOffered } from "../src/transport/Contract.ts"
 import { errorCodes } from "../src/transport/ErrorCodes.ts"
 
@@ -211,6 +212,17 @@ const ownTemplateFields = Object.fromEntries(
   Object.entries(templateFields).filter(([name]) => !Object.hasOwn(sessionSpecFields, name)),
 )
 
+const metricTable = (): string =>
+  markdownTable(
+    ["metric", "type", "labels", "meaning"],
+    (Object.entries(metrics) as Array<[string, MetricSpec]>).map(([name, { type, labels, help, bounds }]) => [
+      code(name),
+      type,
+      labels.map(code).join(", "),
+      `${cell(help)}${bounds === undefined ? "" : ` Bounds: ${bounds.join(", ")}.`}`,
+    ]),
+  )
+
 const parts: Readonly<Record<string, Readonly<Record<string, () => string>>>> = {
   "docs/protocol.md": {
     "session spec": sessionSpec,
@@ -222,6 +234,9 @@ const parts: Readonly<Record<string, Readonly<Record<string, () => string>>>> = 
     errors,
   },
   "docs/cli.md": { "shared flags": () => flagTable(sharedFlags), commands: commandDocs },
+  "docs/operations.md": {
+    metrics: metricTable,
+  },
   "docs/templates.md": {
     "built-in templates": templateTable,
     "passed on": passedOn,

@@ -16,6 +16,7 @@ import { layerSpawner } from "./process/SpawnerLayer.ts"
 import * as DataDirectoryLock from "./store/DataDirectoryLock.ts"
 import * as Stores from "./store/Stores.ts"
 import { temporaryDirectory } from "./store/TemporaryDirectory.ts"
+import { CurrentMeters, Meters } from "./supervisor/Meters.ts"
 import { Runtime } from "./supervisor/Runtime.ts"
 import { defaultOptions, RuntimeConfig, type RuntimeOptions } from "./supervisor/RuntimeConfig.ts"
 import * as RuntimeLive from "./supervisor/RuntimeLive.ts"
@@ -43,10 +44,12 @@ export const runtimeLayer = ({
     ...options,
     durable: store === "sqlite",
   }
+  const meters = new Meters()
   return RuntimeLive.layer.pipe(
-    Layer.provide(Stores.layer(store, config.dataDirectory)),
+    Layer.provide(Stores.layer(store, config.dataDirectory, (commits, ms) => meters.committed(commits, ms))),
     Layer.provide(layerSpawner({ directory: config.dataDirectory })),
     Layer.provide(Layer.succeed(RuntimeConfig, config)),
+    Layer.provideMerge(Layer.succeed(CurrentMeters, meters)),
     // The lock is taken first and given back last: nobody else sweeps or writes here meanwhile.
     Layer.provide(Layer.effectDiscard(DataDirectoryLock.hold(config.dataDirectory))),
   )
@@ -69,6 +72,11 @@ export const serve = ({
 }: ServeOptions) =>
   Effect.gen(function* () {
     const runtime = yield* Runtime
+    const { eventLoop } = yield* CurrentMeters
+    yield* Effect.acquireRelease(
+      Effect.sync(() => eventLoop.start()),
+      () => Effect.sync(() => eventLoop.stop()),
+    )
     // From here on a signal is a wish to end in order, also while the demo session is starting.
     const ended = yield* Effect.forkScoped(Effect.raceFirst(signalled, runtime.closed), { startImmediately: true })
     yield* UnixSocket.serve({ path: socket })
@@ -77,6 +85,7 @@ export const serve = ({
     const served = yield* Effect.forEach(http, (options) => Http!.serve(options))
     if (demo) yield* runtime.configure(demoSpec({ name: "demo" }))
     yield* Effect.raceFirst(startConfigured(runtime, configuration), Fiber.await(ended))
+    yield* runtime.opened
     const { containment } = yield* runtime.info
     onListening?.({
       socket,
@@ -88,7 +97,9 @@ export const serve = ({
     yield* runtime.shutdown()
   }).pipe(
     Effect.scoped,
-    Effect.provide(runtimeLayer({ dataDirectory, socket, store, ...configuredOptions(configuration) })),
+    Effect.provide(
+      runtimeLayer({ dataDirectory, socket, store, opensLater: true, ...configuredOptions(configuration) }),
+    ),
     Effect.provide(logging),
   )
 

@@ -53,7 +53,7 @@ _HELD_EVENTS = 4096
 #: Methods that only read; with asks and tells (by their idempotency key) they are what is repeated.
 _READS = frozenset(
     [
-        *("initialize", "runtime/info", "runtime/stats", "runtime/health", "runtime/tree"),
+        *("initialize", "runtime/info", "runtime/stats", "runtime/health", "runtime/metrics", "runtime/tree"),
         *("session/get", "session/list", "session/transcript", "session/history", "session/search"),
         *("turn/get", "turn/wait", "template/list", "template/get"),
     ]

@@ -50,7 +50,7 @@ export class SessionActor implements ActorOptions<SessionEvent>, ProcessOwner {
     this.#host = host
     this.#state = state
     this.#stored = state
-    this.#store = new StepStore(host)
+    this.#store = new StepStore(host, this)
     this.#process = new CurrentProcess(host, this)
     this.#alarm = new Alarm(host, () => this.post({ type: "tick" }))
     this.#actor = new Actor<SessionEvent>(this, (effect) => host.run(effect))
@@ -219,8 +219,10 @@ export class SessionActor implements ActorOptions<SessionEvent>, ProcessOwner {
     const turns: Array<Turn> = []
     let history: unknown
     for (const action of actions) {
-      if (action.type === "append") entries.push(action.entry)
-      else if (action.type === "forgive" || action.type === "supervise") history = host.history(this)
+      if (action.type === "append") {
+        entries.push(action.entry)
+        if (action.entry.type === "process/exited") host.exited(this, action.entry.exit)
+      } else if (action.type === "forgive" || action.type === "supervise") history = host.history(this)
       else if (action.type === "save") {
         // What a turn was for a moment within the batch, nobody has seen.
         if (turns.at(-1)?.id === action.turn.id) turns[turns.length - 1] = action.turn

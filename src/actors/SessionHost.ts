@@ -4,7 +4,8 @@
  */
 import type * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
-import type { LimitReached, SpawnFailed } from "../domain/Errors.ts"
+import type { LimitReached, SpawnFailed, StoreUnavailable } from "../domain/Errors.ts"
+import type { ExitReason } from "../domain/ExitReason.ts"
 import type { SessionStore } from "../domain/SessionStore.ts"
 import type { Turn } from "../domain/Turn.ts"
 import type { Command } from "../process/Command.ts"
@@ -47,10 +48,14 @@ export interface SessionHost {
   history(session: HostedSession): unknown
   /** A client started it: past restarts count no more. */
   forgive(session: HostedSession): void
-  /** It was let in, and its spawn begins. */
   /** The agent has told which conversation it is in. */
   conversed(session: HostedSession): void
+  /** It was let in, and its spawn begins. */
   spawning(session: HostedSession): void
+  /** Nothing is left of its process. */
+  exited(session: HostedSession, exit: ExitReason): void
+  /** The store does not answer it; null: it does again. */
+  storeAnswers(session: HostedSession, trouble: StoreUnavailable | null): void
   turnEnded(session: HostedSession, turn: Turn): void
   /** Something new is stored. */
   committed(session: HostedSession): void

@@ -7,20 +7,22 @@ import type { StoreUnavailable } from "../domain/Errors.ts"
 import type { SessionId } from "../domain/Ids.ts"
 import type { Commit } from "../domain/SessionStore.ts"
 import type { Turn } from "../domain/Turn.ts"
-import type { SessionHost } from "./SessionHost.ts"
+import type { HostedSession, SessionHost } from "./SessionHost.ts"
 import { untilAnswered, type Patience } from "./StoreRetry.ts"
 
 /** A store that does not answer for so long refuses turns; until then they wait (ms). */
 const hiccupMs = 1_000
 
 export class StepStore {
-  readonly #host: Pick<SessionHost, "store" | "hurried" | "now">
+  readonly #host: Pick<SessionHost, "store" | "hurried" | "now" | "storeAnswers">
+  readonly #session: HostedSession
   /** Since when the store does not answer, and what it said first. */
   #trouble: { readonly error: StoreUnavailable; readonly since: number } | undefined
   #givenUp: StoreUnavailable | undefined
 
-  constructor(host: Pick<SessionHost, "store" | "hurried" | "now">) {
+  constructor(host: Pick<SessionHost, "store" | "hurried" | "now" | "storeAnswers">, session: HostedSession) {
     this.#host = host
+    this.#session = session
   }
 
   /** Set once the store was given up. */
@@ -37,9 +39,13 @@ export class StepStore {
   #ask<A>(effect: Effect.Effect<A, StoreUnavailable>): Effect.Effect<A, StoreUnavailable> {
     const patience: Patience = {
       isOver: () => this.#host.hurried,
-      onTrouble: (error) => (this.#trouble ??= { error, since: this.#host.now() }),
+      onTrouble: (error) => {
+        this.#trouble ??= { error, since: this.#host.now() }
+        this.#host.storeAnswers(this.#session, error)
+      },
     }
     return Effect.map(untilAnswered(effect, patience), (answer) => {
+      if (this.#trouble !== undefined) this.#host.storeAnswers(this.#session, null)
       this.#trouble = undefined
       return answer
     })

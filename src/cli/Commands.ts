@@ -390,8 +390,12 @@ export const commands = {
   stats: {
     summary: "counts by status and template, outcomes, durations, restarts, memory and the size of the store",
     arguments: [],
-    flags: {},
-    examples: [],
+    flags: {
+      prometheus: { type: "boolean", summary: "every metric, as text that Prometheus reads" },
+    },
+    examples: [
+      { command: "creche stats --prometheus", summary: "as GET /metrics says it, for a textfile collector or a look" },
+    ],
   },
   config: {
     summary: "check a configuration file, or print the JSON schema of such files",

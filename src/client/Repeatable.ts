@@ -10,6 +10,7 @@ const reads: ReadonlySet<Method> = new Set<Method>([
   "runtime/info",
   "runtime/stats",
   "runtime/health",
+  "runtime/metrics",
   "runtime/tree",
   "session/get",
   "session/list",

@@ -11,6 +11,8 @@ export const believedMs = 100
 export interface ScannedProcess {
   readonly pid: number
   readonly parent: number
+  /** Pages in memory; left out: unknown. */
+  readonly resident?: number
 }
 
 /** Every process there is, those apart that are dead and only wait to be reaped. Empty where there is no /proc. */
@@ -26,7 +28,7 @@ export const scanProcesses = (): Scan => {
     const stat = processStat(pid)
     if (stat === undefined) continue
     const list = stat.state === "Z" || stat.state === "X" ? dead : alive
-    list.push({ pid, parent: stat.parent })
+    list.push({ pid, parent: stat.parent, resident: stat.resident })
   }
   return { alive, dead }
 }
@@ -39,14 +41,15 @@ export const scanProcesses = (): Scan => {
 export class ProcessTree {
   readonly #children = new Map<number, Array<number>>()
   readonly #parents = new Map<number, number>()
-  readonly #alive = new Set<number>()
+  /** With their pages in memory. */
+  readonly #alive = new Map<number, number>()
   /** The runtime itself, and whom it descends from: among them whoever takes orphans in. */
   readonly #above = new Set<number>()
   readonly #self: number
 
   constructor({ alive, dead }: Scan, self: number) {
     this.#self = self
-    for (const { pid } of alive) this.#alive.add(pid)
+    for (const { pid, resident = 0 } of alive) this.#alive.set(pid, resident)
     for (const { pid, parent } of [...alive, ...dead]) {
       this.#parents.set(pid, parent)
       const siblings = this.#children.get(parent)
@@ -59,9 +62,19 @@ export class ProcessTree {
   }
 
   sizeOf(leader: number): number {
+    return this.membersOf(leader).length
+  }
+
+  /** Pages in memory of all of them; what they share counts in each. */
+  residentOf(leader: number): number {
+    return this.membersOf(leader).reduce((sum, pid) => sum + this.#alive.get(pid)!, 0)
+  }
+
+  membersOf(leader: number): ReadonlyArray<number> {
     const parent = this.#parents.get(leader)
-    if (parent === undefined) return 0
-    return this.#isGuard(parent) ? this.#below(parent) : this.#below(leader) + (this.#alive.has(leader) ? 1 : 0)
+    if (parent === undefined) return []
+    if (this.#isGuard(parent)) return this.#below(parent)
+    return this.#alive.has(leader) ? [leader, ...this.#below(leader)] : this.#below(leader)
   }
 
   /** The command of a killed guard was taken in by the spawn server, a child of the runtime, or by one above. */
@@ -69,18 +82,18 @@ export class ProcessTree {
     return !this.#above.has(pid) && this.#parents.get(pid) !== this.#self
   }
 
-  #below(root: number): number {
+  #below(root: number): ReadonlyArray<number> {
     // No scan is of one moment: a pid that was used again meanwhile may close a ring.
     const seen = new Set([root])
-    let size = 0
+    const alive: Array<number> = []
     for (const parent of seen) {
       for (const pid of this.#children.get(parent) ?? []) {
         if (seen.has(pid)) continue
         seen.add(pid)
-        if (this.#alive.has(pid)) size++
+        if (this.#alive.has(pid)) alive.push(pid)
       }
     }
-    return size
+    return alive
   }
 }
 

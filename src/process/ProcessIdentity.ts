@@ -24,6 +24,8 @@ export interface ProcessStat {
   readonly group: number
   /** Field 22: clock ticks since boot. */
   readonly start: number
+  /** Field 24: pages in memory. */
+  readonly resident: number
 }
 
 /** Undefined: there is no such process, or no /proc. */
@@ -32,7 +34,13 @@ export const processStat = (pid: number): ProcessStat | undefined => {
     const stat = readFileSync(`/proc/${pid}/stat`, "latin1")
     // Field 2 is the name in parentheses, which may hold anything: the fields count from behind the last one.
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
-    return { state: fields[0]!, parent: Number(fields[1]), group: Number(fields[2]), start: Number(fields[19]) }
+    return {
+      state: fields[0]!,
+      parent: Number(fields[1]),
+      group: Number(fields[2]),
+      start: Number(fields[19]),
+      resident: Number(fields[21]),
+    }
   } catch {
     return undefined
   }

@@ -22,8 +22,8 @@ export interface GroupCommitOptions {
   readonly log: CommitLog
   /** Throws where there is none to be had: then the tables are written in this one. */
   readonly startThread: (options: TableThreadOptions) => TableThread
-  /** After each write to the log: how many commits shared it. */
-  readonly onGroup: (commits: number) => void
+  /** After each write to the log: how many commits shared it, and how long the first of them waited for it (ms). */
+  readonly onGroup: (commits: number, waitedMs: number) => void
   /** After each batch that the tables took in: how many commits it had, and how much text. */
   readonly onApplied: (commits: number, size: number) => void
 }
@@ -65,6 +65,8 @@ export class GroupCommit {
   readonly #encoder = new CommitEncoder()
   #waiting: Array<Waiting> = []
   #scheduled = false
+  /** Since when the oldest of those that wait does so. */
+  #since: number | undefined
   #closed = false
   #batch = new CommitBatch()
   #sent: Sent | undefined
@@ -145,6 +147,7 @@ export class GroupCommit {
   #schedule(): void {
     if (this.#scheduled) return
     this.#scheduled = true
+    this.#since ??= performance.now()
     setImmediate(this.#flush)
   }
 
@@ -171,6 +174,9 @@ export class GroupCommit {
     const { log, client, onGroup } = this.#options
     const group = this.#takeGroup()
     if (group.length === 0) return
+    const since = this.#since
+    // Those that did not fit have waited about as long.
+    if (this.#waiting.length === 0) this.#since = undefined
     try {
       if (this.#closed) throw new StoreUnavailable({ detail: `${client.file} is closed` })
       if (this.#failure !== undefined && this.#isBehind()) throw this.#failure.error
@@ -184,7 +190,7 @@ export class GroupCommit {
       return group.forEach(({ resume }) => resume(answer))
     }
     for (const { commit, session, text } of group) this.#batch.add(commit, session, text.length)
-    onGroup(group.length)
+    onGroup(group.length, since === undefined ? 0 : performance.now() - since)
     // Last: who is answered goes on at once.
     for (const { resume } of group) resume(Effect.void)
   }

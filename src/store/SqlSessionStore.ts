@@ -27,8 +27,8 @@ import { readTranscript } from "./SqlTranscript.ts"
 import { readRecoverable, readRecovered, readTurn, readTurnByKey, readTurns } from "./SqlTurns.ts"
 
 export interface SqlSessionStoreConfig extends SqliteClient.SqliteConfig {
-  /** After each write to the log: how many commits shared it. */
-  readonly onGroup?: (commits: number) => void
+  /** After each write to the log: how many commits shared it, and how long the first of them waited for it (ms). */
+  readonly onGroup?: (commits: number, waitedMs: number) => void
   /** The thread that writes the tables; default: one of its own, and where it throws this one. */
   readonly startThread?: (options: TableThreadOptions) => TableThread
 }

@@ -13,7 +13,9 @@ export const databaseName = "creche.db"
 export const layer = (
   kind: StoreKind,
   dataDirectory: string,
+  /** After each group of commits that became durable: how many, and how long the first of them waited (ms). */
+  onGroup?: (commits: number, waitedMs: number) => void,
 ): Layer.Layer<SessionStore | TemplateStore.TemplateStore, StoreUnavailable> =>
   kind === "sqlite"
-    ? SqlStores.layer({ file: join(dataDirectory, databaseName) })
+    ? SqlStores.layer({ file: join(dataDirectory, databaseName), ...(onGroup === undefined ? {} : { onGroup }) })
     : Layer.mergeAll(MemorySessionStore.layer, TemplateStore.layerMemory)

@@ -1,16 +1,13 @@
-/** What the runtime says of itself: info, stats, tree, health. Reads the supervisor of sessions and the store, changes nothing. */
+/** What the runtime says of itself: info, stats, tree. Reads the supervisor of sessions and the store, changes nothing. */
 import * as Effect from "effect/Effect"
 import { protocolVersion, type Runtime, type RuntimeInfo, type TreeNode } from "./Runtime.ts"
 import type { RuntimeOptions } from "./RuntimeConfig.ts"
 import type { SessionSupervisor } from "./SessionSupervisor.ts"
 
-/** Names so many problems of a kind; more are counted. */
-const mostProblems = 100
-
 export const makeReports = (
   supervisor: SessionSupervisor,
   config: RuntimeOptions,
-): Pick<Runtime["Service"], "info" | "stats" | "tree" | "health"> => {
+): Pick<Runtime["Service"], "info" | "stats" | "tree"> => {
   const { store, spawner } = supervisor
   const startedAt = supervisor.wall()
   const begunAt = supervisor.now()
@@ -64,14 +61,5 @@ export const makeReports = (
         return { type: "session", id, name, status, pid, incarnation, restarts }
       }),
     })),
-    health: Effect.sync(() => {
-      const failed = supervisor.register.slots().flatMap(({ actor }) => {
-        const { phase, spec } = actor.state
-        return phase._tag === "Failed" ? [`session ${spec.name} is failed: ${phase.error.message}`] : []
-      })
-      const more = failed.length - mostProblems
-      const problems = more > 0 ? [...failed.slice(0, mostProblems), `${more} more sessions are failed`] : failed
-      return { status: supervisor.draining ? "draining" : problems.length > 0 ? "degraded" : "ok", problems } as const
-    }),
   }
 }

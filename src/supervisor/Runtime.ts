@@ -13,6 +13,7 @@ import type { Containment, Session, SessionStatus } from "../domain/Session.ts"
 import type { SessionSpecInput, Signal } from "../domain/SessionSpec.ts"
 import type { TranscriptEntry, TranscriptType } from "../domain/Transcript.ts"
 import type { SearchHit, TranscriptPage, TranscriptQuery, TurnsPage, TurnsQuery } from "../domain/SessionStore.ts"
+import type { MetricSample } from "../domain/Telemetry.ts"
 import type { Turn, TurnStatus } from "../domain/Turn.ts"
 import type { UsageReport } from "./UsageTotals.ts"
 import type { Templates } from "./Templates.ts"
@@ -137,7 +138,11 @@ export type TreeNode =
     }
 
 export interface RuntimeHealth {
-  readonly status: "ok" | "degraded" | "draining"
+  readonly status: "ok" | "starting" | "degraded" | "draining"
+  /** It answers, so it lives: false is never said. */
+  readonly live: true
+  /** Whether it takes work: it is neither starting nor draining, and its store answers. */
+  readonly ready: boolean
   /** One line for each thing that is not as it should be; empty when `ok`. */
   readonly problems: ReadonlyArray<string>
 }
@@ -154,6 +159,10 @@ export class Runtime extends Context.Service<
     readonly stats: Effect.Effect<RuntimeStats, StoreUnavailable>
     readonly tree: Effect.Effect<TreeNode>
     readonly health: Effect.Effect<RuntimeHealth>
+    /** Every metric as it stands now; where the store does not answer, without what only it knows. */
+    readonly metrics: Effect.Effect<ReadonlyArray<MetricSample>>
+    /** Says that what had to be started is there: from now on the runtime is ready. Only for one that `opensLater`. */
+    readonly opened: Effect.Effect<void>
     /** Refuses new work, waits up to `drainMs` (default 0) for running turns, stops every session; later calls join, and one with no drain ends the drain of those before. */
     readonly shutdown: (drainMs?: number) => Effect.Effect<{ readonly survivors: ReadonlyArray<number> }>
     /** Resolves once a shutdown is complete. */

@@ -24,6 +24,8 @@ export interface RuntimeOptions {
   readonly durable: boolean
   /** Where clients reach it; null for a runtime that only its embedding program talks to. */
   readonly socket: string | null
+  /** It is not ready before it is told so by `Runtime.opened`: sessions are to be started first. */
+  readonly opensLater: boolean
   readonly restarts: SpawnBucketSpec
   readonly admission: AdmissionSpec
   /** What of turns and transcripts is forgotten, besides what each session's own `retention` says; null: nothing. */
@@ -37,6 +39,7 @@ export interface RuntimeOptions {
 export const defaultOptions = {
   durable: false,
   socket: null,
+  opensLater: false,
   restarts: defaultSpawnBucket,
   admission: { maxLiveSessions: null, maxLiveProcesses: null, whenFull: "wait" },
   retention: null,

@@ -25,7 +25,11 @@ import { recover } from "./Recovery.ts"
 import * as RetentionSchedule from "./RetentionSchedule.ts"
 import { directoryOf, SessionDirectories } from "./SessionDirectories.ts"
 import * as Subscriptions from "./Subscriptions.ts"
+import { makeHealth } from "./Health.ts"
+import { measured } from "./MeasuredSpawner.ts"
+import { CurrentMeters } from "./Meters.ts"
 import { makeReports } from "./Reports.ts"
+import { makeMetrics } from "./RuntimeMetrics.ts"
 import { makeTemplates } from "./Templates.ts"
 
 const defaultListLimit = 100
@@ -50,10 +54,12 @@ const make = Effect.gen(function* () {
   const directories = yield* SessionDirectories
   const ids = makeIds(chance.origin())
   const templates = makeTemplates(config.templates, yield* TemplateStore)
+  const meters = yield* CurrentMeters
   const supervisor = new SessionSupervisor({
     config,
     store,
-    spawner,
+    spawner: measured(spawner, meters),
+    meters,
     ids,
     clock,
     chance,
@@ -63,6 +69,7 @@ const make = Effect.gen(function* () {
 
   const { register } = supervisor
   const reports = makeReports(supervisor, config)
+  const health = makeHealth(supervisor)
 
   const onSlot = <A>(
     ref: string,
@@ -167,6 +174,9 @@ const make = Effect.gen(function* () {
       }
     })
 
+  let subscriptions = 0
+  meters.add((emit) => emit.gauge("creche_subscriptions", subscriptions))
+
   const closed = yield* Deferred.make<void>()
   const shuttingDown = yield* Deferred.make<{ readonly survivors: ReadonlyArray<number> }>()
   const hurry = yield* Deferred.make<void>()
@@ -208,6 +218,9 @@ const make = Effect.gen(function* () {
 
   return Runtime.of({
     ...reports,
+    health,
+    metrics: makeMetrics(supervisor, config, meters, health),
+    opened: Effect.sync(() => void (supervisor.starting = false)),
     shutdown,
     closed: Deferred.await(closed),
     start: (input, ifExists) => Effect.flatMap(templates.expand(input), (spec) => supervisor.start(spec, ifExists)),
@@ -254,6 +267,10 @@ const make = Effect.gen(function* () {
     templates,
     subscribe: ({ session, after, types, turn }) =>
       Effect.gen(function* () {
+        yield* Effect.acquireRelease(
+          Effect.sync(() => void subscriptions++),
+          () => Effect.sync(() => void subscriptions--),
+        )
         const filter = { types, turn: turn as TurnId | undefined }
         if (session !== undefined) {
           const slot = yield* register.find(session)

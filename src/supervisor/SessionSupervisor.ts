@@ -12,7 +12,15 @@ import type { Decision, ExitReport } from "../actors/SessionEvent.ts"
 import type { HostedSession, Launch, SessionHost } from "../actors/SessionHost.ts"
 import { initialState, processOf, statusOf } from "../actors/SessionState.ts"
 import { untilAnswered } from "../actors/StoreRetry.ts"
-import { Draining, type LimitReached, type SpawnFailed, Unsupported, type RuntimeError } from "../domain/Errors.ts"
+import {
+  Draining,
+  type LimitReached,
+  type RuntimeError,
+  type SpawnFailed,
+  type StoreUnavailable,
+  Unsupported,
+} from "../domain/Errors.ts"
+import type { ExitReason } from "../domain/ExitReason.ts"
 import type { Ids, SessionId } from "../domain/Ids.ts"
 import type { Session } from "../domain/Session.ts"
 import { sameSpec, type SessionSpecInput } from "../domain/SessionSpec.ts"
@@ -23,6 +31,7 @@ import type { Spawner } from "../process/Subprocess.ts"
 import type { Draws } from "./Chance.ts"
 import { keep } from "./KeptHistory.ts"
 import { LiveSessions, residentOf } from "./LiveSessions.ts"
+import type { Meters } from "./Meters.ts"
 import { stopInOrder } from "./OrderedStop.ts"
 import { decide, noHistory, wantsRestart } from "./RestartPolicy.ts"
 import type { RuntimeOptions } from "./RuntimeConfig.ts"
@@ -61,6 +70,7 @@ export interface SupervisorOptions {
   readonly config: RuntimeOptions
   readonly store: SessionStore["Service"]
   readonly spawner: Spawner["Service"]
+  readonly meters: Meters
   readonly ids: Ids
   readonly clock: Clock.Clock
   readonly chance: Draws
@@ -81,6 +91,8 @@ export class SessionSupervisor implements SessionHost {
   /** Of completed turns. */
   readonly durations = new TurnDurations()
   draining = false
+  /** What has to be there from the beginning is not there yet. */
+  starting: boolean
   readonly store: SessionStore["Service"]
   readonly spawner: Spawner["Service"]
   readonly #options: SupervisorOptions
@@ -88,11 +100,13 @@ export class SessionSupervisor implements SessionHost {
   readonly register: SessionRegister
   readonly #listeners = new Set<Listener>()
   readonly #live: LiveSessions
+  readonly #storeTroubles = new Map<SessionId, StoreUnavailable>()
   #stoppingSince: number | undefined
   #bucket: SpawnBucket
 
   constructor(options: SupervisorOptions) {
     this.#options = options
+    this.starting = options.config.opensLater
     this.store = options.store
     this.spawner = options.spawner
     this.clock = new SteadyClock(options.clock)
@@ -270,15 +284,39 @@ export class SessionSupervisor implements SessionHost {
     this.run(Effect.ignore(slot.actor.request((reply) => ({ type: "stop", brutal: false, reply }))))
   }
 
+  /** Starts that wait for a place among the live sessions. */
+  get waitingStarts(): number {
+    return this.#live.size.waiting
+  }
+
+  /** What the store said to a session that still waits for its answer. */
+  get storeTrouble(): StoreUnavailable | undefined {
+    return this.#storeTroubles.values().next().value
+  }
+
+  storeAnswers({ state: { id } }: HostedSession, trouble: StoreUnavailable | null): void {
+    if (trouble === null) this.#storeTroubles.delete(id)
+    else this.#storeTroubles.set(id, trouble)
+  }
+
   spawning(): void {
     this.counters.spawns++
+  }
+
+  exited(_session: HostedSession, exit: ExitReason): void {
+    const code = "code" in exit ? exit.code : "signal" in exit ? exit.signal : undefined
+    this.#options.meters.exits.add(`${exit.kind} ${code ?? ""}`)
   }
 
   turnEnded(session: HostedSession, turn: Turn): void {
     const { status, startedAt, endedAt } = turn
     this.counters.turns[status as TerminalTurnStatus]++
     if (turn.usage !== null) this.usage.add(session.state.spec.template, turn.usage)
-    if (status === "completed" && startedAt !== null && endedAt !== null) this.durations.add(endedAt - startedAt)
+    if (startedAt === null || endedAt === null) return
+    const { meters } = this.#options
+    meters.queueWait.observe((startedAt - turn.queuedAt) / 1000)
+    meters.turnDuration[status as TerminalTurnStatus].observe((endedAt - startedAt) / 1000)
+    if (status === "completed") this.durations.add(endedAt - startedAt)
   }
 
   committed({ state: { id } }: HostedSession): void {
@@ -308,6 +346,7 @@ export class SessionSupervisor implements SessionHost {
     const slot = this.register.byId(id)
     if (slot === undefined) return
     this.register.leave(slot)
+    this.#storeTroubles.delete(id)
     this.#listeners.forEach((listener) => listener(id, true))
     const removed = (slot.removed = Deferred.makeUnsafe<void>())
     run(

@@ -68,6 +68,11 @@ export interface Initialized {
   }
 }
 export type WireInfo = Omit<RuntimeInfo, "startedAt"> & { readonly startedAt: Time }
+export interface WireMetrics {
+  /** Of the text. */
+  readonly contentType: string
+  readonly text: string
+}
 export interface WirePage {
   readonly entries: ReadonlyArray<WireEntry>
   readonly nextAfter: number
@@ -134,8 +139,14 @@ export const contract = {
   }),
   "runtime/health": method<RuntimeHealth>()({
     params: Schema.Struct({}),
-    result: "{status, problems}",
-    doc: "Whether all is well: ok, degraded or draining, with a line for each problem.",
+    result: "{status, live, ready, problems}",
+    doc: "Whether all is well: ok, starting, degraded or draining, with a line for each problem; ready: whether it takes work.",
+    errors: [],
+  }),
+  "runtime/metrics": method<WireMetrics>()({
+    params: Schema.Struct({}),
+    result: "{contentType, text}",
+    doc: "Every metric as it stands, as text that Prometheus reads.",
     errors: [],
   }),
   "runtime/tree": method<TreeNode>()({

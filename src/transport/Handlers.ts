@@ -71,6 +71,17 @@ const makeHandlers = (runtime: Runtime["Service"], options: HandlerOptions): Han
     "runtime/info": () => Effect.map(runtime.info, (info) => ({ ...info, startedAt: wireTime(info.startedAt) })),
     "runtime/stats": () => runtime.stats,
     "runtime/health": () => runtime.health,
+    "runtime/metrics": () =>
+      Effect.flatMap(runtime.metrics, (samples) =>
+        // Only who asks for metrics pays for loading what writes them.
+        Effect.map(
+          Effect.promise(() => import("./Prometheus.ts")),
+          ({ contentType, format }) => ({
+            contentType,
+            text: format(samples),
+          }),
+        ),
+      ),
     "runtime/tree": () => runtime.tree,
     "runtime/shutdown": ({ drainMs }) => runtime.shutdown(drainMs),
     "session/start": ({ ifExists, ...spec }) => Effect.map(runtime.start(spec, ifExists ?? "fail"), wireSession),

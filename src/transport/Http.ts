@@ -7,6 +7,7 @@
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import { measure } from "../supervisor/Meters.ts"
 import { Runtime } from "../supervisor/Runtime.ts"
 import { makeAccess } from "./HttpAccess.ts"
 import { type HttpAddress, type HttpSocket, isLoopback, urlOf } from "./HttpAddress.ts"
@@ -15,6 +16,7 @@ import { defaultLimits, type HttpLimits } from "./HttpLimits.ts"
 import { makeHttpMcp } from "./HttpMcp.ts"
 import type { Rate } from "./HttpRate.ts"
 import { type HttpFailed, HttpServer } from "./HttpServer.ts"
+import { probe, type ProbePath } from "./Probes.ts"
 import type { SocketError } from "./SocketPath.ts"
 import { TokenFile, TokenFileWrong } from "./Tokens.ts"
 
@@ -63,8 +65,17 @@ export const serve = (options: HttpOptions): Effect.Effect<HttpListening, HttpEr
     const { address } = options
     const host = "host" in address ? [address.host] : []
     const names = new Set([...host, ...(options.names ?? [])].map((name) => name.toLowerCase()))
-    const { version } = yield* (yield* Runtime).info
-    const server = new HttpServer(limits, access, makeDocs(version), makeHttpMcp(version, services), services, names)
+    const runtime = yield* Runtime
+    const { version } = yield* runtime.info
+    const probes = (path: ProbePath) => probe(runtime, path)
+    const mcp = makeHttpMcp(version, services)
+    const server = new HttpServer(limits, access, makeDocs(version), probes, mcp, services, names)
+    yield* measure((emit) => {
+      const { streams, webSockets, pending } = server.counts
+      emit.gauge("creche_connections", streams, { transport: "sse" })
+      emit.gauge("creche_connections", webSockets, { transport: "websocket" })
+      emit.gauge("creche_http_requests_pending", pending)
+    })
     const bind: Effect.Effect<number, HttpFailed | SocketError> =
       "host" in address ? server.listen(address) : Effect.as(server.listenAt(address.path), 0)
     const port = yield* Effect.acquireRelease(bind, () => server.close)

@@ -4,6 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import { Forbidden, LimitReached, Unauthorized } from "../domain/Errors.ts"
+import { CurrentMeters } from "../supervisor/Meters.ts"
 import { Runtime } from "../supervisor/Runtime.ts"
 import type { Method as ContractMethod, notOffered } from "./Contract.ts"
 import type { Method, Methods } from "./Dispatcher.ts"
@@ -27,6 +28,7 @@ export const needs: { readonly [M in AnyMethod]: Needs } = {
   "runtime/info": { scope: "read" },
   "runtime/health": { scope: "read" },
   "runtime/stats": { scope: "read", whole: true },
+  "runtime/metrics": { scope: "read", whole: true },
   "runtime/tree": { scope: "read", whole: true },
   "runtime/shutdown": { scope: "admin", whole: true },
   "session/start": { scope: "admin" },
@@ -84,7 +86,7 @@ export interface Access {
   readonly look: () => void
   /** Who sends this `Authorization` header. `from` is the peer's address, for the log. */
   readonly authenticate: (authorization: string | undefined, from: string) => Caller | Unauthorized
-  /** Logs a refusal of another kind; `why` holds nothing that the peer sent. */
+  /** Counts and logs a refusal for its `Host` or `Origin`; `why` holds nothing that the peer sent. */
   readonly refused: (why: string, from: string) => void
 }
 
@@ -146,6 +148,8 @@ export const makeAccess = Effect.fnUntraced(function* (
   let logs = full(logRate, now())
   let unlogged = 0
 
+  const { refusals } = yield* CurrentMeters
+
   const refused = (why: string, from: string) => {
     const room = take(logs, logRate, now())
     if (room === undefined) return void unlogged++
@@ -156,11 +160,16 @@ export const makeAccess = Effect.fnUntraced(function* (
     Effect.runForkWith(services)(Effect.logWarning("http: refused").pipe(Effect.annotateLogs({ why, from, ...more })))
   }
 
+  const refusedOrigin = (why: string, from: string) => {
+    refusals.origin++
+    refused(why, from)
+  }
+
   const { tokens } = options
   const initialize = whole.get("initialize")!
   if (tokens === null) {
     const anybody: Caller = { id: null, methods: whole, isCurrent: () => true, charge: () => undefined }
-    return { initialize, look: () => {}, authenticate: () => anybody, refused }
+    return { initialize, look: () => {}, authenticate: () => anybody, refused: refusedOrigin }
   }
 
   const callerOf = (record: TokenRecord): Caller => {
@@ -196,15 +205,17 @@ export const makeAccess = Effect.fnUntraced(function* (
   return {
     initialize,
     look: () => tokens.look(),
-    refused,
+    refused: refusedOrigin,
     authenticate: (authorization, from) => {
       if (authorization === undefined) {
+        refusals.unauthorized++
         refused("no token came", from)
         return new Unauthorized({ detail: "a token is required: Authorization: Bearer TOKEN (creche token create)" })
       }
       const [, token] = /^Bearer +([^\s]+) *$/i.exec(authorization) ?? []
       const record = token === undefined ? undefined : tokens.authenticate(token, now())
       if (record === undefined || "_tag" in record) {
+        refusals.unauthorized++
         refused(record?.why ?? "the Authorization header is malformed", from)
         return new Unauthorized({ detail: "the token is not valid" })
       }

@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { InvalidParams, type LimitReached, type RuntimeError } from "../domain/Errors.ts"
+import type { WireMetrics } from "./Contract.ts"
 import type { Call, Method, Methods, Peer } from "./Dispatcher.ts"
 import { type Body, readBody } from "./HttpBody.ts"
 import { gather, type Gathered } from "./HttpParams.ts"
@@ -106,7 +107,11 @@ class Exchange {
   plain(name: string, { params }: Gathered, asks: boolean): void {
     this.#call(name, params, silent, (exit) => {
       if (exit._tag === "Failure") return this.#fail(exit)
-      const { location, status } = this.#options.route
+      const { kind, location, status } = this.#options.route
+      if (kind === "text") {
+        const { text, contentType } = exit.value as WireMetrics
+        return answerJson(this.#response, 200, text, contentType)
+      }
       if (status === 204) return void this.#response.writeHead(204, { "Cache-Control": "no-store" }).end()
       if (location !== undefined) this.#response.setHeader("Location", location(exit.value))
       this.#succeed(asks ? 200 : (status ?? 200), exit.value)

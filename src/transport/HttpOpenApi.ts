@@ -117,6 +117,9 @@ const successOf = (route: Route, spec: MethodSpec<Schema.Top, unknown> | undefin
   const json = { "application/json": { schema: { type: "object", description: result.description } } }
   if (spec === undefined) return {}
   if (route.status === 204) return { 204: { description: "done" } }
+  if (route.kind === "text") {
+    return { 200: { description: result.description, content: { "text/plain": { schema: { type: "string" } } } } }
+  }
   if (route.kind === "events") {
     return { 200: { description: "entries as events: data is the entry, id its seq", content: stream } }
   }

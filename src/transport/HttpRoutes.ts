@@ -26,8 +26,11 @@ export interface Route {
   readonly body: boolean
   /** Of the answer; default 200. */
   readonly status?: 201 | 202 | 204
-  /** `turn`: `?wait=true` asks, `?stream=true` asks and answers as events, else tells. `events`: answers as events. */
-  readonly kind?: "turn" | "events"
+  /**
+   * `turn`: `?wait=true` asks, `?stream=true` asks and answers as events, else tells. `events`: answers as events. `text`:
+   * the answer is the result's `text`, of its `contentType`.
+   */
+  readonly kind?: "turn" | "events" | "text"
   /** Where the result can be had from then on. */
   readonly location?: (result: any) => string
 }
@@ -58,6 +61,7 @@ export const routes: ReadonlyArray<Route> = [
   route("GET", "/v1/stats", "runtime/stats"),
   route("GET", "/v1/health", "runtime/health"),
   route("GET", "/v1/tree", "runtime/tree"),
+  route("GET", "/metrics", "runtime/metrics", { kind: "text" }),
   route("POST", "/v1/shutdown", "runtime/shutdown"),
   route("POST", "/v1/sessions", "session/start", { status: 201, location: sessionAt }),
   route("GET", "/v1/sessions", "session/list", {

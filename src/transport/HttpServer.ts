@@ -13,13 +13,14 @@ import { Draining, Forbidden, LimitReached, Unauthorized } from "../domain/Error
 import type { Access, Caller } from "./HttpAccess.ts"
 import { type HttpAddress, urlOf } from "./HttpAddress.ts"
 import type { Docs } from "./HttpDocs.ts"
-import { answerProblem, exchange } from "./HttpExchange.ts"
+import { answerJson, answerProblem, exchange } from "./HttpExchange.ts"
 import { type HttpLimits, maxHeaderBytes } from "./HttpLimits.ts"
 import { problemOfClientError, problemOfMatch, refuseRaw, unknownRoute, webSocketPath } from "./HttpRefusal.ts"
 import { type HttpMcp, mcpPath } from "./HttpMcp.ts"
 import { match } from "./HttpRoutes.ts"
 import { cutUntaken } from "./HttpUntaken.ts"
 import { checkOrigin } from "./OriginCheck.ts"
+import { isProbe, type ProbeAnswer, type ProbePath } from "./Probes.ts"
 import * as Problem from "./Problem.ts"
 import { claimPath, removePath, type SocketError } from "./SocketPath.ts"
 import type { Stream } from "./Sse.ts"
@@ -46,6 +47,7 @@ export class HttpServer {
   readonly #limits: HttpLimits
   readonly #access: Access
   readonly #docs: Docs
+  readonly #probes: (path: ProbePath) => Effect.Effect<ProbeAnswer>
   readonly #mcp: HttpMcp
   readonly #services: Context.Context<never>
   readonly #names: ReadonlySet<string>
@@ -66,6 +68,7 @@ export class HttpServer {
     limits: HttpLimits,
     access: Access,
     docs: Docs,
+    probes: (path: ProbePath) => Effect.Effect<ProbeAnswer>,
     mcp: HttpMcp,
     services: Context.Context<never>,
     names: ReadonlySet<string>,
@@ -73,6 +76,7 @@ export class HttpServer {
     this.#limits = limits
     this.#access = access
     this.#docs = docs
+    this.#probes = probes
     this.#mcp = mcp
     this.#services = services
     this.#names = names
@@ -195,6 +199,7 @@ export class HttpServer {
     const refusal = this.#originProblem(request, from)
     if (refusal !== undefined) return answerProblem(response, refusal)
     if (this.#docs.serve(path, request, response)) return
+    if (isProbe(path)) return this.#probe(path, request, response)
     const caller = this.#access.authenticate(request.headers.authorization, from)
     if (caller instanceof Unauthorized) return answerProblem(response, Problem.ofError(caller))
     const limit = caller.charge() ?? this.#limitOf(caller)
@@ -229,6 +234,19 @@ export class HttpServer {
     if (found === undefined) return this.#mcp.handle({ ...way, caller })
     const { route, path: given } = found
     exchange({ ...way, route, path: given, query, methods: caller.methods, services: this.#services })
+  }
+
+  /** Without a token: whoever keeps this process running asks. */
+  #probe(path: ProbePath, request: http.IncomingMessage, response: http.ServerResponse): void {
+    const verb = request.method ?? ""
+    if (verb !== "GET" && verb !== "HEAD") {
+      return answerProblem(response, problemOfMatch({ _tag: "WrongVerb", allow: ["GET", "HEAD"] }, path, verb))
+    }
+    Effect.runForkWith(this.#services)(this.#probes(path)).addObserver((exit) => {
+      if (exit._tag === "Failure") return answerProblem(response, Problem.internal)
+      const { status, text, contentType } = exit.value
+      if (!response.destroyed) answerJson(response, status, text, contentType)
+    })
   }
 
   #keep(stream: Stream, caller: Caller, response: http.ServerResponse, isEvents: boolean): void {

@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as net from "node:net"
+import { measure } from "../supervisor/Meters.ts"
 import type { Runtime } from "../supervisor/Runtime.ts"
 import { Connection } from "./Connection.ts"
 import type { Methods } from "./Dispatcher.ts"
@@ -34,6 +35,7 @@ export const serve = (options: UnixSocketOptions): Effect.Effect<Listening, Sock
     const claimed = yield* Effect.acquireRelease(claimPath(server, options.path), (claimed) =>
       release(server, claimed, connections, options.closeMs ?? 1000),
     )
+    yield* measure((emit) => emit.gauge("creche_connections", connections.size, { transport: "socket" }))
     return { path: claimed.path, connections: () => connections.size }
   })
 

@@ -8,7 +8,7 @@ describe("what is repeated", () => {
     const repeated = (Object.keys(contract) as Array<Method>).filter((method) => isRepeatable(method, {} as never))
     expect(repeated.toSorted()).toEqual(
       [
-        ...["initialize", "runtime/health", "runtime/info", "runtime/stats", "runtime/tree"],
+        ...["initialize", "runtime/health", "runtime/info", "runtime/metrics", "runtime/stats", "runtime/tree"],
         ...["session/ask", "session/get", "session/history", "session/list", "session/search", "session/tell"],
         ...["session/transcript", "template/get", "template/list", "turn/get", "turn/wait"],
       ].toSorted(),

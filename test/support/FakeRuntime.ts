@@ -33,6 +33,7 @@ export const inWorld = <A, E>(
     readonly restarts?: { readonly burst: number; readonly perSecond: number }
     readonly dataDirectory?: string
     readonly admission?: AdmissionSpec
+    readonly opensLater?: boolean
     /** Of a runtime that was here before; makes this one durable. */
     readonly store?: SessionStore["Service"]
   } = {},

@@ -200,6 +200,7 @@ describe("the tools of MCP", () => {
     const left = methods.filter((method) => !offered.has(method))
     expect(left).toEqual([
       "initialize",
+      "runtime/metrics",
       "runtime/shutdown",
       "session/resize",
       "session/screen",

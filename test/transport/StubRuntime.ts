@@ -274,7 +274,9 @@ export const makeStub = (flood: Flood = { total: 0, text: "" }): Stub => {
       strategy: "one_for_one",
       children: [],
     }),
-    health: Effect.succeed({ status: "ok", problems: [] }),
+    health: Effect.succeed({ status: "ok", live: true, ready: true, problems: [] }),
+    metrics: Effect.succeed([]),
+    opened: Effect.void,
     shutdown: (drainMs) =>
       Effect.sync(() => {
         shutdowns.push(drainMs)

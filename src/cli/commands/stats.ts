@@ -5,6 +5,11 @@ import type { Run } from "../Run.ts"
 import { bytes, duration, table } from "../Text.ts"
 
 export const run: Run<"stats"> = async (call, io) => {
+  if (call.flags.prometheus) {
+    const metrics = await withRuntime(call, io, (client) => client.request("runtime/metrics", {}))
+    await io.stdout(call.shared.json ? `${JSON.stringify(metrics)}\n` : metrics.text)
+    return 0
+  }
   const stats = await withRuntime(call, io, (client) => client.request("runtime/stats", {}))
   await io.stdout(call.shared.json ? `${JSON.stringify(stats)}\n` : render(stats))
   return 0

@@ -1,0 +1,120 @@
+import { describe, expect, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { StoreUnavailable } from "../../src/domain/Errors.ts"
+import * as MemorySessionStore from "../../src/store/MemorySessionStore.ts"
+import { during, inWorld, plain, settle, until } from "../support/FakeRuntime.ts"
+
+const full = new StoreUnavailable({ detail: "the disk is full" })
+const well = { status: "ok", live: true, ready: true, problems: [] }
+
+/** A store that answers as it is told. */
+const moody = () => {
+  const inner = MemorySessionStore.make()
+  const mood: { commits: "well" | "failing"; reads: "well" | "failing" | "silent" | "dying" } = {
+    commits: "well",
+    reads: "well",
+  }
+  const store: typeof inner = {
+    ...inner,
+    commit: (commit) => Effect.suspend(() => (mood.commits === "well" ? inner.commit(commit) : Effect.fail(full))),
+    session: (session) =>
+      Effect.suspend(() => {
+        switch (mood.reads) {
+          case "well":
+            return inner.session(session)
+          case "failing":
+            return Effect.fail(full)
+          case "silent":
+            return Effect.never
+          case "dying":
+            return Effect.die(new Error("a bug"))
+        }
+      }),
+  }
+  return { mood, store }
+}
+
+describe("a runtime's health", () => {
+  it.effect("is starting until what had to be started is there", () =>
+    inWorld(
+      () => ({}),
+      ({ runtime }) =>
+        Effect.gen(function* () {
+          expect(yield* runtime.health).toEqual({ ...well, status: "starting", ready: false })
+          // It takes work all the same: what is to be started with it is work as well.
+          yield* runtime.start({ ...plain, name: "a" }, "fail")
+          yield* runtime.opened
+          expect(yield* runtime.health).toEqual(well)
+        }),
+      { opensLater: true },
+    ),
+  )
+
+  it.effect("is degraded and ready where a session failed", () =>
+    inWorld(
+      (spawn) => (spawn === 1 ? {} : { up: (process) => process.end(1) }),
+      ({ runtime, spawner }) =>
+        Effect.gen(function* () {
+          const intensity = { maxRestarts: 0, withinMs: 1000 }
+          yield* runtime.start({ ...plain, name: "a", restart: "permanent", intensity }, "fail")
+          spawner.processes[0]!.end(1)
+          yield* settle
+          const health = yield* runtime.health
+          expect(health).toMatchObject({ status: "degraded", live: true, ready: true })
+          expect(health.problems).toEqual([expect.stringContaining("session a is failed")])
+        }),
+    ),
+  )
+
+  it.effect("is not ready while it drains", () =>
+    inWorld(
+      () => ({ answer: () => undefined }),
+      ({ runtime }) =>
+        Effect.gen(function* () {
+          yield* runtime.start({ ...plain, name: "a" }, "fail")
+          yield* runtime.tell({ session: "a", prompt: "hang" })
+          yield* Effect.forkChild(runtime.shutdown(60_000), { startImmediately: true })
+          yield* settle
+          expect(yield* runtime.health).toEqual({ ...well, status: "draining", ready: false })
+        }),
+    ),
+  )
+
+  it.effect("is not ready while the store takes nothing, and is again when it does", () => {
+    const { mood, store } = moody()
+    return inWorld(
+      () => ({}),
+      ({ runtime }) =>
+        Effect.gen(function* () {
+          yield* runtime.start({ ...plain, name: "a" }, "fail")
+          mood.commits = "failing"
+          const asked = yield* Effect.forkChild(runtime.ask({ session: "a", prompt: "hi" }), { startImmediately: true })
+          yield* settle
+          const health = yield* runtime.health
+          expect(health).toMatchObject({ status: "degraded", live: true, ready: false })
+          expect(health.problems).toEqual(["the store does not answer: the disk is full"])
+          mood.commits = "well"
+          yield* until(() => asked.pollUnsafe() !== undefined, "answered")
+          expect(yield* runtime.health).toEqual(well)
+        }),
+      { store },
+    )
+  })
+
+  for (const reads of ["failing", "silent", "dying"] as const) {
+    it.effect(`is not ready while a store is ${reads}`, () => {
+      const { mood, store } = moody()
+      return inWorld(
+        () => ({}),
+        ({ runtime }) =>
+          Effect.gen(function* () {
+            mood.reads = reads
+            expect(yield* during(runtime.health, 100)).toMatchObject({ live: true, ready: false })
+            mood.reads = "well"
+            expect(yield* runtime.health).toEqual(well)
+          }),
+        { store },
+      )
+    })
+  }
+})
