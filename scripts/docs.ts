@@ -16,6 +16,7 @@ import { mostTemplates } from "../src/supervisor/Templates.ts"
 import { metrics, type MetricSpec } from "../src/domain/Telemetry.ts"
 import { contract, notOffered } from "../src/transport/Contract.ts"
 import { errorCodes } from "../src/transport/ErrorCodes.ts"
+import { Entry, Session, Turn } from "../src/transport/WireSchema.ts"
 
 interface JsonSchema {
   readonly type?: string
@@ -27,12 +28,14 @@ interface JsonSchema {
   readonly minimum?: number
   readonly maximum?: number
   readonly description?: string
+  readonly $ref?: string
 }
 
 const jsonSchema = (schema: Schema.Top): JsonSchema => Schema.toJsonSchemaDocument(schema).schema as JsonSchema
 
 /** A type in a few words: `"a" | "b"`, `integer ≥ 1`, `{signal?, graceMs?}`. */
 const typeText = (schema: JsonSchema): string => {
+  if (schema.$ref !== undefined) return schema.$ref.replace(/^.*\//, "")
   if (schema.enum !== undefined) return schema.enum.map((value) => JSON.stringify(value)).join(" | ")
   if (schema.anyOf !== undefined) return [...new Set(schema.anyOf.map(typeText))].join(" | ")
   switch (schema.type) {
@@ -55,7 +58,7 @@ const typeText = (schema: JsonSchema): string => {
 }
 
 const bounds = ({ minimum, maximum }: JsonSchema): string => {
-  const least = minimum === undefined ? "" : ` ≥ ${minimum}`
+  const least = minimum === undefined || minimum === Number.MIN_SAFE_INTEGER ? "" : ` ≥ ${minimum}`
   return maximum === undefined || maximum === Number.MAX_SAFE_INTEGER ? least : `${least} ≤ ${maximum}`
 }
 
@@ -76,6 +79,39 @@ const sessionSpec = (): string => {
       name in defaults && defaults[name] !== null ? code(JSON.stringify(defaults[name])) : "",
       cell(schema.description ?? ""),
     ]),
+  )
+}
+
+/** The fields of what clients see. */
+const shape = (schema: Schema.Top): string => {
+  const { schema: root, definitions } = Schema.toJsonSchemaDocument(schema)
+  const { $ref = "" } = root as JsonSchema
+  const { properties = {}, required = [] } = (definitions[typeText({ $ref })] ?? root) as JsonSchema
+  return markdownTable(
+    ["field", "type", "meaning"],
+    Object.entries(properties).map(([name, field]) => [
+      code(`${name}${required.includes(name) ? "" : "?"}`),
+      code(typeText(field)),
+      cell(field.description ?? ""),
+    ]),
+  )
+}
+
+/** What an entry of each type has besides what all have. */
+const entries = (): string => {
+  const common = ["session", "seq", "at", "incarnation", "turn", "type"]
+  return markdownTable(
+    ["type", "fields"],
+    Entry.members.map((member) => {
+      const { properties = {}, required = [] } = jsonSchema(member)
+      const fields = Object.entries(properties).filter(([name]) => !common.includes(name))
+      return [
+        code(String(member.fields.type.literal)),
+        fields
+          .map(([name, field]) => code(`${name}${required.includes(name) ? "" : "?"}: ${typeText(field)}`))
+          .join(", "),
+      ]
+    }),
   )
 }
 
@@ -101,7 +137,7 @@ const methods = (): string =>
                 )
                 .join("\n")}\n\n`
       const errors = method.errors.length === 0 ? "" : `\nErrors: ${method.errors.map(code).join(", ")}.\n`
-      return `### ${name}\n\n${method.doc}\n\n${params}Result: ${method.result}.\n${errors}`
+      return `### ${name}\n\n${method.doc}\n\n${params}Result: ${method.gives}.\n${errors}`
     })
     .join("\n")
 
@@ -228,6 +264,9 @@ const parts: Readonly<Record<string, Readonly<Record<string, () => string>>>> = 
     "session spec": sessionSpec,
     "quiet time": () =>
       `Without \`endOfTurn\`, \`text\` takes ${defaultQuietMs} ms of silence for the end of an answer.`,
+    "session fields": () => shape(Session),
+    "turn fields": () => shape(Turn),
+    "entry types": entries,
     "method list": methodList,
     methods,
     "not offered": () => notOffered.map(code).join(", "),

@@ -9,28 +9,26 @@ import { sessionStatuses } from "../domain/Session.ts"
 import { SessionName, sessionSpecFields, Signal } from "../domain/SessionSpec.ts"
 import { Template, TemplateName } from "../domain/Template.ts"
 import { transcriptTypes } from "../domain/Transcript.ts"
-import type { RuntimeHealth, RuntimeInfo, RuntimeStats, TreeNode } from "../supervisor/Runtime.ts"
 import type { ErrorTag } from "./ErrorCodes.ts"
-import type { Time, WireEntry, WireSession, WireTemplate, WireTurn } from "./Wire.ts"
+import { Health, Info, Initialized, Metrics, Screen, Stats, Tree } from "./RuntimeSchema.ts"
+import { Entry, NamedTemplate, Session, Turn } from "./WireSchema.ts"
 
-export interface MethodSpec<P extends Schema.Top, A> {
+export interface MethodSpec<P extends Schema.Top, R extends Schema.Top> {
   readonly params: P
-  /** What comes back, for the docs. */
-  readonly result: string
+  /** What comes back. It describes: answers are made to fit, and neither decoded nor encoded. */
+  readonly result: R
+  /** The same in a sentence. */
+  readonly gives: string
   readonly doc: string
   /** Besides InvalidParams, which every method can give. */
   readonly errors: ReadonlyArray<ErrorTag>
   /** The request does nothing but wait: it is given up when its client is gone. */
   readonly waits: boolean
-  /** Only in types. */
-  readonly Result?: A
 }
 
-const method =
-  <A>() =>
-  <P extends Schema.Top>(
-    spec: Omit<MethodSpec<P, A>, "waits" | "Result"> & { readonly waits?: boolean },
-  ): MethodSpec<P, A> => ({ waits: false, ...spec })
+const method = <P extends Schema.Top, R extends Schema.Top>(
+  spec: Omit<MethodSpec<P, R>, "waits"> & { readonly waits?: boolean },
+): MethodSpec<P, R> => ({ waits: false, ...spec })
 
 const optional = Schema.optionalKey
 const name = Schema.String.check(Schema.isMinLength(1, { message: "must not be empty" }))
@@ -54,52 +52,35 @@ const turnRequest = {
   idempotencyKey: optional(name),
 }
 
-export interface Initialized {
-  readonly protocolVersion: number
-  readonly serverInfo: { readonly name: string; readonly version: string }
-  readonly capabilities: {
-    readonly methods: ReadonlyArray<string>
-    readonly framings: ReadonlyArray<string>
-    readonly subscriptions: true
-    readonly streaming: true
-    readonly maxMessageBytes: number
-    readonly maxPendingRequests: number
-    readonly containment: string
-  }
-}
-export type WireInfo = Omit<RuntimeInfo, "startedAt"> & { readonly startedAt: Time }
-export interface WireMetrics {
-  /** Of the text. */
-  readonly contentType: string
-  readonly text: string
-}
-export interface WirePage {
-  readonly entries: ReadonlyArray<WireEntry>
-  readonly nextAfter: number
-  /** The greatest `seq` that the session's limits (with `all`: retention) have dropped; 0 while the transcript is whole. */
-  readonly trimmed: number
-}
-export interface WireHistory {
-  /** Newest first. */
-  readonly turns: ReadonlyArray<WireTurn>
-  /** Pass as `before` to go on; null at the end. */
-  readonly nextBefore: number | null
-}
-export interface WireHit {
-  readonly turn: WireTurn
-  /** The text around the first word found, one line. */
-  readonly snippet: string
-}
-export interface Screen {
-  readonly cols: number
-  readonly rows: number
-  /** From the top, without what is blank at their ends. */
-  readonly lines: ReadonlyArray<string>
-}
-export interface WireList {
-  readonly sessions: ReadonlyArray<WireSession>
-  readonly nextCursor: string | null
-}
+const nothing = Schema.Record(Schema.String, Schema.Never)
+const { Array: List, Int, NullOr, Struct } = Schema
+
+export const TranscriptPage = Struct({
+  entries: List(Entry),
+  nextAfter: Int,
+  trimmed: Int.annotate({
+    description:
+      "the greatest seq that the session's limits (with all: retention) have dropped; 0 while the transcript is whole",
+  }),
+}).annotate({ identifier: "TranscriptPage" })
+export type WirePage = typeof TranscriptPage.Type
+
+export const TurnsPage = Struct({
+  turns: List(Turn).annotate({ description: "newest first" }),
+  nextBefore: NullOr(Int).annotate({ description: "pass as before to go on; null at the end" }),
+}).annotate({ identifier: "TurnsPage" })
+export type WireHistory = typeof TurnsPage.Type
+
+export const SearchHit = Struct({
+  turn: Turn,
+  snippet: Schema.String.annotate({ description: "the text around the first word found, one line" }),
+}).annotate({ identifier: "SearchHit" })
+export type WireHit = typeof SearchHit.Type
+
+export const SessionPage = Struct({ sessions: List(Session), nextCursor: NullOr(Schema.String) }).annotate({
+  identifier: "SessionPage",
+})
+export type WireList = typeof SessionPage.Type
 
 const unknownSession = ["SessionNotFound", "StoreUnavailable"] as const
 const controls = [...unknownSession, "SessionNotRunning", "Draining"] as const
@@ -114,56 +95,64 @@ const starts = [
 const accepts = [...controls, "MailboxFull", "RestartIntensityReached", "LimitReached"] as const
 
 export const contract = {
-  initialize: method<Initialized>()({
+  initialize: method({
     params: Schema.Struct({
       protocolVersion: Schema.Int.check(Schema.isGreaterThanOrEqualTo(1)),
       clientInfo: optional(Schema.Record(Schema.String, Schema.Json)),
       token: optional(Schema.String),
     }),
-    result: "{protocolVersion, serverInfo, capabilities}",
+    result: Initialized,
+    gives: "{protocolVersion, serverInfo, capabilities}",
     doc: "Says who speaks and what this runtime can do; calling it is optional.",
     errors: [],
   }),
-  "runtime/info": method<WireInfo>()({
+  "runtime/info": method({
     params: Schema.Struct({}),
-    result: "versions, containment in force, data directory, socket",
+    result: Info,
+    gives: "versions, containment in force, data directory, socket",
     doc: "What runs here, and which containment holds.",
     errors: [],
   }),
-  "runtime/stats": method<RuntimeStats>()({
+  "runtime/stats": method({
     params: Schema.Struct({}),
-    result:
+    result: Stats,
+    gives:
       "sessions by status and by template, expiredPending, turns by status, durations, restarts, crashes, gaveUp, spawns, uptimeMs, memory, store: {durable, sizeBytes}",
     doc: "What is there (sessions, those whose time is over and that are still being removed, the size of the store), what happened since the runtime started (turns, how long the completed ones took in ms, restarts, spawns), and its memory.",
     errors: ["StoreUnavailable"],
   }),
-  "runtime/health": method<RuntimeHealth>()({
+  "runtime/health": method({
     params: Schema.Struct({}),
-    result: "{status, live, ready, problems}",
+    result: Health,
+    gives: "{status, live, ready, problems}",
     doc: "Whether all is well: ok, starting, degraded or draining, with a line for each problem; ready: whether it takes work.",
     errors: [],
   }),
-  "runtime/metrics": method<WireMetrics>()({
+  "runtime/metrics": method({
     params: Schema.Struct({}),
-    result: "{contentType, text}",
+    result: Metrics,
+    gives: "{contentType, text}",
     doc: "Every metric as it stands, as text that Prometheus reads.",
     errors: [],
   }),
-  "runtime/tree": method<TreeNode>()({
+  "runtime/tree": method({
     params: Schema.Struct({}),
-    result: "supervisors and sessions, nested in children",
+    result: Tree,
+    gives: "supervisors and sessions, nested in children",
     doc: "The supervision tree.",
     errors: [],
   }),
-  "runtime/shutdown": method<{ readonly survivors: ReadonlyArray<number> }>()({
+  "runtime/shutdown": method({
     params: Schema.Struct({ drainMs: optional(milliseconds) }),
-    result: "{survivors}: pids that could not be killed, after the last descendant is gone",
+    result: Struct({ survivors: List(Int) }),
+    gives: "{survivors}: pids that could not be killed, after the last descendant is gone",
     doc: "Refuses new work, waits up to drainMs (default 0) for running turns, stops every session and ends the runtime.",
     errors: [],
   }),
-  "session/start": method<WireSession>()({
+  "session/start": method({
     params: Schema.Struct({ ...sessionSpecFields, ifExists: optional(Schema.Literals(["fail", "return"])) }),
-    result: "Session, once it is ready",
+    result: Session,
+    gives: "Session, once it is ready",
     doc: "Starts a session; when its first start fails, the error says why and no session is left behind.",
     errors: [
       "SessionAlreadyExists",
@@ -178,13 +167,14 @@ export const contract = {
       "StoreUnavailable",
     ],
   }),
-  "session/get": method<WireSession>()({
+  "session/get": method({
     params: session,
-    result: "Session",
+    result: Session,
+    gives: "Session",
     doc: "One session, by name, task or id.",
     errors: unknownSession,
   }),
-  "session/list": method<WireList>()({
+  "session/list": method({
     params: Schema.Struct({
       status: optional(Schema.Union([status, Schema.Array(status)])),
       tags: optional(Schema.Record(Schema.String, Schema.String)),
@@ -193,43 +183,49 @@ export const contract = {
       limit: optional(page(1000)),
       cursor: optional(name),
     }),
-    result: "{sessions, nextCursor}",
+    result: SessionPage,
+    gives: "{sessions, nextCursor}",
     doc: "Sessions in order of creation, at most limit (default 100) of those that match; nextCursor is null at the end.",
     errors: ["StoreUnavailable"],
   }),
-  "session/ask": method<WireTurn>()({
+  "session/ask": method({
     params: Schema.Struct({ ...turnRequest, stream: optional(Schema.Boolean) }),
-    result: "Turn, once it ended",
+    result: Turn,
+    gives: "Turn, once it ended",
     doc: "Asks and waits for the answer; with stream, the turn's entries arrive first as session/event.",
     errors: accepts,
     waits: true,
   }),
-  "session/tell": method<WireTurn>()({
+  "session/tell": method({
     params: Schema.Struct({ ...turnRequest, stream: optional(Schema.Boolean) }),
-    result: "Turn, queued, once it is durable",
+    result: Turn,
+    gives: "Turn, queued, once it is durable",
     doc: "Asks without waiting for the answer; stream means nothing here.",
     errors: accepts,
   }),
-  "turn/get": method<WireTurn>()({
+  "turn/get": method({
     params: Schema.Struct({ turn: name }),
-    result: "Turn",
+    result: Turn,
+    gives: "Turn",
     doc: "One turn as it stands.",
     errors: ["TurnNotFound", "StoreUnavailable"],
   }),
-  "turn/wait": method<WireTurn>()({
+  "turn/wait": method({
     params: Schema.Struct({ turn: name, timeoutMs: optional(milliseconds) }),
-    result: "Turn, once it ended, or as it stands after timeoutMs",
+    result: Turn,
+    gives: "Turn, once it ended, or as it stands after timeoutMs",
     doc: "Waits for the end of a turn.",
     errors: ["TurnNotFound", "StoreUnavailable"],
     waits: true,
   }),
-  "session/cancel": method<WireTurn>()({
+  "session/cancel": method({
     params: Schema.Struct({ session: name, turn: optional(name) }),
-    result: "the Turn that was cancelled",
+    result: Turn,
+    gives: "the Turn that was cancelled",
     doc: "Cancels a turn, queued or running; without turn, the running one. The session lives on.",
     errors: [...controls, "TurnNotFound"],
   }),
-  "session/answer": method<WireSession>()({
+  "session/answer": method({
     params: Schema.Struct({
       session: name,
       request: name,
@@ -237,75 +233,86 @@ export const contract = {
       by: optional(name),
       result: optional(Schema.Json),
     }),
-    result: "Session",
+    result: Session,
+    gives: "Session",
     doc: "Answers a permission request, one of the session's pendingRequests: allow, allow_always, deny, or an option's own id; the first answer wins. by: who answers, for the record; result: what the agent is told besides, where the request takes it.",
     errors: [...unknownSession, "RequestNotFound", "SessionNotRunning", "Unsupported"],
   }),
-  "session/authenticate": method<WireSession>()({
+  "session/authenticate": method({
     params: Schema.Struct({ session: name, method: optional(name) }),
-    result: "Session, once it is ready",
+    result: Session,
+    gives: "Session, once it is ready",
     doc: "Goes on with a start whose agent asked for it (status authenticating); method: one of those in its status entry, by default the first.",
     errors: [...starts, "Unsupported"],
   }),
-  "session/write": method<WireSession>()({
+  "session/write": method({
     params: Schema.Struct({
       session: name,
       data: Schema.String,
       encoding: optional(Schema.Literals(["utf8", "base64"])),
     }),
-    result: "Session",
+    result: Session,
+    gives: "Session",
     doc: "Writes raw bytes to the stdin of the session's process.",
     errors: [...controls, "Unsupported"],
   }),
-  "session/resize": method<WireSession>()({
+  "session/resize": method({
     params: Schema.Struct({ session: name, cols: cells, rows: cells }),
-    result: "Session",
+    result: Session,
+    gives: "Session",
     doc: "Says how large the terminal of the session's process is. No protocol of this version has one: Unsupported.",
     errors: [...controls, "Unsupported"],
   }),
-  "session/screen": method<Screen>()({
+  "session/screen": method({
     params: session,
-    result: "{cols, rows, lines}",
+    result: Screen,
+    gives: "{cols, rows, lines}",
     doc: "What the terminal of the session's process shows. No protocol of this version has one: Unsupported.",
     errors: [...unknownSession, "Unsupported"],
   }),
-  "session/signal": method<WireSession>()({
+  "session/signal": method({
     params: Schema.Struct({ session: name, signal: Signal }),
-    result: "Session",
+    result: Session,
+    gives: "Session",
     doc: "Sends a signal to the session's process group.",
     errors: controls,
   }),
-  "session/suspend": method<WireSession>()({
+  "session/suspend": method({
     params: session,
-    result: "Session",
+    result: Session,
+    gives: "Session",
     doc: "Ends the process and keeps the session; the next turn wakes it.",
     errors: controls,
   }),
-  "session/resume": method<WireSession>()({
+  "session/resume": method({
     params: session,
-    result: "Session",
+    result: Session,
+    gives: "Session",
     doc: "Starts a suspended session's process again.",
     errors: starts,
   }),
-  "session/restart": method<WireSession>()({
+  "session/restart": method({
     params: session,
-    result: "Session",
+    result: Session,
+    gives: "Session",
     doc: "Replaces the process, also of a stopped or failed session; not charged to its restart intensity.",
     errors: starts,
   }),
-  "session/stop": method<WireSession>()({
+  "session/stop": method({
     params: Schema.Struct({ session: name, mode: optional(Schema.Literals(["graceful", "kill"])) }),
-    result: "Session, after its last descendant is gone",
+    result: Session,
+    gives: "Session, after its last descendant is gone",
     doc: "Terminates the process, by the session's shutdown or at once, and waits; the record stays.",
     errors: unknownSession,
   }),
-  "session/remove": method<Record<string, never>>()({
+  "session/remove": method({
     params: session,
-    result: "{}",
+    result: nothing,
+    gives: "{}",
     doc: "Stops the session and forgets it: record, transcript, own directory.",
     errors: unknownSession,
   }),
-  "session/transcript": method<WirePage>()({
+  "session/transcript": method({
     params: Schema.Struct({
       session: name,
       after: optional(seq),
@@ -314,31 +321,36 @@ export const contract = {
       turn: optional(name),
       all: optional(Schema.Boolean),
     }),
-    result: "{entries, nextAfter, trimmed}",
+    result: TranscriptPage,
+    gives: "{entries, nextAfter, trimmed}",
     doc: "Entries with seq > after (default 0), at most limit (default 1000), fewer where they are long; pass nextAfter as after to go on, until entries is empty. With all, also what is over the session's limits and still archived; trimmed is the greatest seq that is gone.",
     errors: unknownSession,
   }),
-  "session/history": method<WireHistory>()({
+  "session/history": method({
     params: Schema.Struct({ session: name, limit: optional(page(1000)), before: optional(seq) }),
-    result: "{turns, nextBefore}, newest first",
+    result: TurnsPage,
+    gives: "{turns, nextBefore}, newest first",
     doc: "What the session was asked: its turns, queued and running ones too, at most limit (default 100), fewer where they are long; pass nextBefore as before to go on, until it is null.",
     errors: unknownSession,
   }),
-  "session/search": method<{ readonly hits: ReadonlyArray<WireHit> }>()({
+  "session/search": method({
     params: Schema.Struct({ query: name, session: optional(name), limit: optional(page(1000)) }),
-    result: "{hits}: each {turn, snippet}, newest first",
+    result: Struct({ hits: List(SearchHit) }),
+    gives: "{hits}: each {turn, snippet}, newest first",
     doc: "Turns whose prompt or answer holds every word of the query, in any order, without regard to case and accents, at most limit (default 50); a word that ends in * matches what begins so. Without session, of every session.",
     errors: unknownSession,
   }),
-  "session/extend": method<WireSession>()({
+  "session/extend": method({
     params: Schema.Struct({ session: name, expiresInMs: Schema.NullOr(lifetimeMs) }),
-    result: "Session",
+    result: Session,
+    gives: "Session",
     doc: "From now on it has so long until it is stopped and removed; null: it never expires.",
     errors: unknownSession,
   }),
-  "session/fork": method<WireSession>()({
+  "session/fork": method({
     params: Schema.Struct({ session: name, name: optional(SessionName) }),
-    result: "Session, once it is ready",
+    result: Session,
+    gives: "Session, once it is ready",
     doc: "A new session that goes on from where this one's conversation stands, where its protocol can; its name is generated when left out.",
     errors: [
       ...unknownSession,
@@ -351,41 +363,47 @@ export const contract = {
       "Draining",
     ],
   }),
-  "session/subscribe": method<{ readonly subscription: string }>()({
+  "session/subscribe": method({
     params: Schema.Struct({ session: optional(name), after: optional(seq), types: optional(types) }),
-    result:
+    result: Struct({ subscription: Schema.String }),
+    gives:
       "{subscription}; then session/event {subscription, entry}; {subscription, ended: true} once the session is removed",
     doc: "First what is stored after `after`, then live, no gap and no duplicate; without `after` live ones alone, and before them the permission requests that still wait; without session, every session's entries from now on.",
     errors: [...unknownSession, "LimitReached", "Draining"],
   }),
-  "template/list": method<{ readonly templates: ReadonlyArray<WireTemplate> }>()({
+  "template/list": method({
     params: Schema.Struct({}),
-    result:
+    result: Struct({ templates: List(NamedTemplate) }),
+    gives:
       "{templates}: each {name, source, template}, by name; source: built-in, file or client; values of env are hidden",
     doc: "Every template from which a session can be started.",
     errors: ["StoreUnavailable"],
   }),
-  "template/get": method<WireTemplate>()({
+  "template/get": method({
     params: Schema.Struct({ name }),
-    result: "{name, source, template}",
+    result: NamedTemplate,
+    gives: "{name, source, template}",
     doc: "One template as it was written; what it extends is not worked in.",
     errors: ["TemplateNotFound", "StoreUnavailable"],
   }),
-  "template/put": method<WireTemplate>()({
+  "template/put": method({
     params: Schema.Struct({ name: TemplateName, template: Template }),
-    result: "{name, source, template}, once it is kept",
+    result: NamedTemplate,
+    gives: "{name, source, template}, once it is kept",
     doc: "Keeps a template, in place of the one that had its name. One of the configuration file is changed in the file alone.",
     errors: ["Forbidden", "LimitReached", "StoreUnavailable"],
   }),
-  "template/remove": method<Record<string, never>>()({
+  "template/remove": method({
     params: Schema.Struct({ name }),
-    result: "{}",
+    result: nothing,
+    gives: "{}",
     doc: "Forgets a template that a client put; a built-in one that it hid is back. Sessions started from it stay as they are.",
     errors: ["TemplateNotFound", "Forbidden", "StoreUnavailable"],
   }),
-  "session/unsubscribe": method<Record<string, never>>()({
+  "session/unsubscribe": method({
     params: Schema.Struct({ subscription: name }),
-    result: "{}",
+    result: nothing,
+    gives: "{}",
     doc: "Ends a subscription of this connection.",
     errors: ["SubscriptionNotFound"],
   }),
@@ -397,6 +415,6 @@ export const notOffered = ["supervisor/start", "supervisor/stop", "pool/start", 
 export type Contract = typeof contract
 export type Method = keyof Contract
 export type Params<M extends Method> = Contract[M]["params"]["Type"]
-export type Result<M extends Method> = NonNullable<Contract[M]["Result"]>
+export type Result<M extends Method> = Contract[M]["result"]["Type"]
 
 export const methods = Object.keys(contract) as ReadonlyArray<Method>

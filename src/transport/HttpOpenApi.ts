@@ -15,12 +15,12 @@ interface ObjectSchema {
   readonly required?: ReadonlyArray<string>
 }
 
-const specOf = (route: Route): MethodSpec<Schema.Top, unknown> | undefined =>
+const specOf = (route: Route): MethodSpec<Schema.Top, Schema.Top> | undefined =>
   Object.hasOwn(contract, route.method)
-    ? (contract[route.method as Method] as unknown as MethodSpec<Schema.Top, unknown>)
+    ? (contract[route.method as Method] as unknown as MethodSpec<Schema.Top, Schema.Top>)
     : undefined
 
-const paramsOf = (spec: MethodSpec<Schema.Top, unknown> | undefined): ObjectSchema =>
+const paramsOf = (spec: MethodSpec<Schema.Top, Schema.Top> | undefined): ObjectSchema =>
   spec === undefined
     ? {}
     : (Schema.toJsonSchemaDocument(spec.params, { onExcessProperty: "error" }).schema as ObjectSchema)
@@ -112,8 +112,8 @@ const bodyOf = (route: Route, { properties = {}, required = [] }: ObjectSchema):
 
 const stream = { "text/event-stream": { schema: { type: "string" } } }
 
-const successOf = (route: Route, spec: MethodSpec<Schema.Top, unknown> | undefined): Json => {
-  const result = { description: spec?.result ?? "not offered by this version" }
+const successOf = (route: Route, spec: MethodSpec<Schema.Top, Schema.Top> | undefined): Json => {
+  const result = { description: spec?.gives ?? "not offered by this version" }
   const json = { "application/json": { schema: { type: "object", description: result.description } } }
   if (spec === undefined) return {}
   if (route.status === 204) return { 204: { description: "done" } }
@@ -132,7 +132,7 @@ const successOf = (route: Route, spec: MethodSpec<Schema.Top, unknown> | undefin
   return { [route.status ?? 200]: { ...result, content: json } }
 }
 
-const problemsOf = (route: Route, spec: MethodSpec<Schema.Top, unknown> | undefined): Json => {
+const problemsOf = (route: Route, spec: MethodSpec<Schema.Top, Schema.Top> | undefined): Json => {
   const byStatus = new Map<number, Set<string>>(
     Object.entries(otherTags).map(([at, tags]) => [Number(at), new Set(tags)]),
   )

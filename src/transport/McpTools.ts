@@ -173,7 +173,7 @@ const fieldDocs: Readonly<Record<string, string>> = {
 
 const listed = (name: ToolName): ListedTool => {
   const { method, title, kind, note, adds = {}, drops = [], defaults = {} } = toolSpecs[name]
-  const { doc, result, params } = contract[method]
+  const { doc, gives, params } = contract[method]
   const { properties = {}, required = [] } = jsonSchema(params)
   const fields = Object.entries({ ...properties, ...jsonSchema(Schema.Struct(adds)).properties })
     .filter(([field]) => !drops.includes(field))
@@ -192,7 +192,7 @@ const listed = (name: ToolName): ListedTool => {
   return {
     name,
     title,
-    description: inTools(`${doc} Result: ${result}.${otherwise.join("")}${note === undefined ? "" : ` ${note}`}`),
+    description: inTools(`${doc} Result: ${gives}.${otherwise.join("")}${note === undefined ? "" : ` ${note}`}`),
     inputSchema: {
       type: "object",
       properties: Object.fromEntries(fields),

@@ -1,60 +1,54 @@
 /**
  * What clients see: the domain's values as they go over the wire. Epoch milliseconds become RFC 3339 UTC
- * strings, values of environment variables become "***", a turn gets its duration. No Schema here: these
- * run for every answer and every entry. Called by the handlers; the types are the client's too.
+ * strings, values of environment variables become "***", a turn gets its duration. No Schema runs here, since
+ * these run for every answer and every entry: `WireSchema` says what comes out. Called by the handlers; the types are
+ * the client's too.
  */
 import type { ExitReason } from "../domain/ExitReason.ts"
-import type { Death, Session } from "../domain/Session.ts"
 import type { PendingRequest } from "../domain/Permission.ts"
+import type { Death, Session } from "../domain/Session.ts"
 import type { SessionSpec } from "../domain/SessionSpec.ts"
 import type { TranscriptEntry } from "../domain/Transcript.ts"
 import type { Turn } from "../domain/Turn.ts"
 import type { NamedTemplate } from "../supervisor/Templates.ts"
+import type {
+  MissedRange,
+  Time,
+  WireDeath,
+  WireEntry,
+  WireExit,
+  WireRequest,
+  WireSession,
+  WireSpec,
+  WireTemplate,
+  WireTurn,
+} from "./WireSchema.ts"
 
-/** An RFC 3339 time in UTC with milliseconds, as in `2026-01-31T12:00:00.000Z`. */
-export type Time = string
+export type { MissedRange, Time, WireDeath, WireEntry, WireExit, WireRequest, WireSession, WireTemplate, WireTurn }
 
-export interface WireExit {
-  readonly kind: ExitReason["kind"]
-  readonly code?: number
-  readonly signal?: string
-  readonly detail?: string
-  readonly at: Time
-}
-
-export type WireTurn = Omit<Turn, "queuedAt" | "startedAt" | "endedAt"> & {
-  readonly queuedAt: Time
-  readonly startedAt: Time | null
-  readonly endedAt: Time | null
-  /** From start to end; null until it ended, or where it never started. */
-  readonly durationMs: number | null
-}
-
-export type WireDeath = Omit<Death, "exit"> & { readonly exit: WireExit }
-
-export type WireRequest = Omit<PendingRequest, "requestedAt" | "expiresAt"> & {
-  readonly requestedAt: Time
-  readonly expiresAt: Time
-}
-
-export type WireSession = Omit<
-  Session,
-  "createdAt" | "lastActiveAt" | "expiresAt" | "exit" | "deaths" | "pendingRequests"
-> & {
-  readonly pendingRequests: ReadonlyArray<WireRequest>
-  readonly createdAt: Time
-  readonly lastActiveAt: Time
-  readonly expiresAt: Time | null
-  readonly exit: WireExit | null
-  readonly deaths: ReadonlyArray<WireDeath>
-}
-
-type Rewired<E> = E extends unknown
-  ? Omit<E, "at" | "exit"> & { readonly at: Time } & (E extends { readonly exit: ExitReason }
-        ? { readonly exit: WireExit }
-        : unknown)
+/** Values are spread, and take along what the schema does not have: here the compiler says so. */
+type Uncovered<D, W> = D extends unknown ? Exclude<keyof D, keyof W> : never
+type AllCovered<Fields extends ReadonlyArray<never>> = Fields
+type UncoveredEntry<E extends TranscriptEntry> = E extends unknown
+  ? Uncovered<E, Extract<WireEntry, { readonly type: E["type"] }>>
   : never
-export type WireEntry = Rewired<TranscriptEntry>
+type UncoveredSpec<Field extends keyof SessionSpec> = Uncovered<SessionSpec[Field], WireSpec[Field]>
+export type Covered = AllCovered<
+  [
+    Uncovered<Session, WireSession>,
+    Uncovered<SessionSpec, WireSpec>,
+    UncoveredSpec<"limits">,
+    UncoveredSpec<"backoff">,
+    UncoveredSpec<"intensity">,
+    UncoveredSpec<"mailbox">,
+    UncoveredSpec<"permissions">,
+    UncoveredSpec<"attachments">,
+    Uncovered<PendingRequest, WireRequest>,
+    Uncovered<Death, WireDeath>,
+    Uncovered<NamedTemplate, WireTemplate>,
+    UncoveredEntry<TranscriptEntry>,
+  ]
+>
 
 /** The params of every `session/event`. */
 export type SessionEvent =
@@ -65,13 +59,6 @@ export type SessionEvent =
   /** An entry of a turn asked with `stream`; `request` is the id of that ask. */
   | { readonly request: string | number | null; readonly turn: string; readonly entry: WireEntry }
   | { readonly request: string | number | null; readonly turn: string; readonly missed: MissedRange }
-
-/** Entries that the session's limits had dropped before they could be read: those with after < seq ≤ through. */
-export interface MissedRange {
-  readonly session: string
-  readonly after: number
-  readonly through: number
-}
 
 /** RFC 3339 has years of four digits; whatever is after them is as good as never. */
 const latest = Date.UTC(9999, 11, 31, 23, 59, 59, 999)
@@ -126,8 +113,6 @@ const hiddenSpecs = new WeakMap<SessionSpec, SessionSpec>()
 
 const hiddenEnv = (env: SessionSpec["env"]): SessionSpec["env"] =>
   Object.fromEntries(Object.entries(env).map(([name, value]) => [name, value === null ? null : "***"]))
-
-export type WireTemplate = NamedTemplate
 
 export const wireTemplate = ({ name, source, template }: NamedTemplate): WireTemplate => ({
   name,

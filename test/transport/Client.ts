@@ -1,6 +1,10 @@
-/** A raw client for tests: writes bytes as they are, collects the messages that come back, waits with a deadline. */
+/**
+ * A raw client for tests: writes bytes as they are, collects the messages that come back, waits with a deadline. Results of
+ * its own requests and events have to fit the contract.
+ */
 import * as net from "node:net"
 import type { Duplex } from "node:stream"
+import { eventMisfits, resultMisfits } from "../support/WireCheck.ts"
 
 export interface RawClient {
   readonly stream: Duplex
@@ -22,16 +26,24 @@ export const deadline = async (what: string, fits: () => boolean, withinMs = 10_
   }
 }
 
+const misfit = (problems: ReadonlyArray<string>): Error | undefined =>
+  problems.length === 0 ? undefined : new Error(`does not fit the contract: ${problems.join("; ")}`)
+
 export const rawClient = (stream: Duplex): RawClient => {
   const messages: Array<any> = []
   const waiting = new Set<() => void>()
   let rest = ""
   let count = 0
+  let wrong: Error | undefined
   stream.setEncoding("utf8")
   stream.on("data", (chunk: string) => {
     const lines = (rest + chunk).split("\n")
     rest = lines.pop() ?? ""
-    for (const line of lines) messages.push(JSON.parse(line))
+    for (const line of lines) {
+      const message = JSON.parse(line)
+      if (message.method === "session/event" && wrong === undefined) wrong = misfit(eventMisfits(message.params))
+      messages.push(message)
+    }
     for (const wake of waiting) wake()
   })
   stream.on("error", () => {})
@@ -57,10 +69,13 @@ export const rawClient = (stream: Duplex): RawClient => {
   const raw = (bytes: string | Uint8Array) => void stream.write(bytes)
   const send = (...all: ReadonlyArray<unknown>) => raw(all.map((message) => `${JSON.stringify(message)}\n`).join(""))
   const answer = (id: unknown) => until((message) => "id" in message && message.id === id)
-  const request = (method: string, params?: unknown) => {
+  const request = async (method: string, params?: unknown) => {
     const id = `r${++count}`
     send({ jsonrpc: "2.0", id, method, params })
-    return answer(id)
+    const message = await answer(id)
+    wrong ??= "result" in message ? misfit(resultMisfits(method, message.result)) : undefined
+    if (wrong !== undefined) throw wrong
+    return message
   }
   return { stream, messages, send, raw, until, answer, request, closed }
 }

@@ -8,8 +8,11 @@ import * as fs from "node:fs"
 import * as net from "node:net"
 import * as os from "node:os"
 import * as path from "node:path"
+import { expect } from "vitest"
 import * as Http from "../../src/transport/Http.ts"
+import { match } from "../../src/transport/HttpRoutes.ts"
 import { changeTokens, makeToken, type NewToken } from "../../src/transport/Tokens.ts"
+import { resultMisfits } from "../support/WireCheck.ts"
 import { makeStub, type Stub } from "./StubRuntime.ts"
 
 export interface Answer {
@@ -111,12 +114,13 @@ export const serving = async (options: Partial<Http.HttpOptions> = {}, stub: Stu
     })
     const text = await response.text()
     const isJson = /json/.test(response.headers.get("content-type") ?? "")
-    return {
-      status: response.status,
-      headers: response.headers,
-      text,
-      json: isJson && text !== "" ? JSON.parse(text) : undefined,
+    const json = isJson && text !== "" ? JSON.parse(text) : undefined
+    const found = match(method, path.split("?")[0]!)
+    // Of every answer with a result, also where the test looks at no more than its status.
+    if (response.ok && json !== undefined && found._tag === "Found" && found.route.kind !== "text") {
+      expect(resultMisfits(found.route.method, json)).toEqual([])
     }
+    return { status: response.status, headers: response.headers, text, json }
   }
   const raw = async () => {
     const made = await rawSocket(listening.port)

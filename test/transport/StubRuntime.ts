@@ -9,11 +9,11 @@ import * as Layer from "effect/Layer"
 import { SessionAlreadyExists, SessionNotFound, TurnNotFound, Unsupported } from "../../src/domain/Errors.ts"
 import { makeIds, type SessionId } from "../../src/domain/Ids.ts"
 import { promptText } from "../../src/domain/PromptText.ts"
-import type { Session, SessionStatus } from "../../src/domain/Session.ts"
+import { type Session, sessionStatuses } from "../../src/domain/Session.ts"
 import { resolveSpec, type SessionSpecInput } from "../../src/domain/SessionSpec.ts"
 import { makeMemory } from "../../src/domain/TemplateStore.ts"
 import type { TranscriptBody, TranscriptEntry } from "../../src/domain/Transcript.ts"
-import { isTerminal, type Turn, type TurnStatus } from "../../src/domain/Turn.ts"
+import { isTerminal, terminalTurnStatuses, type Turn, type TurnStatus } from "../../src/domain/Turn.ts"
 import { makeTemplates } from "../../src/supervisor/Templates.ts"
 import { Runtime, type SubscribeRequest, type Subscription, type TurnRequest } from "../../src/supervisor/Runtime.ts"
 
@@ -237,7 +237,8 @@ export const makeStub = (flood: Flood = { total: 0, text: "" }): Stub => {
     return (stubbed.session = { ...stubbed.session, ...changed })
   }
   const control = (session: string) => need(session, (found) => found.session)
-  const counts = <K extends string>() => ({}) as Readonly<Record<K, number>>
+  const none = <K extends string>(names: ReadonlyArray<K>) =>
+    Object.fromEntries(names.map((name) => [name, 0])) as Readonly<Record<K, number>>
 
   const service: Runtime["Service"] = {
     info: Effect.succeed({
@@ -253,13 +254,13 @@ export const makeStub = (flood: Flood = { total: 0, text: "" }): Stub => {
       socket: null,
     }),
     stats: Effect.succeed({
-      sessions: counts<SessionStatus>(),
+      sessions: none(sessionStatuses),
       templates: {},
       expiredPending: 0,
       usage: { total: {}, templates: {} },
       durations: { count: 0, meanMs: null, p50Ms: null, p90Ms: null, p99Ms: null, maxMs: null },
       store: { durable: false, sizeBytes: 0 },
-      turns: counts<TurnStatus>(),
+      turns: none(["queued", "running", ...terminalTurnStatuses]),
       restarts: 0,
       crashes: 0,
       gaveUp: 0,
