@@ -15,7 +15,7 @@ export const suspend = (step: Step, reply: SessionReply): void => {
   switch (phase._tag) {
     case "Busy":
       endCancelled(step, "suspended")
-      return beginEnding(step, { aim: "suspend", stopReplies: [reply] })
+      return suspend(step, reply)
     case "Ready":
     case "Starting":
       return beginEnding(step, { aim: "suspend", stopReplies: [reply] })
@@ -75,7 +75,7 @@ export const restart = (step: Step, reply: SessionReply): void => {
   switch (phase._tag) {
     case "Busy":
       endCancelled(step, "restarted")
-      return beginEnding(step, { aim: "restart", startReplies: [reply] })
+      return restart(step, reply)
     case "Ready":
     case "Starting":
       return beginEnding(step, { aim: "restart", startReplies: [reply] })
@@ -105,9 +105,10 @@ export const stop = (step: Step, aim: "stop" | "remove", reply: SessionReply, br
     }))
   switch (phase._tag) {
     case "Busy":
+      endCancelled(step, "stopped")
+      return stop(step, aim, reply, brutal)
     case "Ready":
     case "Starting":
-      endCancelled(step, "stopped")
       beginEnding(step, { aim, shutdown, stopReplies: [reply] })
       return endWaiting()
     case "Ending":
@@ -146,9 +147,10 @@ export const leave = (step: Step, reply: SessionReply): void => {
   if (processOf(phase) !== null && draft.spec.restart === "temporary") return stop(step, "stop", reply, false)
   switch (phase._tag) {
     case "Busy":
+      endCancelled(step, "shutdown")
+      return leave(step, reply)
     case "Ready":
     case "Starting":
-      endCancelled(step, "shutdown")
       return beginEnding(step, { aim: "suspend", by: "runtime", stopReplies: [reply] })
     case "Ending": {
       const stopReplies = [...phase.stopReplies, reply]
@@ -217,6 +219,7 @@ export const respec = (step: Step, event: Extract<SessionEvent, { readonly type:
   answer(step, event.reply)
 }
 
+/** The session is ready after that, or ending where the turn used up a budget. */
 const endCancelled = (step: Step, stopReason: string): void => {
   const { phase } = step.draft
   if (phase._tag !== "Busy") return

@@ -119,6 +119,8 @@ export const closed = (step: Step, survivors: ReadonlyArray<number>, stderrTail:
     case "Ready":
     case "Busy": {
       Endings.cutShort(step, Endings.processExited(step))
+      // The turn used up a budget, and the session ends for that.
+      if (draft.phase._tag === "Ending") return treeGone(step, survivors, stderrTail)
       if (survivors.length > 0) return unkillable(step, survivors)
       draft.phase = { _tag: "Deciding", status: statusOf(draft.phase) }
       const normal = draft.exit !== null && isNormal(draft.exit)

@@ -59,9 +59,10 @@ export class MemoryShelf {
     this.#latest = commit
     if (commit.history !== undefined) this.history = commit.history
     const last = this.#pages.at(-1)?.last ?? 0
+    // Made a second time, a commit changes nothing.
+    if (commit.entries.length > 0 && commit.entries.at(-1)!.seq <= last) return
     for (const turn of commit.turns) {
       if (turn.idempotencyKey !== null) (this.#keys ??= new Map()).set(turn.idempotencyKey, turn.id)
-      // Made a second time, a commit changes nothing.
       if (turn.lastSeq > last || !isTerminal(turn) || this.#lookUp(turn.id) === undefined) this.#hold(turn)
     }
     for (const entry of commit.entries) if (entry.seq > last) this.#append(entry)

@@ -2,7 +2,7 @@
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import { describe, expect, it } from "vitest"
-import type { SessionId } from "../../src/domain/Ids.ts"
+import { makeIds, type SessionId } from "../../src/domain/Ids.ts"
 import { sessionStatuses, type Session } from "../../src/domain/Session.ts"
 import { resolveSpec } from "../../src/domain/SessionSpec.ts"
 import { SessionStore, type SessionQuery } from "../../src/domain/SessionStore.ts"
@@ -387,6 +387,29 @@ export const suite = (
           yield* store.commit(commit)
           expect((yield* store.transcript(a.session.id, {})).entries).toEqual(commit.entries)
           expect((yield* store.recoverable)[0]!.openTurns).toEqual(commit.turns)
+        }),
+      ),
+    )
+
+    it(
+      "counts a commit that is made twice once, also where a turn is taken in and ends within it",
+      within((store) =>
+        Effect.gen(function* () {
+          const a = new StoreWriter(store, named("a"))
+          // As the runtime makes it: it leads to its session.
+          const turn = { ...a.turn("p", "k"), id: makeIds().turn(a.session.id) }
+          const taken = a.accepted(turn)
+          const [done, over] = a.ended(turn, "t")
+          const commit = {
+            ...over,
+            entries: [...taken.entries, ...over.entries],
+            turns: [...taken.turns, ...over.turns],
+          }
+          yield* store.commit(commit)
+          yield* store.commit(commit)
+          expect((yield* store.transcript(a.session.id, {})).entries).toEqual(commit.entries)
+          expect(yield* store.turn(done.id)).toEqual(done)
+          expect((yield* store.recover(a.session.id))!.openTurns).toEqual([])
         }),
       ),
     )

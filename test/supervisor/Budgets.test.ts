@@ -1,13 +1,15 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import type { SessionSpecInput } from "../../src/domain/SessionSpec.ts"
-import { inWorld, plain, settle, until, type World } from "../support/FakeRuntime.ts"
+import { during, inWorld, plain, settle, until, words, type World } from "../support/FakeRuntime.ts"
 import type { Script } from "../support/FakeSpawner.ts"
 
 /** Each turn costs a quarter, 10 tokens in and 5 out. */
 const costly = (): Script => ({
   answer: () => JSON.stringify({ text: "ok", usage: { inputTokens: 10, outputTokens: 5, costUsd: 0.25 } }),
 })
+const silent = (): Script => ({ answer: () => undefined })
 const start = ({ runtime }: World, spec: SessionSpecInput) =>
   runtime.start({ ...plain, name: "a", protocol: "ndjson", ...spec }, "fail")
 const ask = ({ runtime }: World) => runtime.ask({ session: "a", prompt: "x" })
@@ -43,6 +45,39 @@ describe("a budget", () => {
         ),
     )
   }
+
+  for (const [wish, status] of [
+    ["suspend", "suspended"],
+    ["restart", "ready"],
+    ["stop", "stopped"],
+  ] as const) {
+    it.effect(`that is used up by the turn that a ${wish} cancels keeps nobody waiting for the ${wish}`, () =>
+      inWorld(silent, (world) =>
+        Effect.gen(function* () {
+          yield* start(world, { limits: { turns: 1 } })
+          const asked = yield* Effect.forkChild(ask(world), { startImmediately: true })
+          const { runtime } = world
+          const wished = yield* during(wish === "stop" ? runtime.stop("a", "graceful") : runtime[wish]("a"))
+          expect(wished.status).toBe(status)
+          expect((yield* Fiber.join(asked)).status).toBe("cancelled")
+        }),
+      ),
+    )
+  }
+
+  it.effect("that is used up by the turn in which the process dies suspends the session, and starts nothing", () =>
+    inWorld(silent, (world) =>
+      Effect.gen(function* () {
+        yield* start(world, { limits: { turns: 1 } })
+        const asked = yield* Effect.forkChild(ask(world), { startImmediately: true })
+        world.spawner.last.end(1)
+        expect((yield* during(Fiber.join(asked))).status).toBe("failed")
+        expect(yield* world.runtime.get("a")).toMatchObject({ status: "suspended", suspendedBy: "budget", restarts: 0 })
+        const { entries } = yield* world.runtime.transcript("a", { types: ["status"] })
+        expect(words(entries)).toEqual(["starting", "ready", "stopping", "suspended"])
+      }),
+    ),
+  )
 
   it.effect("ends turns that wait as failed with the limit, and stops the session where that is wanted", () =>
     inWorld(costly, (world) =>
