@@ -13,7 +13,7 @@ import { defaultQuietMs } from "../src/domain/ProtocolSpec.ts"
 import { sessionSpecFields, specDefaults } from "../src/domain/SessionSpec.ts"
 import { templateFields } from "../src/domain/Template.ts"
 import { mostTemplates } from "../src/supervisor/Templates.ts"
-import { metrics, type MetricSpec } from "../src/domain/Telemetry.ts"
+import { annotations, metrics, type MetricSpec } from "../src/domain/Telemetry.ts"
 import { contract, notOffered } from "../src/transport/Contract.ts"
 import { errorCodes } from "../src/transport/ErrorCodes.ts"
 import { Entry, Session, Turn } from "../src/transport/WireSchema.ts"
@@ -259,6 +259,12 @@ const metricTable = (): string =>
     ]),
   )
 
+const nameTable = (title: string, names: Readonly<Record<string, string>>): string =>
+  markdownTable(
+    [title, "meaning"],
+    Object.entries(names).map(([name, meaning]) => [code(name), cell(meaning)]),
+  )
+
 const parts: Readonly<Record<string, Readonly<Record<string, () => string>>>> = {
   "docs/protocol.md": {
     "session spec": sessionSpec,
@@ -275,6 +281,7 @@ const parts: Readonly<Record<string, Readonly<Record<string, () => string>>>> = 
   "docs/cli.md": { "shared flags": () => flagTable(sharedFlags), commands: commandDocs },
   "docs/operations.md": {
     metrics: metricTable,
+    annotations: () => nameTable("annotation", annotations),
   },
   "docs/templates.md": {
     "built-in templates": templateTable,

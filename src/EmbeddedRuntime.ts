@@ -15,7 +15,7 @@ import type { SearchHit, TranscriptPage, TranscriptQuery, TurnsPage, TurnsQuery 
 import type { Template } from "./domain/Template.ts"
 import type { TranscriptEntry } from "./domain/Transcript.ts"
 import type { Turn } from "./domain/Turn.ts"
-import { logging, runtimeLayer, temporaryDirectory } from "./main.ts"
+import { type LogLevel, logging, runtimeLayer, temporaryDirectory } from "./main.ts"
 import {
   Runtime,
   type ListQuery,
@@ -42,6 +42,8 @@ export interface OpenOptions {
   readonly admission?: Partial<AdmissionSpec>
   /** What of turns and transcripts is forgotten; default: nothing. */
   readonly retention?: RetentionSpec
+  /** The least that the runtime says of itself on stderr; default `warn`. */
+  readonly logLevel?: LogLevel
 }
 
 export interface EmbeddedRuntime extends AsyncDisposable {
@@ -145,7 +147,7 @@ export const openRuntime = async (options: OpenOptions = {}): Promise<EmbeddedRu
     }).pipe(
       Effect.provideService(Scope.Scope, scope),
       // What the program prints is its own; what the runtime has to say of itself goes to stderr.
-      Effect.provide(logging),
+      Effect.provide(logging({ level: options.logLevel ?? "warn" })),
       Effect.onError(() => Scope.close(scope, Exit.void)),
     ),
   )

@@ -6,9 +6,9 @@ import { randomBytes } from "node:crypto"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
-import * as Logger from "effect/Logger"
 import { version } from "./version.ts"
 import { configuredOptions, noConfiguration, startConfigured } from "./config/ConfiguredRuntime.ts"
+import { type LogLevel, type LogOptions, logging } from "./config/Logging.ts"
 import type { ServeOptions } from "./config/ServeOptions.ts"
 import { demoSpec } from "./demo/spec.ts"
 import type { StoreKind } from "./domain/SessionStore.ts"
@@ -55,10 +55,7 @@ export const runtimeLayer = ({
   )
 }
 
-export { temporaryDirectory }
-
-/** Logs go to stderr: stdout carries results, or protocol. */
-export const logging = Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)])
+export { logging, type LogLevel, temporaryDirectory }
 
 /** The runtime on its unix socket, until SIGTERM, SIGINT, SIGHUP or `runtime/shutdown`; then with nothing left. */
 export const serve = ({
@@ -68,6 +65,7 @@ export const serve = ({
   configuration = noConfiguration,
   store = configuration.runtime.store ?? "sqlite",
   http = [],
+  log,
   onListening,
 }: ServeOptions) =>
   Effect.gen(function* () {
@@ -87,12 +85,10 @@ export const serve = ({
     yield* Effect.raceFirst(startConfigured(runtime, configuration), Fiber.await(ended))
     yield* runtime.opened
     const { containment } = yield* runtime.info
-    onListening?.({
-      socket,
-      http: served.map(({ url }) => url),
-      containment: containment.level,
-      detail: containment.detail,
-    })
+    const urls = served.map(({ url }) => url)
+    const listening = { socket, http: urls, containment: containment.level, detail: containment.detail }
+    if (onListening !== undefined) onListening(listening)
+    else yield* Effect.annotateLogs(Effect.logInfo("listening"), { ...listening, http: urls.join(" ") })
     yield* Fiber.await(ended)
     yield* runtime.shutdown()
   }).pipe(
@@ -100,11 +96,11 @@ export const serve = ({
     Effect.provide(
       runtimeLayer({ dataDirectory, socket, store, opensLater: true, ...configuredOptions(configuration) }),
     ),
-    Effect.provide(logging),
+    Effect.provide(logging({ ...configuration.runtime.log, ...log })),
   )
 
 /** The runtime of one client, on stdin and stdout; without a data directory it uses one of its own, and removes it. */
-export const stdio = ({ dataDirectory }: { readonly dataDirectory: string | null }) =>
+export const stdio = ({ dataDirectory, log }: { readonly dataDirectory: string | null; readonly log?: LogOptions }) =>
   Effect.gen(function* () {
     const directory = dataDirectory ?? (yield* temporaryDirectory)
     yield* Effect.gen(function* () {
@@ -114,4 +110,4 @@ export const stdio = ({ dataDirectory }: { readonly dataDirectory: string | null
     }).pipe(
       Effect.provide(runtimeLayer({ dataDirectory: directory, store: dataDirectory === null ? "memory" : "sqlite" })),
     )
-  }).pipe(Effect.scoped, Effect.provide(logging))
+  }).pipe(Effect.scoped, Effect.provide(logging(log)))

@@ -4,6 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { placeOf } from "../domain/Defect.ts"
 import { Draining, SessionNotRunning, type RuntimeError, type StoreUnavailable } from "../domain/Errors.ts"
 import type { SessionId, TurnId } from "../domain/Ids.ts"
 import type { Session } from "../domain/Session.ts"
@@ -73,9 +74,14 @@ export class SessionActor implements ActorOptions<SessionEvent>, ProcessOwner {
   }
 
   onCrash(defect: unknown): "restart" {
-    this.#host.run(Effect.logError("session step failed", defect))
+    this.#report("session step failed", defect)
     this.post({ type: "defect", detail: String(defect) })
     return "restart"
+  }
+
+  #report(what: string, defect: unknown): void {
+    const line = Effect.logError(`${what}: ${placeOf(defect)}`)
+    this.#host.run(Effect.annotateLogs(line, { session: this.id, name: this.name }))
   }
 
   /** The actor is down for good: nobody waits for it in vain. */
@@ -288,7 +294,7 @@ export class SessionActor implements ActorOptions<SessionEvent>, ProcessOwner {
     try {
       return transition(this.#state, event, now)
     } catch (defect) {
-      this.#host.run(Effect.logError("session step failed", defect))
+      this.#report("session step failed", defect)
       if ("reply" in event) event.reply(Exit.die(defect))
       if (event.type === "submit") this.#turns.refused(event.pending.turn.id, Exit.die(defect))
       return transition(this.#state, { type: "defect", detail: String(defect) }, now)
@@ -315,7 +321,7 @@ export class SessionActor implements ActorOptions<SessionEvent>, ProcessOwner {
         this.#act(action)
       } catch (defect) {
         // Whatever one of them runs into, the others are owed what is stored.
-        this.#host.run(Effect.logError("session action failed", action.type, defect))
+        this.#report(`session action ${action.type} failed`, defect)
       }
     }
     if (input !== "") this.#process.write(input, null)

@@ -1,6 +1,7 @@
 /** Asking a store that is down again and again: a session whose store does not answer holds still. */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import { placesOf } from "../domain/Defect.ts"
 import { StoreUnavailable } from "../domain/Errors.ts"
 
 /** The first wait between two tries; each is half as long again as the one before, up to the longest (ms). */
@@ -39,9 +40,9 @@ const tryFor = <A>(
     if (patience.isOver?.() === true) return Effect.fail(trouble)
     patience.onTrouble?.(trouble)
     // A store that fails says all in one sentence; one that dies is a bug, whose place is wanted.
-    const what = Cause.hasDies(cause) ? cause : trouble.message
+    const what = Cause.hasDies(cause) ? placesOf(cause) : trouble.detail
     const tell =
-      tries % triesPerLine === 0 ? Effect.logError("the store does not answer; asking again", what) : Effect.void
+      tries % triesPerLine === 0 ? Effect.logError(`the store does not answer; asking again: ${what}`) : Effect.void
     return tell.pipe(
       Effect.andThen(Effect.sleep(waitMs)),
       Effect.andThen(Effect.suspend(() => tryFor(effect, patience, tries + 1, Math.min(longestRetryMs, waitMs * 1.5)))),

@@ -69,6 +69,18 @@ const turnFlags = {
     summary: "idempotency key: the same key in the same session gives the first turn again",
   },
 } as const
+const logFlags = {
+  "log-format": {
+    type: "choice",
+    choices: ["logfmt", "json"],
+    summary: "the runtime's own words on standard error, one line each (default: logfmt)",
+  },
+  "log-level": {
+    type: "choice",
+    choices: ["debug", "info", "warn", "error", "none"],
+    summary: "the least that it tells (default: info)",
+  },
+} as const
 const prompt = {
   name: "prompt",
   summary: "what to ask; words are joined by spaces; - reads standard input",
@@ -115,6 +127,7 @@ export const commands = {
         metavar: "NAME",
         summary: "a name under which HTTP is served, besides localhost and addresses",
       },
+      ...logFlags,
     },
     examples: [
       { command: "creche serve --demo", summary: "try it out" },
@@ -127,7 +140,7 @@ export const commands = {
     detail:
       "The runtime belongs to whoever started it: at the end of standard input every session is stopped, and it exits 0. With --data or CRECHE_DATA, sessions and transcripts are kept there; else nothing is.",
     arguments: [],
-    flags: {},
+    flags: logFlags,
     examples: [
       {
         command: `echo '{"jsonrpc":"2.0","id":1,"method":"runtime/info"}' | creche stdio`,

@@ -6,6 +6,7 @@ import * as Schema from "effect/Schema"
 import { RetentionSpec, SessionName, sessionSpecFields } from "../domain/SessionSpec.ts"
 import { strictDecoder } from "../domain/StrictDecoder.ts"
 import { Template, TemplateName } from "../domain/Template.ts"
+import { logFormats, logLevels } from "./Logging.ts"
 
 const path = Schema.String.check(
   Schema.isMinLength(1, { message: "must not be empty" }),
@@ -22,6 +23,13 @@ const say = <S extends Schema.Top>(schema: S, description: string) =>
 export const runtimeFields = {
   dataDirectory: say(path, "data directory; --data and CRECHE_DATA come first"),
   socket: say(path, "socket of the runtime; --socket and CRECHE_SOCKET come first"),
+  log: say(
+    Schema.Struct({
+      format: say(Schema.Literals(logFormats), "one line each, so (default: logfmt)"),
+      level: say(Schema.Literals(logLevels), "the least that is told (default: info)"),
+    }),
+    "how the runtime's own words go to standard error: {format, level}; --log-format and --log-level come first",
+  ),
   restarts: say(
     Schema.Struct({
       burst: say(atLeastOne, "restarts that may happen at once (default: 50)"),

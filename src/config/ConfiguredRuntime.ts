@@ -37,7 +37,9 @@ export const startConfigured = (runtime: Runtime["Service"], { sessions }: Confi
         .configure(spec)
         .pipe(
           Effect.catch((error) =>
-            Effect.logError(`session ${spec.name} of the configuration did not start: ${error.message}`),
+            Effect.logError(`session ${spec.name} of the configuration did not start: ${error.message}`).pipe(
+              Effect.annotateLogs({ name: spec.name }),
+            ),
           ),
         ),
     { concurrency, discard: true },

@@ -1,6 +1,7 @@
 /** What `creche serve` is told: by flags and variables, and for the rest by its configuration. */
 import type { StoreKind } from "../domain/SessionStore.ts"
 import type { Configuration } from "./Configuration.ts"
+import type { LogOptions } from "./Logging.ts"
 
 /** Where HTTP is served, and to whom. */
 export interface ServeHttp {
@@ -22,7 +23,9 @@ export interface ServeOptions {
   readonly configuration?: Configuration
   /** Each a listener of its own; none: no HTTP. */
   readonly http?: ReadonlyArray<ServeHttp>
-  /** Called once clients can connect. */
+  /** Comes before what the configuration says. */
+  readonly log?: LogOptions
+  /** Called once clients can connect; left out: a line in the log says so. */
   readonly onListening?: (info: {
     readonly socket: string
     /** The addresses of the HTTP server; empty where there is none. */

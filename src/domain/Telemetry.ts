@@ -1,5 +1,6 @@
 /**
- * The names under which the runtime can be watched, declared once. docs/operations.md is made from it. It measures nothing: `supervisor/Meters` does.
+ * The names under which the runtime can be watched, declared once: metrics, and what log lines are
+ * annotated with. docs/operations.md is made from it. It measures nothing: `supervisor/Meters` does.
  */
 
 export interface MetricSpec {
@@ -175,3 +176,10 @@ export type MetricValue =
       readonly count: number
       readonly sum: number
     }
+
+/** Every log line about a session or a turn has its ids. */
+export const annotations = {
+  session: "the session's id",
+  name: "the session's name",
+  turn: "the turn's id, where the line is about one",
+} as const

@@ -5,6 +5,7 @@
 import { randomBytes } from "node:crypto"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { placeOf } from "../domain/Defect.ts"
 import { SpawnFailed } from "../domain/Errors.ts"
 import type { Containment } from "../domain/Session.ts"
 import type { Command } from "./Command.ts"
@@ -70,7 +71,8 @@ export const layerSpawner = (options: SpawnerOptions): Layer.Layer<Spawner, Spaw
     Spawner,
     Effect.gen(function* () {
       const runFork = Effect.runForkWith(yield* Effect.context<never>())
-      const reportDefect: ReportDefect = (what, error) => void runFork(Effect.logError(`${what} threw`, error))
+      const reportDefect: ReportDefect = (what, error) =>
+        void runFork(Effect.logError(`${what} threw: ${placeOf(error)}`))
 
       const ledger = yield* Effect.acquireRelease(
         Effect.sync(() => new ProcessLedger(options.directory, `${process.pid}-${randomBytes(4).toString("hex")}`)),
@@ -78,7 +80,9 @@ export const layerSpawner = (options: SpawnerOptions): Layer.Layer<Spawner, Spaw
       )
       const swept = yield* Effect.promise(() => sweepLedgers(options.directory, ledger.path))
       if (swept.killed.length > 0) {
-        yield* Effect.logWarning(`ended ${swept.killed.length} processes that an earlier runtime left behind`, swept)
+        yield* Effect.logWarning(`ended ${swept.killed.length} processes that an earlier runtime left behind`).pipe(
+          Effect.annotateLogs({ pids: swept.killed.join(" ") }),
+        )
       }
 
       const level = options.level ?? "auto"

@@ -62,7 +62,8 @@ export const recover = (house: House): Effect.Effect<void, StoreUnavailable> =>
       }
       const restored = yield* Effect.result(register.restore(record, yield* register.bearsName(record.session)))
       if (restored._tag === "Failure") {
-        yield* Effect.logError(restored.failure.message)
+        const { id, name } = record.session
+        yield* Effect.annotateLogs(Effect.logError(restored.failure.message), { session: id, name })
         continue
       }
       const { actor } = restored.success

@@ -3,10 +3,13 @@
  * session that has one. What exactly goes is the store's business; that it never happens twice at once is this file's.
  * Started by `RuntimeLive`, ends with its scope.
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
+import { placesOf } from "../domain/Defect.ts"
+import type { StoreUnavailable } from "../domain/Errors.ts"
 import type { RetentionSpec } from "../domain/SessionSpec.ts"
 import type { SessionStore } from "../domain/SessionStore.ts"
 
@@ -34,7 +37,8 @@ export const start = (
     // Of a store that stays away, one line is enough.
     const first = !failing
     failing = true
-    return first ? Effect.logWarning("retention does not work; it is tried again every minute", cause) : Effect.void
+    const what = (Cause.squash(cause) as StoreUnavailable).detail ?? placesOf(cause)
+    return first ? Effect.logWarning(`retention does not work; it is tried again every minute: ${what}`) : Effect.void
   })
   return Effect.sleep(firstAfterMs).pipe(
     Effect.andThen(Effect.forever(Effect.andThen(look, Effect.sleep(retentionEveryMs)))),

@@ -7,6 +7,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as References from "effect/References"
 import { Draining, InvalidParams, type RuntimeError, type StoreUnavailable, TurnNotFound } from "../domain/Errors.ts"
 import { makeIds, type TurnId } from "../domain/Ids.ts"
 import { SessionStore } from "../domain/SessionStore.ts"
@@ -24,6 +25,7 @@ import { drained } from "./OrderedStop.ts"
 import { recover } from "./Recovery.ts"
 import * as RetentionSchedule from "./RetentionSchedule.ts"
 import { directoryOf, SessionDirectories } from "./SessionDirectories.ts"
+import { SessionLog } from "./SessionLog.ts"
 import * as Subscriptions from "./Subscriptions.ts"
 import { makeHealth } from "./Health.ts"
 import { measured } from "./MeasuredSpawner.ts"
@@ -55,8 +57,10 @@ const make = Effect.gen(function* () {
   const ids = makeIds(chance.origin())
   const templates = makeTemplates(config.templates, yield* TemplateStore)
   const meters = yield* CurrentMeters
+  const run = Effect.runForkWith(yield* Effect.context<never>())
   const supervisor = new SessionSupervisor({
     config,
+    log: new SessionLog({ run, minimum: yield* References.MinimumLogLevel }),
     store,
     spawner: measured(spawner, meters),
     meters,
@@ -64,7 +68,7 @@ const make = Effect.gen(function* () {
     clock,
     chance,
     directories,
-    run: Effect.runForkWith(yield* Effect.context<never>()),
+    run,
   })
 
   const { register } = supervisor

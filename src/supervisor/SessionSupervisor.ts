@@ -37,6 +37,7 @@ import { decide, noHistory, wantsRestart } from "./RestartPolicy.ts"
 import type { RuntimeOptions } from "./RuntimeConfig.ts"
 import { launchOf } from "./SessionCommand.ts"
 import type { Directories } from "./SessionDirectories.ts"
+import type { SessionLog } from "./SessionLog.ts"
 import { SessionRegister } from "./SessionRegister.ts"
 import { whenRemoved, type Slot } from "./Slot.ts"
 import { fullBucket, takeToken, type SpawnBucket } from "./SpawnBucket.ts"
@@ -71,6 +72,7 @@ export interface SupervisorOptions {
   readonly store: SessionStore["Service"]
   readonly spawner: Spawner["Service"]
   readonly meters: Meters
+  readonly log: SessionLog
   readonly ids: Ids
   readonly clock: Clock.Clock
   readonly chance: Draws
@@ -217,6 +219,7 @@ export class SessionSupervisor implements SessionHost {
       const { actor } = slot
       this.register.giveName(slot)
       return yield* restore(actor.request((reply) => ({ type: "start", reply }))).pipe(
+        Effect.tap(() => Effect.sync(() => this.#options.log.started(actor))),
         // A caller that goes away must not leave a session behind that it never learnt of.
         Effect.onInterrupt(() => Effect.ignore(actor.request((reply) => ({ type: "remove", reply })))),
         Effect.onError(() => whenRemoved(slot)),
@@ -299,18 +302,21 @@ export class SessionSupervisor implements SessionHost {
     else this.#storeTroubles.set(id, trouble)
   }
 
-  spawning(): void {
+  spawning(session: HostedSession): void {
     this.counters.spawns++
+    this.#options.log.spawning(session)
   }
 
-  exited(_session: HostedSession, exit: ExitReason): void {
+  exited(session: HostedSession, exit: ExitReason): void {
     const code = "code" in exit ? exit.code : "signal" in exit ? exit.signal : undefined
     this.#options.meters.exits.add(`${exit.kind} ${code ?? ""}`)
+    this.#options.log.exited(session, exit)
   }
 
   turnEnded(session: HostedSession, turn: Turn): void {
     const { status, startedAt, endedAt } = turn
     this.counters.turns[status as TerminalTurnStatus]++
+    this.#options.log.turnEnded(session, turn)
     if (turn.usage !== null) this.usage.add(session.state.spec.template, turn.usage)
     if (startedAt === null || endedAt === null) return
     const { meters } = this.#options
@@ -335,13 +341,21 @@ export class SessionSupervisor implements SessionHost {
     if (this.draining) return { _tag: config.durable && wantsRestart(spec.restart, report.normal) ? "Leave" : "Done" }
     const { history, decision } = decide(spec, slot.history, report, now, chance.fraction(), () => this.queueForSpawn())
     slot.history = history
-    if (decision._tag === "GiveUp") counters.gaveUp++
-    if (decision._tag === "Restart") counters.restarts++
+    if (decision._tag === "GiveUp") {
+      counters.gaveUp++
+      this.#options.log.gaveUp(slot.actor, spec.intensity)
+    }
+    if (decision._tag === "Restart") {
+      counters.restarts++
+      this.#options.log.restarts(slot.actor, decision.attempt, decision.delayMs)
+    }
     return decision
   }
 
   /** The session is gone: nothing of it stays. */
-  gone({ state: { id } }: HostedSession): void {
+  gone(session: HostedSession, cause: "startFailed" | "removed"): void {
+    const { id } = session.state
+    if (cause === "removed") this.#options.log.removed(session)
     const { config, directories, store, run } = this.#options
     const slot = this.register.byId(id)
     if (slot === undefined) return

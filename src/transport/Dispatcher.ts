@@ -8,6 +8,7 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
+import { placesOf } from "../domain/Defect.ts"
 import { InvalidParams, LimitReached, type RuntimeError } from "../domain/Errors.ts"
 import { isRuntimeError } from "./ErrorCodes.ts"
 import * as JsonRpc from "./JsonRpc.ts"
@@ -223,7 +224,7 @@ export class Dispatcher {
     }
     if (cause.reasons.every((reason) => reason._tag === "Interrupt")) return JsonRpc.requestCancelled
     // The client learns that it was a defect, and nothing of the stack.
-    this.#run(Effect.logError("a request met a defect", cause))
+    this.#run(Effect.logError(`a request met a defect: ${placesOf(cause)}`))
     return JsonRpc.internalError
   }
 

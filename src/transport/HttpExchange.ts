@@ -6,6 +6,7 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type { IncomingMessage, ServerResponse } from "node:http"
+import { placesOf } from "../domain/Defect.ts"
 import { InvalidParams, type LimitReached, type RuntimeError } from "../domain/Errors.ts"
 import type { WireMetrics } from "./RuntimeSchema.ts"
 import type { Call, Method, Methods, Peer } from "./Dispatcher.ts"
@@ -212,7 +213,7 @@ class Exchange {
   #problemOf(exit: Exit.Failure<unknown, unknown>): Problem.Problem {
     const known = Problem.ofCause(exit.cause)
     if (known !== undefined) return known
-    Effect.runForkWith(this.#options.services)(Effect.logError("a request met a defect", exit.cause))
+    Effect.runForkWith(this.#options.services)(Effect.logError(`a request met a defect: ${placesOf(exit.cause)}`))
     return Problem.internal
   }
 

@@ -7,6 +7,7 @@ import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { placesOf } from "../domain/Defect.ts"
 import { InvalidParams, type RuntimeError } from "../domain/Errors.ts"
 import type { Runtime } from "../supervisor/Runtime.ts"
 import type { Method, Params, Result } from "./Contract.ts"
@@ -81,7 +82,7 @@ export const methodsUpstream = (
       }
     }
     if (Cause.hasInterruptsOnly(exit.cause)) throw new UpstreamError(JsonRpc.requestCancelled)
-    Effect.runForkWith(services)(Effect.logError("a request met a defect", exit.cause))
+    Effect.runForkWith(services)(Effect.logError(`a request met a defect: ${placesOf(exit.cause)}`))
     throw new UpstreamError(JsonRpc.internalError)
   }
 

@@ -6,7 +6,9 @@ import * as Effect from "effect/Effect"
 import { connectTo } from "../../client/Connect.ts"
 import { type Client, CrecheError } from "../../client/index.ts"
 import { resolvePaths } from "../../client/Paths.ts"
-import { logging, runtimeLayer, temporaryDirectory } from "../../main.ts"
+import { logging } from "../../config/Logging.ts"
+import { placeOf } from "../../domain/Defect.ts"
+import { runtimeLayer, temporaryDirectory } from "../../main.ts"
 import { Runtime } from "../../supervisor/Runtime.ts"
 import { signalled } from "../../transport/EndSignals.ts"
 import { serveMcp } from "../../transport/McpStdio.ts"
@@ -26,7 +28,7 @@ export const run: Run<"mcp"> = async (call, io) => {
       signal,
       readable: process.stdin,
       writable: process.stdout,
-      onDefect: (error) => io.stderr(`creche mcp: a request met a bug in creche: ${String((error as Error).stack)}\n`),
+      onDefect: (error) => io.stderr(`creche mcp: a request met a bug in creche: ${placeOf(error)}\n`),
     })
   const paths = resolvePaths(call.shared, io.env, io.cwd)
   if (embedded) {
@@ -68,7 +70,7 @@ const own = (
       Effect.scoped,
       Effect.provide(runtimeLayer({ dataDirectory: directory, store: dataDirectory === null ? "memory" : "sqlite" })),
     )
-  }).pipe(Effect.scoped, Effect.provide(logging))
+  }).pipe(Effect.scoped, Effect.provide(logging()))
 
 /** What the CLI says of a runtime that does not answer, as an error that a tool's result can carry. */
 const inWords = (error: unknown, socket: string): unknown => {

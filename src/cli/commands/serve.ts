@@ -8,6 +8,7 @@ import type { Invocation } from "../Commands.ts"
 import { CommandFailure, wrongUsage } from "../Failure.ts"
 import { resolvePaths } from "../../client/Paths.ts"
 import type { Io } from "../Io.ts"
+import { logOf } from "../LogFlags.ts"
 import type { Run } from "../Run.ts"
 import { visible } from "../Text.ts"
 
@@ -16,6 +17,9 @@ export const run: Run<"serve"> = async (call, io) => {
   const configuration = config === undefined ? undefined : await configurationOf(config, io.cwd)
   const { dataDirectory, socket } = resolvePaths(call.shared, withPaths(io.env, configuration), io.cwd)
   const http = await httpOf(call, dataDirectory, io.cwd)
+  const log = logOf(call.flags)
+  // Who wants lines of one kind gets no other.
+  const inLog = (log.format ?? configuration?.runtime.log?.format) !== undefined
   await Effect.runPromise(
     serve({
       dataDirectory,
@@ -24,13 +28,18 @@ export const run: Run<"serve"> = async (call, io) => {
       ...(memory ? { store: "memory" as const } : {}),
       ...(configuration === undefined ? {} : { configuration }),
       ...(http === undefined ? {} : { http }),
-      onListening: (info) => {
-        io.stderr(
-          call.shared.json
-            ? `${JSON.stringify({ listening: info.socket, ...httpIn(info.http), containment: info.containment, detail: info.detail })}\n`
-            : `creche listens on ${info.socket}\n${info.http.map((url) => `and on ${url}\n`).join("")}containment: ${info.containment} (${info.detail})\n${hints(demo)}`,
-        )
-      },
+      log,
+      ...(inLog
+        ? {}
+        : {
+            onListening: (info) => {
+              io.stderr(
+                call.shared.json
+                  ? `${JSON.stringify({ listening: info.socket, ...httpIn(info.http), containment: info.containment, detail: info.detail })}\n`
+                  : `creche listens on ${info.socket}\n${info.http.map((url) => `and on ${url}\n`).join("")}containment: ${info.containment} (${info.detail})\n${hints(demo)}`,
+              )
+            },
+          }),
     }),
   )
   return 0

@@ -5,12 +5,16 @@
 import * as Effect from "effect/Effect"
 import { stdio } from "../../main.ts"
 import { resolvePaths } from "../../client/Paths.ts"
+import { logOf } from "../LogFlags.ts"
 import type { Run } from "../Run.ts"
 
 export const run: Run<"stdio"> = async (call, io) => {
   const named = (call.shared.data ?? io.env["CRECHE_DATA"] ?? "") !== ""
   await Effect.runPromise(
-    stdio({ dataDirectory: named ? resolvePaths(call.shared, io.env, io.cwd).dataDirectory : null }),
+    stdio({
+      dataDirectory: named ? resolvePaths(call.shared, io.env, io.cwd).dataDirectory : null,
+      log: logOf(call.flags),
+    }),
   )
   return 0
 }
