@@ -126,6 +126,9 @@ export const stop = (step: Step, aim: "stop" | "remove", reply: SessionReply, br
       endWaiting()
       break
     case "Stopped":
+      // Its first start is on the way here, and begins nothing any more.
+      if (draft.incarnation === 0) goAway(step, "startFailed")
+      break
     case "Failed":
     case "Gone":
       break

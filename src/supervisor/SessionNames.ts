@@ -59,16 +59,14 @@ export class SessionNames {
     if (task !== null) take(this.#tasks, task)
   }
 
-  /** Takes the name and the task where nobody has them. */
-  giveFree(slot: Slot): void {
-    const { name, task } = slot.actor.state.spec
+  /** Takes the name and the task where nobody has them. `spec`: another one than it has now. */
+  giveFree(slot: Slot, { name, task }: SessionSpec = slot.actor.state.spec): void {
     if (this.#names.whereIs(name) === undefined) this.#names.register(name, slot)
     if (task !== null && this.#tasks.whereIs(task) === undefined) this.#tasks.register(task, slot)
   }
 
-  /** The session is gone, or is about to be called otherwise. */
-  takeBack(slot: Slot): void {
-    const { name, task } = slot.actor.state.spec
+  /** The session is gone, or was called so by another spec. */
+  takeBack(slot: Slot, { name, task }: SessionSpec = slot.actor.state.spec): void {
     this.#names.unregister(name, slot)
     if (task !== null) this.#tasks.unregister(task, slot)
   }

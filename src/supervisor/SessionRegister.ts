@@ -138,13 +138,20 @@ export class SessionRegister {
     this.#names.give(slot)
   }
 
-  /** Its name or its task are about to change. */
-  rename(slot: Slot, change: Effect.Effect<unknown, RuntimeError>): Effect.Effect<void, RuntimeError> {
+  /** Its name or its task are about to change to those of `spec`: while the change is under way it has the old and the new. */
+  rename(
+    slot: Slot,
+    spec: SessionSpec,
+    change: Effect.Effect<unknown, RuntimeError>,
+  ): Effect.Effect<void, RuntimeError> {
     return Effect.suspend(() => {
-      this.#names.takeBack(slot)
+      const before = slot.actor.state.spec
+      this.#names.giveFree(slot, spec)
       return Effect.ensuring(
         change,
         Effect.sync(() => {
+          this.#names.takeBack(slot, before)
+          this.#names.takeBack(slot, spec)
           this.#names.giveFree(slot)
           this.conversations.claim(slot)
         }),

@@ -193,6 +193,7 @@ export class SessionSupervisor implements SessionHost {
         if (processOf(actor.state.phase) !== null) yield* actor.request((reply) => ({ type: "suspend", reply }))
         yield* this.register.rename(
           slot,
+          spec,
           actor.request((reply) => ({ type: "respec", spec, protocol, reply })),
         )
       }

@@ -54,6 +54,18 @@ const inPhase = (phase: string, input: Partial<SessionSpecInput> = {}): SessionM
   return model
 }
 
+describe("a first start that a stop overtakes", () => {
+  it("begins nothing: its caller is told, and no session is left", () => {
+    const model = new SessionModel()
+    const stopped = model.wish("stop")
+    const started = model.wish("start")
+    expect(model.spawns).toBe(0)
+    expect(model.tag).toBe("Gone")
+    expect(Exit.isSuccess(stopped.answers[0]!)).toBe(true)
+    expect(Exit.isFailure(started.answers[0]!)).toBe(true)
+  })
+})
+
 describe("each wish in each phase comes to rest in", () => {
   const table: Readonly<
     Record<string, Readonly<Record<"stop" | "suspend" | "restart" | "resume" | "remove", string>>>

@@ -1,11 +1,14 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
 import type { SessionSpecInput } from "../../src/domain/SessionSpec.ts"
+import type { SessionStore } from "../../src/domain/SessionStore.ts"
 import type { Command } from "../../src/process/Command.ts"
+import * as MemorySessionStore from "../../src/store/MemorySessionStore.ts"
 import { keep, takeUp } from "../../src/supervisor/KeptHistory.ts"
 import { noHistory } from "../../src/supervisor/RestartPolicy.ts"
-import { inWorld, lastingStore, plain, settle, until, words, type World } from "../support/FakeRuntime.ts"
+import { during, inWorld, lastingStore, plain, settle, until, words, type World } from "../support/FakeRuntime.ts"
 import type { Script } from "../support/FakeSpawner.ts"
 
 type Use<A> = (world: World) => Effect.Effect<A, unknown>
@@ -378,6 +381,36 @@ describe("a session that is configured", () => {
         }),
     ),
   )
+})
+
+describe("a session that takes a changed spec over", () => {
+  it.effect("keeps its name meanwhile, however slow the store is", () => {
+    const inner = MemorySessionStore.make()
+    const store: SessionStore["Service"] = {
+      ...inner,
+      commit: (commit) =>
+        commit.entries.some((entry) => entry.type === "note" && entry.text === "its spec was changed")
+          ? Effect.delay(inner.commit(commit), 1_000)
+          : inner.commit(commit),
+    }
+    return inWorld(
+      () => ({}),
+      ({ runtime, spawner }) =>
+        Effect.gen(function* () {
+          const { id } = yield* runtime.configure({ ...plain, name: "a" })
+          const changed = yield* Effect.forkChild(runtime.configure({ ...plain, name: "a", args: ["2"], task: "T" }), {
+            startImmediately: true,
+          })
+          yield* settle
+          expect((yield* Effect.flip(runtime.start({ ...plain, name: "a" }, "fail")))._tag).toBe("SessionAlreadyExists")
+          expect((yield* runtime.get("a")).id).toBe(id)
+          expect((yield* during(Fiber.join(changed))).id).toBe(id)
+          expect((yield* runtime.get("T")).id).toBe(id)
+          expect(spawner.alive().length).toBe(1)
+        }),
+      { store },
+    )
+  })
 })
 
 describe("a fork", () => {
