@@ -66,6 +66,10 @@ export class CurrentProcess {
     this.#stdin = new StdinBacklog(
       (data) => link.write(data),
       () => owner.snapshot(),
+      (bytes) => {
+        this.closeStdin()
+        owner.post({ type: "broken", detail: `it does not read its stdin: ${bytes} bytes would wait for it` })
+      },
     )
     link.start()
   }

@@ -24,7 +24,7 @@ const step =
 export const guarded = (protocol: Protocol): Protocol => {
   const known = guardedOnes.get(protocol)
   if (known !== undefined) return known
-  const { start, politeStop, cancel, answer, authenticate, args, canFork } = protocol
+  const { start, politeStop, cancel, answer, returned, authenticate, args, canFork } = protocol
   const made: Protocol = {
     name: protocol.name,
     framing: protocol.framing,
@@ -45,6 +45,7 @@ export const guarded = (protocol: Protocol): Protocol => {
     ...(cancel === undefined ? undefined : { cancel: step(cancel) }),
     ...(authenticate === undefined ? undefined : { authenticate: step(authenticate) }),
     ...(answer === undefined ? undefined : { answer: step(answer) }),
+    ...(returned === undefined ? undefined : { returned: step(returned) }),
   }
   guardedOnes.set(protocol, made)
   return made

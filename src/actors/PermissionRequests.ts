@@ -3,8 +3,9 @@
  * that does, or by the clock; it is settled when its turn ends, when its process does, and when the agent takes it back.
  */
 import { InvalidParams, RequestNotFound, Unsupported } from "../domain/Errors.ts"
-import { decidePermission, optionFor } from "../domain/Permission.ts"
+import { decidePermission, optionFor, type PermissionOption } from "../domain/Permission.ts"
 import type { ProtocolEvent, Step as ProtocolStep } from "../protocols/Protocol.ts"
+import * as Calls from "./HostCalls.ts"
 import type { Step } from "./SessionDraft.ts"
 import type { SessionEvent } from "./SessionEvent.ts"
 import { answer } from "./SessionPhases.ts"
@@ -17,28 +18,46 @@ export const requested = (
   event: Extract<ProtocolEvent, { readonly type: "permission" }>,
   follow: Follow,
 ): void => {
+  const { request, tool, input, options } = event
+  const open = opened(step, { own: request, tool, input, options, call: null })
+  const decision = decidePermission(step.draft.spec.permissions, tool, input)
+  if (decision !== "ask") settle(step, open, decision, "rule", undefined, follow)
+}
+
+const yesOrNo: ReadonlyArray<PermissionOption> = [
+  { id: "allow", name: "Allow", kind: "allow_once" },
+  { id: "deny", name: "Deny", kind: "reject_once" },
+]
+
+/** A rule wants somebody to be asked before this is done for the agent. */
+export const requestedFor = (
+  step: Step,
+  { call, what, tool, input }: Extract<ProtocolEvent, { readonly type: "call" }>,
+): void => void opened(step, { own: call, tool, input, options: yesOrNo, call: { call, what } })
+
+const opened = (
+  step: Step,
+  { own, tool, input, options, call }: Pick<OpenRequest, "own" | "tool" | "input" | "options" | "call">,
+): OpenRequest => {
   const { draft, now, at } = step
-  const { tool, input, options } = event
-  const { permissions } = draft.spec
   const turn = draft.phase._tag === "Busy" ? draft.phase.running.turn.id : undefined
   // Agents count theirs anew in every process, and some use one twice: the place of its entry is its own.
   const request = `req${draft.seq + 1}`
   const seq = step.append({ type: "permission/requested", request, tool, input, options }, turn)
-  const deadline = now + permissions.timeoutMs
   const open: OpenRequest = {
     request,
-    own: event.request,
+    own,
+    call,
     turn: turn ?? null,
     tool,
     input,
     options,
     requestedAt: at,
-    deadline,
+    deadline: now + draft.spec.permissions.timeoutMs,
     seq,
   }
   draft.requests = [...draft.requests, open]
-  const decision = decidePermission(permissions, tool, input)
-  if (decision !== "ask") settle(step, open, decision, "rule", undefined, follow)
+  return open
 }
 
 /** Answers one with what the outcome means among its options; false: it means none of them, and nothing has happened. */
@@ -53,7 +72,13 @@ const settle = (
   const { draft } = step
   const option = optionFor(open.options, outcome)
   const process = processOf(draft.phase)
-  if (option === undefined || draft.protocol.answer === undefined || process === null) return false
+  if (option === undefined || process === null) return false
+  if (open.call !== null) {
+    step.resolve(open, option.id, by)
+    Calls.decided(step, open.call, option.kind === "allow_once", follow)
+    return true
+  }
+  if (draft.protocol.answer === undefined) return false
   step.resolve(open, option.id, by)
   follow(step, draft.protocol.answer(process.protocol, open.own, option.id, result))
   return true

@@ -3,6 +3,7 @@ import { LimitReached } from "../domain/Errors.ts"
 import type { ProtocolEvent, Step as ProtocolStep } from "../protocols/Protocol.ts"
 import type { Step } from "./SessionDraft.ts"
 import { answer, becomeReady, beginEnding } from "./SessionPhases.ts"
+import * as Calls from "./HostCalls.ts"
 import * as Permissions from "./PermissionRequests.ts"
 import type { RunningTurn } from "./SessionState.ts"
 import { cutShort, endRunning, replaceUnder, turnError } from "./TurnEndings.ts"
@@ -88,6 +89,10 @@ const protocolEvent = (step: Step, event: ProtocolEvent): void => {
     case "permission":
       heard(step)
       return Permissions.requested(step, event, follow)
+    case "call":
+      heard(step)
+      if (Calls.called(step, event, follow) === "ask") Permissions.requestedFor(step, event)
+      return
     case "permissionWithdrawn":
       return Permissions.withdrawn(step, event.request)
     case "authenticate":

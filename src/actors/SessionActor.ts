@@ -27,6 +27,7 @@ import {
 import { nextDeadline } from "./SessionDeadlines.ts"
 import { transition } from "./SessionTransition.ts"
 import { CurrentProcess, type ProcessOwner } from "./CurrentProcess.ts"
+import { HostCallQueue } from "./HostCallQueue.ts"
 import { StepStore } from "./StepStore.ts"
 import { StepCommit } from "./StepCommit.ts"
 import { TurnDesk, type Handed, type Until } from "./TurnDesk.ts"
@@ -45,6 +46,7 @@ export class SessionActor implements ActorOptions<SessionEvent>, ProcessOwner {
   readonly #turns = new TurnDesk()
   readonly #process: CurrentProcess
   #listeners: Set<() => void> | undefined
+  #calls: HostCallQueue | undefined
   readonly #store: StepStore
 
   constructor(host: SessionHost, state: SessionState) {
@@ -354,6 +356,7 @@ export class SessionActor implements ActorOptions<SessionEvent>, ProcessOwner {
       case "replyTurnFailed":
         return action.to(Exit.fail(action.error))
       case "spawn":
+        this.#calls?.drop()
         return this.#process.spawn(
           () => this.#state,
           this.#host.launch(this),
@@ -365,6 +368,11 @@ export class SessionActor implements ActorOptions<SessionEvent>, ProcessOwner {
         return this.#process.write(action.data, action.reply)
       case "signal":
         return this.#process.signal(action.signal)
+      case "call":
+        this.#calls ??= new HostCallQueue(this.#host, (incarnation, call, answer) =>
+          this.post({ type: "returned", incarnation, call, answer }),
+        )
+        return this.#calls.add(action)
       case "gone":
         return this.#host.gone(this, action.cause)
       case "append":

@@ -6,6 +6,7 @@ import type { Containment, Session } from "../domain/Session.ts"
 import type { SessionSpec, ShutdownSpec, Signal } from "../domain/SessionSpec.ts"
 import type { TranscriptEntry } from "../domain/Transcript.ts"
 import type { Turn } from "../domain/Turn.ts"
+import type { HostAnswer, HostCall } from "../protocols/HostCall.ts"
 import type { Protocol } from "../protocols/Protocol.ts"
 import type { PendingTurn, SessionReply, TurnReply } from "./SessionState.ts"
 
@@ -78,6 +79,13 @@ export type SessionEvent =
   | { readonly type: "exited"; readonly exit: ExitReason }
   | { readonly type: "closed"; readonly survivors: ReadonlyArray<number>; readonly stderrTail: string }
   // from the runtime
+  /** What a process asked its host for came to its end. */
+  | {
+      readonly type: "returned"
+      readonly incarnation: number
+      readonly call: string
+      readonly answer: HostAnswer
+    }
   /** The runtime is back: settles what its end left open of the session's `record`. `openTurns`: in the order of their acceptance. */
   | {
       readonly type: "recover"
@@ -115,6 +123,9 @@ export type SessionAction =
   | { readonly type: "terminate"; readonly shutdown: ShutdownSpec }
   | { readonly type: "write"; readonly data: string | Uint8Array; readonly reply: SessionReply | null }
   | { readonly type: "signal"; readonly signal: Signal }
+  // to the host
+  /** Does what the process of this incarnation asked for; `returned` follows. */
+  | { readonly type: "call"; readonly incarnation: number; readonly call: string; readonly what: HostCall }
   // to the supervisor
   | { readonly type: "supervise"; readonly report: ExitReport }
   /** A client's start: past restarts count no more. */

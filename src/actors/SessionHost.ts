@@ -10,6 +10,7 @@ import type { SessionStore } from "../domain/SessionStore.ts"
 import type { Turn } from "../domain/Turn.ts"
 import type { Command } from "../process/Command.ts"
 import type { Spawner } from "../process/Subprocess.ts"
+import type { HostAnswer, HostCall } from "../protocols/HostCall.ts"
 import type { Decision, ExitReport } from "./SessionEvent.ts"
 import type { SessionState } from "./SessionState.ts"
 
@@ -38,6 +39,8 @@ export interface SessionHost {
   wall(): number
   /** What to run for the next incarnation, once the session may: it waits for a place among the live ones, or gets none. */
   launch(session: HostedSession): Effect.Effect<Launch, SpawnFailed | LimitReached>
+  /** Does what a process of a session was allowed to ask for. */
+  perform(call: HostCall): Effect.Effect<HostAnswer>
   /** It has no process and none is on its way: its place is another's. Told also of what had none. */
   vacated(session: HostedSession): void
   /** It has a process and nothing to do. */

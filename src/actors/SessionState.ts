@@ -9,6 +9,7 @@ import type { Containment, Death, Session, SessionStatus, SuspendedBy } from "..
 import type { PendingRequest } from "../domain/Permission.ts"
 import { resumedConversation, type SessionSpec } from "../domain/SessionSpec.ts"
 import type { Turn, TerminalTurnStatus, Usage } from "../domain/Turn.ts"
+import type { HostCall } from "../protocols/HostCall.ts"
 import type { Protocol, Resumption } from "../protocols/Protocol.ts"
 import type { ReplyTo } from "./ActorRef.ts"
 import { guarded } from "./GuardedProtocol.ts"
@@ -43,11 +44,19 @@ export interface RunningTurn extends PendingTurn {
   readonly tools: ReadonlyArray<string>
 }
 
+/** What a process asks its host to do, under the name that its protocol gave it. */
+export interface OpenCall {
+  readonly call: string
+  readonly what: HostCall
+}
+
 /** A permission request that waits, as its session knows it. */
 export interface OpenRequest extends Omit<PendingRequest, "expiresAt"> {
   /** What the agent calls it. */
   readonly own: string
   readonly deadline: number
+  /** Leave is asked for this; null: for what the agent does by itself. */
+  readonly call: OpenCall | null
 }
 
 /** What is bound to one OS process and gone with it. */
@@ -226,7 +235,7 @@ export const statusOf = (phase: Phase): SessionStatus => {
   }
 }
 
-const pendingOf = ({ own: _own, deadline, ...rest }: OpenRequest, skewMs: number): PendingRequest => ({
+const pendingOf = ({ own: _own, call: _call, deadline, ...rest }: OpenRequest, skewMs: number): PendingRequest => ({
   ...rest,
   expiresAt: deadline + skewMs,
 })

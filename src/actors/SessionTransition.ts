@@ -10,6 +10,7 @@ import { recover } from "./SessionRecovery.ts"
 import { Step } from "./SessionDraft.ts"
 import type { Decision, SessionAction, SessionEvent } from "./SessionEvent.ts"
 import { admitted, answer, beginEnding, beginStart, notRunning, refuse } from "./SessionPhases.ts"
+import * as Calls from "./HostCalls.ts"
 import { eofGraceMs, isBeingRemoved, processOf, type SessionState } from "./SessionState.ts"
 import * as Permissions from "./PermissionRequests.ts"
 import * as Events from "./ProtocolEvents.ts"
@@ -109,6 +110,10 @@ const apply = (step: Step, event: SessionEvent): void => {
       return Process.exited(step, event.exit)
     case "closed":
       return Process.closed(step, event.survivors, event.stderrTail)
+    case "returned":
+      // One that was asked by a process before this one is nobody's.
+      if (event.incarnation === draft.incarnation) Calls.returned(step, event.call, event.answer, Events.follow)
+      return Turns.advance(step)
     case "decision":
       return decided(step, event.decision)
     case "tick":

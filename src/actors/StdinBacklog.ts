@@ -1,7 +1,7 @@
 /**
  * What waits for a child to read its stdin: in order, and bounded. A client's write is answered when the pipe has taken it,
- * and refused where too much waits already; the runtime's own prompts are never refused, one at a time being under way.
- * Owned by the session actor; made anew for every process.
+ * and refused where too much waits already. What the runtime itself writes cannot be refused: a child that asks and asks, and
+ * never reads the answers, is beyond help. Owned by the session actor; made anew for every process.
  */
 import * as Exit from "effect/Exit"
 import { LimitReached, type RuntimeError } from "../domain/Errors.ts"
@@ -10,6 +10,8 @@ import type { SessionReply } from "./SessionState.ts"
 
 /** How much of clients' writes may wait for one child (bytes). */
 export const stdinBytes = 16 * 1024 * 1024
+/** How much may wait in all: then the child is given up (UTF-16 units, or bytes). */
+export const stdinLimit = 64 * 1024 * 1024
 
 interface Waiting {
   readonly data: string | Uint8Array
@@ -19,16 +21,22 @@ interface Waiting {
 export class StdinBacklog {
   readonly #write: (data: string | Uint8Array) => boolean
   readonly #session: () => Session
+  readonly #overflown: (waitingBytes: number) => void
   #full = false
   #waiting: Array<Waiting> = []
   #waitingBytes = 0
   /** Of writes that the pipe has in part. */
   #handed: Array<SessionReply> = []
 
-  /** `write` answers false when the pipe is full. */
-  constructor(write: (data: string | Uint8Array) => boolean, session: () => Session) {
+  /** `write` answers false when the pipe is full; `overflown` is called with what waits beyond the limit. */
+  constructor(
+    write: (data: string | Uint8Array) => boolean,
+    session: () => Session,
+    overflown: (waitingBytes: number) => void,
+  ) {
     this.#write = write
     this.#session = session
+    this.#overflown = overflown
   }
 
   offer(data: string | Uint8Array, reply: SessionReply | null): void {
@@ -36,6 +44,9 @@ export class StdinBacklog {
     if (reply !== null && this.#waitingBytes + data.length > stdinBytes) {
       return reply(Exit.fail(new LimitReached({ limit: "stdinBytes", value: stdinBytes })))
     }
+    const before = this.#waitingBytes
+    // One message alone may be larger, and is then the only one that waits.
+    if (before > 0 && before + data.length > stdinLimit) return this.#overflown(before + data.length)
     this.#waitingBytes += data.length
     this.#waiting.push({ data, reply })
   }

@@ -51,22 +51,24 @@ const textAt = (input: unknown, path: string): string | undefined => {
   return typeof value === "string" ? value : JSON.stringify(value)
 }
 
-/** The first rule that fits decides; without one, `default`. */
-export const decidePermission = (
-  { rules, default: otherwise }: PermissionsSpec,
+/** What the first rule that fits says; undefined: none does. */
+export const decisionByRule = (
+  { rules }: Pick<PermissionsSpec, "rules">,
   tool: string,
   input: unknown,
-): PermissionDecision => {
-  const rule = rules.find(
+): PermissionDecision | undefined =>
+  rules.find(
     ({ tool: pattern, input: wanted = {} }) =>
       matchesPattern(pattern, tool) &&
       Object.entries(wanted).every(([path, value]) => {
         const text = textAt(input, path)
         return text !== undefined && matchesPattern(value, text)
       }),
-  )
-  return rule?.decision ?? otherwise
-}
+  )?.decision
+
+/** The first rule that fits decides; without one, `default`. */
+export const decidePermission = (permissions: PermissionsSpec, tool: string, input: unknown): PermissionDecision =>
+  decisionByRule(permissions, tool, input) ?? permissions.default
 
 const kinds: Readonly<Record<string, ReadonlyArray<string>>> = {
   allow: ["allow_once", "allow_always"],

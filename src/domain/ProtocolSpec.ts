@@ -115,7 +115,11 @@ export const ProtocolSpec = Schema.Union([
     approvalPolicy: Schema.optionalKey(Schema.Literals(["untrusted", "on-failure", "on-request", "never"])),
     sandbox: Schema.optionalKey(Schema.Literals(["read-only", "workspace-write", "danger-full-access"])),
   }),
-  Schema.Struct({ type: Schema.Literal("acp"), ...agentOptions }),
+  Schema.Struct({
+    type: Schema.Literal("acp"),
+    ...agentOptions,
+    files: Schema.optionalKey(Schema.Literals(["read", "write"])),
+  }),
   Schema.Struct({ type: Schema.Literal("pty") }),
 ])
 export type ProtocolSpec = typeof ProtocolSpec.Type

@@ -1,13 +1,15 @@
 /**
  * `acp`: an agent that speaks the Agent Client Protocol, version 1: JSON-RPC 2.0, one message a line, both ways. The session
- * actor steps it. It reads and writes no files and opens no terminals for the agent, so it offers neither; what else the agent
- * asks for is refused, and shown.
+ * actor steps it. Files are read and written for the agent where `files` says so, and offered only then; terminals never. What
+ * else the agent asks for is refused, and shown.
  *
  * An earlier conversation is resumed, or loaded where the agent cannot resume: what it then tells of the past is in the
  * transcript already and is dropped. An agent that can do neither begins anew. One that could and refuses is broken, and so
  * is one that is to fork and cannot: `canFork` is said before any agent has said what it can.
  * A conversation counts from the first word of its first turn: agents know nothing of one in which nothing was said.
  */
+import type { CancelNotification, InitializeRequest, PromptRequest, SessionUpdate } from "@agentclientprotocol/sdk"
+import * as Files from "./AcpFiles.ts"
 import * as Handshake from "./AcpHandshake.ts"
 import { isEmpty, unknownAgent } from "./AcpMessage.ts"
 import { isObject, objectOf, type JsonObject } from "./JsonObject.ts"
@@ -25,12 +27,16 @@ export interface AcpOptions {
   /** The agent's own id of a conversation that a new session goes on with. */
   readonly resume?: string
   readonly extraArgs?: ReadonlyArray<string>
+  /** Whether the agent may have files below its working directory read, or written as well, by creche. */
+  readonly files?: "read" | "write"
 }
 
 const methodNotFound = -32601
 
+type UpdateKind = SessionUpdate["sessionUpdate"]
+
 /** What `session/load` tells of the past. */
-const past = new Set<unknown>([
+const past: ReadonlySet<unknown> = new Set<UpdateKind>([
   "user_message_chunk",
   "agent_message_chunk",
   "agent_thought_chunk",
@@ -40,7 +46,7 @@ const past = new Set<unknown>([
 ])
 
 /** What says nothing of whether the agent has taken the prompt. */
-const aside = new Set<unknown>([
+const aside: ReadonlySet<unknown> = new Set<UpdateKind>([
   "usage_update",
   "available_commands_update",
   "current_mode_update",
@@ -74,13 +80,15 @@ const cancelTurn = (state: AcpState): Step<AcpState> => {
   const { phase, peer } = state
   const events: Events = []
   if (phase.tag !== "prompting" || phase.turn.cancelling) return { state, events }
-  write(events, RpcPeer.notification(peer, "session/cancel", { sessionId: phase.session }))
+  const params = { sessionId: phase.session } satisfies CancelNotification
+  write(events, RpcPeer.notification(peer, "session/cancel", params))
   const turn = { ...phase.turn, cancelling: true }
-  return { state: { ...Permission.cancelAll(state, events), phase: { ...phase, turn } }, events }
+  const next = Files.giveUpAll(Permission.cancelAll(state, events), events)
+  return { state: { ...next, phase: { ...phase, turn } }, events }
 }
 
 export const makeAcp = (
-  { model, resume, extraArgs }: AcpOptions = {},
+  { model, resume, extraArgs, files }: AcpOptions = {},
   /** More of an answer than this is passed on but not kept; its turn then fails as `AnswerTooLong`. */
   answerChars: number = defaultAnswerChars,
 ): Protocol<AcpState> => {
@@ -111,7 +119,8 @@ export const makeAcp = (
   const ended = (before: AcpState, message: RpcPeer.RpcMessage<Asked>, events: Events): AcpState => {
     const { phase } = before
     if (phase.tag !== "prompting" || (message.type !== "result" && message.type !== "error")) return before
-    const state = Permission.withdrawAll(message.type === "error" ? before : tellConversation(before, events), events)
+    const told = message.type === "error" ? before : tellConversation(before, events)
+    const state = Files.giveUpAll(Permission.withdrawAll(told, events), events)
     events.push(
       message.type === "error"
         ? failTurn(phase.turn, message.error, state.cost)
@@ -135,15 +144,23 @@ export const makeAcp = (
       const isOwn = params["sessionId"] === sessionOf(state.phase)
       return Permission.requested(isOwn ? tellConversation(state, events) : state, message.id, params, value, events)
     }
+    if (message.type === "request") {
+      const { id, method, params } = message
+      const request = { id, method, params: objectOf(params) }
+      const next = Files.requested(state, sessionOf(state.phase), files, request, events)
+      if (next !== undefined) return next
+    }
     const isPlainEnd = message.type === "result" && message.kind === "session/prompt" && !saysMore(message.result)
     if (!isPlainEnd) events.push({ type: "native", message: value })
     switch (message.type) {
       case "stray":
         return state
-      case "notification":
+      case "notification": {
+        const params = objectOf(message.params)
         return message.method === "$/cancel_request"
-          ? Permission.takenBack(state, objectOf(message.params), events)
+          ? Files.takenBack(Permission.takenBack(state, params, events), params["requestId"], events)
           : state
+      }
       case "request": {
         const error = { code: methodNotFound, message: `creche does not offer ${message.method}` }
         write(events, RpcPeer.failure(state.peer, message.id, error))
@@ -178,19 +195,21 @@ export const makeAcp = (
         from: from ?? (resume === undefined ? null : { conversation: resume, fork: false }),
         told: false,
         requests: new Map(),
+        calls: new Map(),
         cost: 0,
       }
       const params = {
         protocolVersion: 1,
-        clientCapabilities: { fs: { readTextFile: false, writeTextFile: false }, terminal: false },
+        clientCapabilities: { fs: Files.capabilities(files), terminal: false },
         clientInfo: { name: "creche", title: "creche", version: "1" },
-      }
+      } satisfies InitializeRequest
       return { state: ask(state, "initialize", "initialize", params, events), events }
     },
     prompt: (state, prompt) => {
       const events: Events = []
       const session = sessionOf(state.phase)!
-      const params = { sessionId: session, prompt: contentBlocks(prompt, state.agent, state.cwd) }
+      const blocks = contentBlocks(prompt, state.agent, state.cwd)
+      const params = { sessionId: session, prompt: [...blocks] } satisfies PromptRequest
       const next = ask(state, "session/prompt", "session/prompt", params, events)
       return { state: { ...next, phase: { tag: "prompting", session, turn: beginTurn(state.cost) } }, events }
     },
@@ -211,6 +230,10 @@ export const makeAcp = (
     answer: (state, request, option) => {
       const events: Events = []
       return { state: Permission.answer(state, request, option, events), events }
+    },
+    returned: (state, call, answer) => {
+      const events: Events = []
+      return { state: Files.returned(state, call, answer, events), events }
     },
     authenticate: (state, method) => {
       const events: Events = []

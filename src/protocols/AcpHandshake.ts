@@ -2,6 +2,7 @@
  * How an ACP conversation is opened: `initialize`, then a new session, or an earlier one resumed, loaded or forked; before
  * it `authenticate`, where the agent wants that, and after it the choice of a model. Pure; called by Acp.
  */
+import type { NewSessionRequest, ResumeSessionRequest } from "@agentclientprotocol/sdk"
 import { agentOf, modelRequest, nonEmptyOf } from "./AcpMessage.ts"
 import type { JsonObject } from "./JsonObject.ts"
 import { ask, broken, type AcpState, type Asked, type Events, type Opening } from "./AcpState.ts"
@@ -17,7 +18,10 @@ const inWords = ({ code, message, data }: RpcError): string =>
 
 const open = (state: AcpState, by: Opening, events: Events): AcpState => {
   const { cwd, from } = state
-  const params = { cwd, mcpServers: [], ...(by === "session/new" ? {} : { sessionId: from!.conversation }) }
+  const fresh = { cwd, mcpServers: [] } satisfies NewSessionRequest
+  // Resumed, loaded and forked alike.
+  const params =
+    by === "session/new" ? fresh : ({ ...fresh, sessionId: from!.conversation } satisfies ResumeSessionRequest)
   return ask({ ...state, phase: { tag: "opening", by, session: null } }, by, by, params, events)
 }
 

@@ -2,6 +2,7 @@
  * What an ACP agent asks leave for: its requests under the names that they have at the port, the agent's own options as they
  * come, and the answers. Pure; called by Acp.
  */
+import type { RequestPermissionResponse } from "@agentclientprotocol/sdk"
 import type { PermissionOption } from "../domain/Transcript.ts"
 import { nonEmptyOf } from "./AcpMessage.ts"
 import { objectOf, objectsOf, type JsonObject } from "./JsonObject.ts"
@@ -10,7 +11,7 @@ import { asksFor } from "./AcpTurn.ts"
 import * as RpcPeer from "./RpcPeer.ts"
 import type { RpcId } from "./RpcPeer.ts"
 
-const cancelled = { outcome: { outcome: "cancelled" } }
+const cancelled: RequestPermissionResponse = { outcome: { outcome: "cancelled" } }
 
 const optionsOf = (value: unknown): ReadonlyArray<PermissionOption> =>
   objectsOf(value).flatMap(({ optionId, name, kind }) => {
@@ -54,8 +55,8 @@ export const answer = (state: AcpState, request: string, option: string, events:
   if (open === undefined) return state
   // One may be named by what it means.
   const own = open.options.find(({ id }) => id === option) ?? open.options.find(({ kind }) => kind === option)
-  const outcome = { outcome: "selected", optionId: own?.id ?? option }
-  write(events, RpcPeer.result(state.peer, open.id, { outcome }))
+  const answered: RequestPermissionResponse = { outcome: { outcome: "selected", optionId: own?.id ?? option } }
+  write(events, RpcPeer.result(state.peer, open.id, answered))
   return without(state, request)
 }
 

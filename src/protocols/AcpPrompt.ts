@@ -1,9 +1,9 @@
 /** A prompt as ACP content blocks: what the agent takes of it in its own form, the rest as text. Pure; called by Acp. */
+import type { ContentBlock as AcpBlock } from "@agentclientprotocol/sdk"
 import { basename, resolve } from "node:path"
 import { pathToFileURL } from "node:url"
 import type { ContentBlock, Prompt } from "../domain/Prompt.ts"
 import type { AcpAgent } from "./AcpMessage.ts"
-import type { JsonObject } from "./JsonObject.ts"
 
 /** Whose `data` is the text itself; that of every other is base64. */
 const isText = (mimeType: string): boolean =>
@@ -11,7 +11,7 @@ const isText = (mimeType: string): boolean =>
     mimeType,
   )
 
-const blockOf = (block: ContentBlock, agent: AcpAgent, cwd: string): JsonObject => {
+const blockOf = (block: ContentBlock, agent: AcpAgent, cwd: string): AcpBlock => {
   switch (block.type) {
     case "text":
       return { type: "text", text: block.text }
@@ -30,5 +30,5 @@ const blockOf = (block: ContentBlock, agent: AcpAgent, cwd: string): JsonObject 
 }
 
 /** `cwd`: absolute; paths of files are taken from there. */
-export const contentBlocks = (prompt: Prompt, agent: AcpAgent, cwd: string): ReadonlyArray<JsonObject> =>
+export const contentBlocks = (prompt: Prompt, agent: AcpAgent, cwd: string): ReadonlyArray<AcpBlock> =>
   typeof prompt === "string" ? [{ type: "text", text: prompt }] : prompt.map((block) => blockOf(block, agent, cwd))

@@ -34,8 +34,17 @@ export interface AcpState {
   readonly told: boolean
   /** Permission requests that wait for an answer, by the name that they have at the port. */
   readonly requests: ReadonlyMap<string, { readonly id: RpcId; readonly options: ReadonlyArray<PermissionOption> }>
+  /** What the host is asked to do for the agent, by the name that the call has at the port. */
+  readonly calls: ReadonlyMap<string, OpenFileCall>
   /** Of the whole conversation, in USD, as the agent told last; null: it has a past, of which the agent told nothing yet. */
   readonly cost: number | null
+}
+
+/** A file that is being read or written for the agent. `told`: what the transcript says of it. */
+export interface OpenFileCall {
+  readonly id: RpcId
+  readonly method: string
+  readonly told: JsonObject
 }
 
 export type Events = Array<ProtocolEvent>

@@ -7,6 +7,7 @@ import type { SessionSpec } from "../domain/SessionSpec.ts"
 import type { PermissionOption } from "../domain/Transcript.ts"
 import type { Prompt } from "../domain/Prompt.ts"
 import type { TurnError, Usage } from "../domain/Turn.ts"
+import type { HostAnswer, HostCall } from "./HostCall.ts"
 
 /** How bytes from stdout become frames. `lines`: without the newline; `text`: whatever arrived, as valid UTF-8; `contentLength`: message bodies, and lines that stand between them. */
 export type FramingKind = "lines" | "text" | "contentLength"
@@ -51,8 +52,21 @@ export type ProtocolEvent =
       readonly input: unknown
       readonly options: ReadonlyArray<PermissionOption>
     }
-  /** The agent needs no answer to it any more. */
+  /** The agent needs no answer to it any more, nor to a call of that name. */
   | { readonly type: "permissionWithdrawn"; readonly request: string }
+  /**
+   * Something that its host is to do for the agent; `returned` tells how it went, once, unless the call is withdrawn like a
+   * permission before. The session's rules see it as the use of `tool` with `input`: `deny` refuses it, `ask` asks first,
+   * and where none fits it is done, for the protocol's own options allowed it.
+   */
+  | {
+      readonly type: "call"
+      /** Its name, apart from those of permissions. */
+      readonly call: string
+      readonly what: HostCall
+      readonly tool: string
+      readonly input: unknown
+    }
   /** The agent wants `authenticate` before it goes on. */
   | { readonly type: "authenticate"; readonly methods: ReadonlyArray<string> }
   /** The child broke the protocol so that it cannot go on; its incarnation is replaced. */
@@ -109,6 +123,8 @@ export interface Protocol<S = unknown> {
   readonly cancel?: (state: S) => Step<S>
   /** Answers a permission request with one of its options; `result`: what a client says besides, where the request takes it. */
   readonly answer?: (state: S, request: string, option: string, result?: unknown) => Step<S>
+  /** A `call` came to its end. Needed of a protocol that makes such events. */
+  readonly returned?: (state: S, call: string, answer: HostAnswer) => Step<S>
   /** Goes on after `authenticate`; `method`: one of those that were offered, null: the first. */
   readonly authenticate?: (state: S, method: string | null) => Step<S>
 }

@@ -2,13 +2,12 @@
  * Files that a client sends with a prompt: read when the turn is handed in, so that what is on record is what was meant,
  * whatever becomes of the file. Only regular files below the allowed roots, links followed, up to a size.
  */
-import { constants } from "node:fs"
-import { lstat, open, realpath, type FileHandle } from "node:fs/promises"
-import { resolve, sep } from "node:path"
+import { realpath } from "node:fs/promises"
 import * as Effect from "effect/Effect"
 import { InvalidParams } from "../domain/Errors.ts"
 import { fileResource } from "../domain/FileResource.ts"
 import type { ContentBlock, Prompt } from "../domain/Prompt.ts"
+import { inWords, openConfined, Outside, Refused } from "./ConfinedFile.ts"
 
 export interface AttachmentLimits {
   /** Absolute directories. */
@@ -19,31 +18,9 @@ export interface AttachmentLimits {
   readonly maxBytes: number
 }
 
-class Refused extends Error {}
-
-const below = (path: string, root: string): boolean =>
-  path === root || path.startsWith(root.endsWith(sep) ? root : root + sep)
-
 const readFile = async (given: string, limits: AttachmentLimits, left: number): Promise<Uint8Array> => {
-  const { roots } = limits
-  const real = await realpath(resolve(limits.cwd, given))
-  if (!roots.some((root) => below(real, root))) {
-    throw new Refused(
-      `is not below ${roots.map((root) => JSON.stringify(root)).join(" or ")}; attachments.roots allows more`,
-    )
-  }
-  let file: FileHandle | undefined
+  const { file, size } = await openConfined(given, limits)
   try {
-    // Between the look at the path and its opening a link may have taken its place, or a pipe that nobody writes to.
-    file = await open(real, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
-    const stat = await file.stat()
-    const { size } = stat
-    if (!stat.isFile()) throw new Refused("is no regular file")
-    // A directory on the way may have been exchanged for a link: what was opened is what still stands at the real path.
-    const now = await lstat(real)
-    if (now.ino !== stat.ino || now.dev !== stat.dev || (await realpath(real)) !== real) {
-      throw new Refused("was exchanged while it was read; send it again")
-    }
     if (size > left)
       throw new Refused(`is too large: attachments.maxBytes is ${limits.maxBytes} for all files of a prompt`)
     const bytes = Buffer.allocUnsafe(size)
@@ -55,25 +32,14 @@ const readFile = async (given: string, limits: AttachmentLimits, left: number): 
     }
     return bytes.subarray(0, length)
   } finally {
-    await file?.close()
+    await file.close()
   }
 }
 
-const said = (error: unknown): string => {
-  if (error instanceof Refused) return error.message
-  const { code } = error as NodeJS.ErrnoException
-  switch (code) {
-    case "ENOENT":
-      return "is not there"
-    case "EACCES":
-    case "EPERM":
-      return "may not be read"
-    case "ELOOP":
-      return "is a link in a circle, or was exchanged while it was read"
-    default:
-      return `cannot be read: ${(error as Error).message}`
-  }
-}
+const said = (error: unknown, { roots }: AttachmentLimits): string =>
+  error instanceof Outside
+    ? `is not below ${roots.map((root) => JSON.stringify(root)).join(" or ")}; attachments.roots allows more`
+    : inWords(error, "read")
 
 export const hasFiles = (prompt: Prompt): boolean =>
   typeof prompt !== "string" && prompt.some(({ type }) => type === "file")
@@ -95,7 +61,7 @@ export const readAttachments = (prompt: Prompt, given: AttachmentLimits): Effect
         try: () => readFile(block.path, limits, left),
         catch: (error) =>
           new InvalidParams({
-            issues: [{ path: `prompt.${index}.path`, message: `${JSON.stringify(block.path)} ${said(error)}` }],
+            issues: [{ path: `prompt.${index}.path`, message: `${JSON.stringify(block.path)} ${said(error, limits)}` }],
           }),
       })
       left -= bytes.length

@@ -28,7 +28,9 @@ import type { SessionStore } from "../domain/SessionStore.ts"
 import type { TerminalTurnStatus, Turn } from "../domain/Turn.ts"
 import { ProcessCount } from "../process/ProcessCount.ts"
 import type { Spawner } from "../process/Subprocess.ts"
+import type { HostAnswer, HostCall } from "../protocols/HostCall.ts"
 import type { Draws } from "./Chance.ts"
+import { performCall } from "./AgentFiles.ts"
 import { keep } from "./KeptHistory.ts"
 import { LiveSessions, residentOf } from "./LiveSessions.ts"
 import type { Meters } from "./Meters.ts"
@@ -270,6 +272,8 @@ export class SessionSupervisor implements SessionHost {
     const slot = this.register.byId(id)
     if (slot !== undefined) slot.history = noHistory
   }
+
+  readonly perform = (call: HostCall): Effect.Effect<HostAnswer> => performCall(call)
 
   vacated({ state: { id } }: HostedSession): void {
     this.#live.release(id)

@@ -66,6 +66,7 @@ const make = Effect.fnUntraced(function* (
           containment: "auto",
         },
       }),
+    perform: () => Effect.succeed({ type: "done", text: "" }),
     supervise: () => ({ _tag: "Restart", delayMs: 0, attempt: 1 }),
     history: () => undefined,
     forgive: () => {},

@@ -603,3 +603,109 @@ describe("what else an agent asks for over acp", () => {
     }
   })
 })
+
+describe("files over acp", () => {
+  const calls = (events: ReadonlyArray<{ readonly type: string }>) => events.filter(({ type }) => type === "call")
+  const opened = (files: "read" | "write" = "write") => {
+    const agent = readied({ files })
+    agent.prompt()
+    return agent
+  }
+
+  it("become calls of the host, within the working directory, and its answers the agent's", () => {
+    const agent = opened()
+    const [event] = agent.wantsFile(7, "read", { path: "/work dir/a", line: 2, limit: null })
+    expect(event).toEqual({
+      type: "call",
+      call: "fs/read_text_file 7",
+      what: { type: "readTextFile", root: "/work dir", path: "/work dir/a", line: 2, limit: null },
+      tool: "fs/read_text_file",
+      input: { path: "/work dir/a", line: 2, limit: null },
+    })
+    const done = agent.returned("fs/read_text_file 7", { type: "done", text: "é" })
+    expect(written(done)).toEqual([{ jsonrpc: "2.0", id: 7, result: { content: "é" } }])
+    expect(done).toContainEqual({
+      type: "tool",
+      toolId: "fs/read_text_file 7",
+      name: "fs/read_text_file",
+      input: { path: "/work dir/a", line: 2 },
+      output: { bytes: 2 },
+      status: "completed",
+    })
+    // What comes once more, or of nothing, is nobody's.
+    for (const call of ["fs/read_text_file 7", "none"])
+      expect(agent.returned(call, { type: "done", text: "" })).toEqual([])
+  })
+
+  it('keeps the ids 1 and "1" apart, and answers no id twice', () => {
+    const agent = opened()
+    const path = "/work dir/a"
+    const names = calls([...agent.wantsFile(1, "read", { path }), ...agent.wantsFile("1", "read", { path })])
+    expect(names).toMatchObject([{ call: "fs/read_text_file 1" }, { call: 'fs/read_text_file "1"' }])
+    expect(written(agent.wantsFile(1, "read", { path }))).toMatchObject([{ id: 1, error: { code: -32602 } }])
+  })
+
+  it("refuses at once what is asked wrongly, or not offered, or of another conversation", () => {
+    const agent = opened()
+    const path = "/work dir/a"
+    for (const [method, params] of [
+      ["read", {}],
+      ["read", { path: "a" }],
+      ["read", { path: "/a\0b" }],
+      ["read", { path: 7 }],
+      ["read", { path, line: -1 }],
+      ["read", { path, limit: 1.5 }],
+      ["read", { path, limit: "1" }],
+      ["read", { path, sessionId: "other" }],
+      ["write", { path }],
+      ["write", { path, content: null }],
+    ] as const) {
+      const events = agent.wantsFile(1, method, params)
+      expect(calls(events), JSON.stringify(params)).toEqual([])
+      expect(written(events)).toMatchObject([{ id: 1, error: { code: -32602 } }])
+    }
+    const reader = opened("read")
+    expect(written(reader.wantsFile(1, "write", { path, content: "" }))).toMatchObject([{ error: { code: -32601 } }])
+  })
+
+  it("are given up with their turn, by the agent itself, and where there are too many", () => {
+    for (const giveUp of [
+      (agent: ReturnType<typeof opened>) => agent.cancel(),
+      (agent: ReturnType<typeof opened>) => agent.answers({ stopReason: "end_turn" }),
+      (agent: ReturnType<typeof opened>) => agent.refuses(-32603),
+      (agent: ReturnType<typeof opened>) => agent.says({ method: "$/cancel_request", params: { requestId: 3 } }),
+    ]) {
+      const agent = opened()
+      agent.wantsFile(3, "write", { path: "/work dir/a", content: "x" })
+      const events = giveUp(agent)
+      const call = "fs/write_text_file 3"
+      expect(written(events)).toContainEqual(
+        expect.objectContaining({ id: 3, error: { code: -32800, message: expect.any(String) } }),
+      )
+      expect(events).toContainEqual({ type: "permissionWithdrawn", request: call })
+      expect(events).toContainEqual(expect.objectContaining({ type: "tool", toolId: call, status: "cancelled" }))
+      expect(agent.returned(call, { type: "done", text: "" })).toEqual([])
+    }
+    const agent = opened()
+    const all = Array.from({ length: 70 }, (_, id) => agent.wantsFile(id, "read", { path: "/work dir/a" })).flat()
+    expect(calls(all)).toHaveLength(64)
+    expect(written(all).map(({ error }) => error?.code)).toEqual(Array.from({ length: 6 }, () => -32602))
+  })
+
+  it("says what became of one that was not done, by the reason", () => {
+    for (const [reason, code] of [
+      ["missing", -32002],
+      ["outside", -32602],
+      ["denied", -32602],
+      ["tooLarge", -32602],
+      ["failed", -32603],
+    ] as const) {
+      const agent = opened()
+      agent.wantsFile(0, "read", { path: "/work dir/a" })
+      const events = agent.returned("fs/read_text_file 0", { type: "refused", reason, message: "is not so" })
+      const message = '"/work dir/a" is not so'
+      expect(written(events)).toEqual([{ jsonrpc: "2.0", id: 0, error: { code, message, data: { reason } } }])
+      expect(events).toContainEqual(expect.objectContaining({ status: "failed", output: { error: message, reason } }))
+    }
+  })
+})

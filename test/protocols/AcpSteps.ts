@@ -2,6 +2,7 @@
 import { makeAcp, type AcpOptions } from "../../src/protocols/Acp.ts"
 import type { AcpState } from "../../src/protocols/AcpState.ts"
 import type { Prompt } from "../../src/domain/Prompt.ts"
+import type { HostAnswer } from "../../src/protocols/HostCall.ts"
 import type { ProtocolEvent, Resumption, Step } from "../../src/protocols/Protocol.ts"
 
 export interface Wire {
@@ -75,6 +76,9 @@ export const acp = (options: AcpOptions = {}, answerChars?: number) => {
     prompt: (prompt: Prompt = "x") => run(protocol.prompt(state, prompt, "token", now)),
     cancel: () => run(protocol.cancel!(state)),
     answer: (request: string, option: string) => run(protocol.answer!(state, request, option)),
+    wantsFile: (id: number | string, method: "read" | "write", params: object) =>
+      api.says({ id, method: `fs/${method}_text_file`, params: { sessionId: session, ...params } }),
+    returned: (call: string, answer: HostAnswer) => run(protocol.returned!(state, call, answer)),
     authenticate: (method: string | null = null) => run(protocol.authenticate!(state, method)),
     eof: () => run(protocol.eof(state)),
     advance: (ms: number) => {
