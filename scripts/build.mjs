@@ -2,7 +2,7 @@
 // so that a packed package needs neither TypeScript nor a compiler. Starts clean; exits 1 at the first failure,
 // but a missing C compiler is only said: the package then holds no guard and works at the containment "group".
 import { spawnSync } from "node:child_process"
-import { chmodSync, readFileSync, rmSync } from "node:fs"
+import { chmodSync, copyFileSync, readFileSync, rmSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { buildGuard } from "./guard.mjs"
@@ -26,6 +26,9 @@ if (tsc.status !== 0) fail("tsc failed; see above")
 const bin = join(root, "dist/cli/bin.js")
 if (!readFileSync(bin, "utf8").startsWith("#!/usr/bin/env node\n")) fail("dist/cli/bin.js has lost its first line")
 chmodSync(bin, 0o755)
+const launcher = join(root, "dist/cli/creche")
+copyFileSync(join(root, "src/cli/launcher.sh"), launcher)
+chmodSync(launcher, 0o755)
 
 const guard = buildGuard(join(root, `native/prebuilt/${process.platform}-${process.arch}/guard`))
 if (guard.path === undefined) console.error(`build: no guard in the package: ${guard.detail}`)

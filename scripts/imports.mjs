@@ -15,6 +15,11 @@ export const rules = {
   "version.ts": { values: [], types: [] },
   // The decoder loads nothing else, and must not be there twice.
   client: { values: ["transport/MessageDecoder.ts"], types: ["domain", "transport"] },
+  // Loads nothing of the runtime: a program that spawns shall not pay for one.
+  spawn: {
+    values: ["process/AtExit.ts", "process/GuardBinary.ts", "process/MainThread.ts"],
+    types: [],
+  },
   // Checks what a runtime would do with the file, so it stands above the supervisor.
   config: { values: ["domain", "process", "protocols", "actors", "supervisor", "demo"], types: [] },
   "main.ts": { values: [...order, "store", "demo", "config", "version.ts"], types: [] },
@@ -23,7 +28,10 @@ export const rules = {
     values: [...order, "client", "demo", "config", "version.ts", "main.ts", "EmbeddedRuntime.ts"],
     types: [],
   },
-  cli: { values: [...order, "client", "demo", "config", "version.ts", "main.ts", "EmbeddedRuntime.ts"], types: [] },
+  cli: {
+    values: [...order, "spawn", "client", "demo", "config", "version.ts", "main.ts", "EmbeddedRuntime.ts"],
+    types: [],
+  },
 }
 
 /** The part of src/ that a file belongs to: its folder, or the file itself when it stands at the top. */

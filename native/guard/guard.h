@@ -10,6 +10,8 @@
  *
  *   server.c     guard --serve DIRECTORY: the spawn server
  *   session.c    one command and its tree, for the server        spare.c      the same, forked in advance
+ *   run.c        guard --run -- COMMAND: one for any caller
+ *   front.c      the process that this caller knows              keeper.c     the one that holds the tree
  *   command.c    from fork to exec                               tree.c       ending a whole tree
  *   processes.c  parents and children, from /proc                request.c    requests as bytes
  *   events.c     what the runtime is told                        waiting.c    waiting, signals, time
@@ -51,6 +53,57 @@
 enum { EVENTS = 3, LIVENESS = 4, REQUESTS = 5 };
 
 int serve(int argc, char **argv);
+
+/* ---- run.c, front.c, keeper.c: one command for a caller of its own ---------------------------------- */
+
+int run(int argc, char **argv);
+
+#ifdef __linux__
+struct run {
+  char **command;
+  const char *argv0;
+  long uid, gid; /* -1: as the caller */
+  long grace_ms; /* between `polite` and SIGKILL; 0: SIGKILL at once */
+  int polite;
+  int to_group;
+  int rewrite[NSIG]; /* 0: is not passed on */
+  int report;        /* descriptor for { i32 pid; i32 errno } where the command could not be run; -1: none */
+  pid_t caller;
+  int caller_fd; /* -1: none */
+  int look;      /* the caller has to be looked for: this system has no descriptor of him */
+  int in_terminal;
+  /* As the caller left them. */
+  sigset_t mask;
+  int child_ignored;
+};
+
+/* From the keeper to the front. The other way an i32 goes: a signal for the command, or CALLER_GONE. */
+enum note_type {
+  NOTE_STARTED = 1, /* a: pid */
+  NOTE_FAILED = 2,  /* a: errno, b: enum step */
+  NOTE_STOPPED = 3, /* a: signal */
+  NOTE_ENDED = 4    /* a, b: si_code and si_status of the command; nothing but `survivors` is left */
+};
+enum { CALLER_GONE = -1 };
+struct note {
+  int32_t type, a, b;
+  uint32_t survivors;
+};
+
+/* 125: the guard itself could not do it; 126: the command may not be run; 127: there is none. As env, timeout and docker have it. */
+enum { USAGE = 2, CANNOT_GUARD = 125, CANNOT_RUN = 126, NOT_FOUND = 127 };
+
+/* Returns the exit code, where the command did not end by a signal. */
+int stand_in_front(const struct run *r, int keeper_fd, int signals_fd, pid_t keeper);
+/* Into the report, where there is one, else to standard error. */
+void report_failure(const struct run *r, int error);
+/* Never returns. `front`: socket to the front. */
+void keep(const struct run *r, int front);
+/* Two ends of a SOCK_SEQPACKET, neither of them 0, 1 or 2. */
+int open_pair(int pair[2]);
+/* Closes every other descriptor; -1 among them counts for nothing. */
+void keep_only(int *fds, int count);
+#endif
 
 /* ---- events.c ------------------------------------------------------------------------------------- */
 
@@ -100,6 +153,7 @@ void restore_signals(void);
 int close_on_exec(int fd);
 /* Closes every descriptor from `first` on. */
 void close_from(int first);
+void close_between(int first, int last);
 
 /* ---- processes.c ---------------------------------------------------------------------------------- */
 
@@ -128,6 +182,9 @@ int has_exited(pid_t leader, siginfo_t *how);
 void reap_strays(pid_t leader);
 /* Ends everything below this process and returns once nothing is left. The leader must be unreaped. */
 void end_tree(pid_t leader, const struct witness *witness);
+
+/* Ends whatever came to this process as an orphan, where the leader is not known. */
+void end_orphans(void);
 
 /* ---- request.c ------------------------------------------------------------------------------------ */
 

@@ -117,3 +117,12 @@ void end_tree(pid_t leader, const struct witness *witness) {
     }
   }
 }
+
+void end_orphans(void) {
+  int gone = 1, ready;
+  int64_t deadline = now_ms() + UNKILLABLE_MS;
+  while (reap_all() != REAPED_ALL && now_ms() < deadline) {
+    each_child(getpid(), kill_child, NULL);
+    wait_for(-1, 2, &ready, &gone);
+  }
+}

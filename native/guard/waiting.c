@@ -60,11 +60,14 @@ int close_on_exec(int fd) {
   return fd;
 }
 
-void close_from(int first) {
+void close_between(int first, int last) {
+  if (last < first) return;
 #if defined(__linux__) && defined(SYS_close_range)
-  if (syscall(SYS_close_range, first, ~0U, 0) == 0) return;
+  if (syscall(SYS_close_range, first, last, 0) == 0) return;
 #endif
   long top = sysconf(_SC_OPEN_MAX);
   if (top < 0 || top > 65536) top = 65536;
-  for (int fd = first; fd < top; fd++) close(fd);
+  for (int fd = first; fd < top && fd <= last; fd++) close(fd);
 }
+
+void close_from(int first) { close_between(first, INT_MAX); }

@@ -454,6 +454,39 @@ export const commands = {
       { command: "creche token list", summary: "" },
     ],
   },
+  guard: {
+    summary: "run one command, with nothing left of it when it ends or its caller does",
+    detail:
+      "As tini or dumb-init would: with its terminal, its descriptors, its signals and its exit code; also as the first process of a container. Whatever it started, daemons too, is ended with it, and also when the process that started creche guard dies, by kill -9 say. Needs no runtime. Exits as the command did (by the same signal, where it was one; 128 and the signal's number as process 1); 125 when the guard itself cannot work, 126 when the command may not be run, 127 when there is none.",
+    arguments: [],
+    commandLine: "the program to run and its arguments, passed as they are; no shell",
+    flags: {
+      "grace-ms": {
+        type: "integer",
+        metavar: "MS",
+        summary:
+          "from --signal to SIGKILL for what is left when the command ended, or its caller (default: 0, SIGKILL at once)",
+      },
+      signal: { type: "string", metavar: "SIGNAL", summary: "the signal that comes before SIGKILL (default: TERM)" },
+      group: { type: "boolean", summary: "pass signals to the command's whole process group, not to it alone" },
+      rewrite: {
+        type: "string",
+        many: true,
+        metavar: "FROM:TO",
+        summary: "pass on another signal than the one that came, say TERM:QUIT; TERM:0 passes none",
+      },
+      parent: {
+        type: "integer",
+        metavar: "PID",
+        summary:
+          "its caller's pid: where that is no longer its parent, nothing is started (default: whoever started it)",
+      },
+    },
+    examples: [
+      { command: "creche guard -- sh -c 'sleep 1000 & echo started'", summary: "the sleep is gone with the shell" },
+      { command: "creche guard --grace-ms 2000 --rewrite TERM:INT -- cat", summary: "" },
+    ],
+  },
   doctor: {
     summary: "say what this machine offers and what to do about what is missing",
     detail: "Exits 0 when creche can work here, 1 when it cannot. Looks for programs; runs none of them.",

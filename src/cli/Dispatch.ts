@@ -27,6 +27,7 @@ export const loaders: { readonly [N in CommandName]: () => Promise<{ readonly ru
   stats: () => import("./commands/stats.ts"),
   config: () => import("./commands/config.ts"),
   token: () => import("./commands/token.ts"),
+  guard: () => import("./commands/guard.ts"),
   doctor: () => import("./commands/doctor.ts"),
   demo: () => import("./commands/demo.ts"),
   completions: () => import("./commands/completions.ts"),

@@ -153,12 +153,37 @@ describe("the packed package, in an empty project", () => {
     expect(library).toMatchObject({ code: 0, stdout: "hello from a library\n" })
   })
 
+  it("guards one command, and the children of a program that keeps its spawn", async (context) => {
+    needsInstall(context)
+    context.skip(process.platform !== "linux", "only Linux lets a guard adopt daemons")
+    expect(await creche("guard", "--", "sh", "-c", "echo guarded; exit 9")).toEqual({
+      code: 9,
+      stdout: "guarded\n",
+      stderr: "",
+    })
+    await writeFile(
+      join(project, "spawn.mjs"),
+      `import "creche/spawn/register"
+       import { spawn as nodes } from "node:child_process"
+       import { spawn } from "creche/spawn"
+       if (nodes !== spawn) throw new Error("not registered")
+       console.log(spawn.containment.level)
+       spawn("sh", ["-c", "exit 7"]).on("exit", (code) => console.log(code))
+      `,
+    )
+    const program = await run(process.execPath, ["spawn.mjs"], { cwd: project, env: environment() })
+    expect(program).toMatchObject({ code: 0, stdout: "guard\n7\n" })
+  })
+
   it("declares its types", async (context) => {
     needsInstall(context)
     await writeFile(
       join(project, "types.ts"),
       `import { openRuntime, type Turn } from "creche"
        import { connect } from "creche/client"
+       import { spawn } from "creche/spawn"
+       export const piped = spawn("a", ["b"], { graceMs: 5, containment: "guard" }).stdout.read() as unknown
+       export const inherited: null | object = spawn("a", { stdio: "inherit", graceMs: 5 }).stdout
        export const turn = async (): Promise<Turn> => (await openRuntime()).ask("a", "b")
        export const text = async (): Promise<string> => (await (await connect({ socket: "x" })).ask({ session: "a", prompt: "b" })).text
        // @ts-expect-error a number is no prompt
