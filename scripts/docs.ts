@@ -13,7 +13,7 @@ import { defaultQuietMs } from "../src/domain/ProtocolSpec.ts"
 import { sessionSpecFields, specDefaults } from "../src/domain/SessionSpec.ts"
 import { templateFields } from "../src/domain/Template.ts"
 import { mostTemplates } from "../src/supervisor/Templates.ts"
-import { annotations, metrics, type MetricSpec } from "../src/domain/Telemetry.ts"
+import { annotations, metrics, type MetricSpec, spans } from "../src/domain/Telemetry.ts"
 import { contract, notOffered } from "../src/transport/Contract.ts"
 import { errorCodes } from "../src/transport/ErrorCodes.ts"
 import { Entry, Session, Turn } from "../src/transport/WireSchema.ts"
@@ -281,6 +281,7 @@ const parts: Readonly<Record<string, Readonly<Record<string, () => string>>>> = 
   "docs/cli.md": { "shared flags": () => flagTable(sharedFlags), commands: commandDocs },
   "docs/operations.md": {
     metrics: metricTable,
+    spans: () => nameTable("span", spans),
     annotations: () => nameTable("annotation", annotations),
   },
   "docs/templates.md": {

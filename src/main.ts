@@ -66,6 +66,7 @@ export const serve = ({
   store = configuration.runtime.store ?? "sqlite",
   http = [],
   log,
+  otlp,
   onListening,
 }: ServeOptions) =>
   Effect.gen(function* () {
@@ -81,6 +82,7 @@ export const serve = ({
     // Only who serves HTTP pays for loading it.
     const Http = http.length === 0 ? undefined : yield* Effect.promise(() => import("./transport/Http.ts"))
     const served = yield* Effect.forEach(http, (options) => Http!.serve(options))
+    if (otlp !== undefined) yield* (yield* Effect.promise(() => import("./transport/Otlp.ts"))).start(otlp)
     if (demo) yield* runtime.configure(demoSpec({ name: "demo" }))
     yield* Effect.raceFirst(startConfigured(runtime, configuration), Fiber.await(ended))
     yield* runtime.opened

@@ -127,6 +127,12 @@ export const commands = {
         metavar: "NAME",
         summary: "a name under which HTTP is served, besides localhost and addresses",
       },
+      otlp: {
+        type: "string",
+        metavar: "URL",
+        summary:
+          "send traces of turns and metrics to this OTLP collector, as http://127.0.0.1:4318 (default: OTEL_EXPORTER_OTLP_ENDPOINT, else nowhere)",
+      },
       ...logFlags,
     },
     examples: [

@@ -30,6 +30,10 @@ export const runtimeFields = {
     }),
     "how the runtime's own words go to standard error: {format, level}; --log-format and --log-level come first",
   ),
+  otlp: say(
+    path,
+    "URL of an OTLP collector to which traces of turns and metrics are sent; --otlp and OTEL_EXPORTER_OTLP_ENDPOINT come first",
+  ),
   restarts: say(
     Schema.Struct({
       burst: say(atLeastOne, "restarts that may happen at once (default: 50)"),

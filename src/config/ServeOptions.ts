@@ -1,5 +1,6 @@
 /** What `creche serve` is told: by flags and variables, and for the rest by its configuration. */
 import type { StoreKind } from "../domain/SessionStore.ts"
+import type { OtlpTarget } from "../domain/Telemetry.ts"
 import type { Configuration } from "./Configuration.ts"
 import type { LogOptions } from "./Logging.ts"
 
@@ -25,6 +26,8 @@ export interface ServeOptions {
   readonly http?: ReadonlyArray<ServeHttp>
   /** Comes before what the configuration says. */
   readonly log?: LogOptions
+  /** Where traces and metrics are sent; left out: nowhere. */
+  readonly otlp?: OtlpTarget
   /** Called once clients can connect; left out: a line in the log says so. */
   readonly onListening?: (info: {
     readonly socket: string

@@ -1,6 +1,6 @@
 /**
- * The names under which the runtime can be watched, declared once: metrics, and what log lines are
- * annotated with. docs/operations.md is made from it. It measures nothing: `supervisor/Meters` does.
+ * The names under which the runtime can be watched, declared once: metrics, the spans of a turn, and what log
+ * lines are annotated with. docs/operations.md is made from it. It measures nothing: `supervisor/Meters` does.
  */
 
 export interface MetricSpec {
@@ -147,6 +147,16 @@ export const metrics = {
   process_cpu_seconds_total: { type: "counter", help: "CPU time of the runtime's own process.", labels: [] },
   process_open_fds: { type: "gauge", help: "Descriptors that the runtime has open (Linux).", labels: [] },
   process_start_time_seconds: { type: "gauge", help: "When the runtime's process started, Unix time.", labels: [] },
+  creche_otlp_exports_total: {
+    type: "counter",
+    help: "Requests to the OTLP collector. signal: traces, metrics; outcome: sent, failed.",
+    labels: ["signal", "outcome"],
+  },
+  creche_otlp_dropped_turns_total: {
+    type: "counter",
+    help: "Turns of which no trace was sent, because the collector was down or slow.",
+    labels: [],
+  },
 } as const satisfies Readonly<Record<string, MetricSpec>>
 
 export type MetricName = keyof typeof metrics
@@ -176,6 +186,31 @@ export type MetricValue =
       readonly count: number
       readonly sum: number
     }
+
+/** The spans of a turn's trace. `turn` is the whole; the others lie within it. */
+export const spans = {
+  turn: "From acceptance until its end was on record; with the outcome, the session, its template and the agent's usage.",
+  queue: "From acceptance to start: other turns, or a process that was not there.",
+  wait: "Within `queue`: from when a process was begun for it until that was ready; left out where one was ready.",
+  agent: "From start to end: the agent works.",
+  store: "From the end until that was on record.",
+} as const
+
+export type SpanName = keyof typeof spans
+
+/** Where traces and metrics are sent. */
+export interface OtlpTarget {
+  /** Where they are posted; each null where it is not wanted. */
+  readonly traces: string | null
+  readonly metrics: string | null
+  readonly headers: Readonly<Record<string, string>>
+  readonly protocol: "json" | "protobuf"
+  readonly serviceName: string
+  readonly tracesEveryMs: number
+  readonly metricsEveryMs: number
+  /** Of one request. */
+  readonly timeoutMs: number
+}
 
 /** Every log line about a session or a turn has its ids. */
 export const annotations = {

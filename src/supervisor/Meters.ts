@@ -17,6 +17,7 @@ import {
 } from "../domain/Telemetry.ts"
 import { terminalTurnStatuses, type TerminalTurnStatus } from "../domain/Turn.ts"
 import { EventLoopDelay } from "./EventLoopDelay.ts"
+import type { TurnRecord } from "./TurnTrace.ts"
 
 type Labelled<N extends MetricName> = keyof LabelsOf<N> extends never ? [] : [labels: LabelsOf<N>]
 
@@ -68,6 +69,8 @@ export class Meters {
   commits = 0
   readonly refusals = { unauthorized: 0, origin: 0 }
   readonly eventLoop = new EventLoopDelay()
+  /** Told of every turn that ended, by whoever sends traces; nobody is asked for one otherwise. */
+  onTurn: ((record: TurnRecord) => void) | undefined
   readonly #sources = new Set<Source>()
 
   /** A group of commits became durable together. */

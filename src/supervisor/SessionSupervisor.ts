@@ -47,6 +47,7 @@ import { admit, type Admitted } from "./SpecAdmission.ts"
 import { SteadyClock } from "./SteadyClock.ts"
 import { UsageTotals } from "./UsageTotals.ts"
 import { TurnDurations } from "./TurnDurations.ts"
+import { recordOf } from "./TurnTrace.ts"
 
 /** How long the end of the runtime waits for a store that does not answer (ms). */
 const storePatienceMs = 2_000
@@ -322,9 +323,10 @@ export class SessionSupervisor implements SessionHost {
     const { status, startedAt, endedAt } = turn
     this.counters.turns[status as TerminalTurnStatus]++
     this.#options.log.turnEnded(session, turn)
+    const { meters } = this.#options
+    meters.onTurn?.(recordOf(session.state, turn, this.wall()))
     if (turn.usage !== null) this.usage.add(session.state.spec.template, turn.usage)
     if (startedAt === null || endedAt === null) return
-    const { meters } = this.#options
     meters.queueWait.observe((startedAt - turn.queuedAt) / 1000)
     meters.turnDuration[status as TerminalTurnStatus].observe((endedAt - startedAt) / 1000)
     if (status === "completed") this.durations.add(endedAt - startedAt)

@@ -39,6 +39,8 @@ const conditional = new Set<MetricName>([
   "creche_usage_total",
   "creche_spawn_failures_total",
   "creche_exits_total",
+  "creche_otlp_exports_total",
+  "creche_otlp_dropped_turns_total",
   ...(process.platform === "linux"
     ? []
     : (["creche_session_resident_memory_bytes", "creche_session_processes", "process_open_fds"] as const)),

@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import { join, resolve } from "node:path"
 import type { Configuration } from "../../config/Configuration.ts"
+import { otlpSettings, OtlpWrong } from "../../config/OtlpConfig.ts"
 import type { ServeHttp } from "../../config/ServeOptions.ts"
 import { serve } from "../../main.ts"
 import type { Invocation } from "../Commands.ts"
@@ -18,6 +19,8 @@ export const run: Run<"serve"> = async (call, io) => {
   const { dataDirectory, socket } = resolvePaths(call.shared, withPaths(io.env, configuration), io.cwd)
   const http = await httpOf(call, dataDirectory, io.cwd)
   const log = logOf(call.flags)
+  const otlp = otlpSettings(call.flags.otlp, configuration?.runtime.otlp, io.env)
+  if (otlp instanceof OtlpWrong) throw wrongUsage(otlp.message)
   // Who wants lines of one kind gets no other.
   const inLog = (log.format ?? configuration?.runtime.log?.format) !== undefined
   await Effect.runPromise(
@@ -29,6 +32,7 @@ export const run: Run<"serve"> = async (call, io) => {
       ...(configuration === undefined ? {} : { configuration }),
       ...(http === undefined ? {} : { http }),
       log,
+      ...(otlp === undefined ? {} : { otlp }),
       ...(inLog
         ? {}
         : {
