@@ -83,6 +83,7 @@ const protocolEvent = (step: Step, event: ProtocolEvent): void => {
       return
     }
     case "conversation":
+      if (beginsAnew(step, event.id)) step.append({ type: "note", text: `a new conversation begins: ${event.id}` })
       draft.conversation = event.id
       draft.forkedFrom = null
       return
@@ -96,11 +97,19 @@ const protocolEvent = (step: Step, event: ProtocolEvent): void => {
     case "permissionWithdrawn":
       return Permissions.withdrawn(step, event.request)
     case "authenticate":
-      return wantsAuthentication(step, event.methods)
+      return wantsAuthentication(step, event)
     case "broken":
       // One that is being ended owes nobody a protocol.
       return draft.phase._tag === "Ending" ? undefined : broken(step, event.detail)
   }
+}
+
+/** What was said before is not in it: its process ended too early for the agent to keep that, or the agent left it behind. */
+const beginsAnew = ({ draft }: Step, id: string): boolean => {
+  const { conversation, forkedFrom, incarnation, completed, failed, phase } = draft
+  if (conversation !== null || forkedFrom !== null) return forkedFrom === null && conversation !== id
+  const isAskedAgain = phase._tag === "Busy" && phase.running.attempts > 1
+  return incarnation > 1 && (completed + failed > 0 || isAskedAgain)
 }
 
 /** As agents call the ends of their tools. */
@@ -112,12 +121,16 @@ const toolsAfter = (tools: ReadonlyArray<string>, id: string, status: string): R
 }
 
 /** Whoever waits for the start hears of it now: without them it goes no further, and the clock waits as well. */
-const wantsAuthentication = (step: Step, methods: ReadonlyArray<string>): void => {
+const wantsAuthentication = (
+  step: Step,
+  { methods, instructions }: Extract<ProtocolEvent, { readonly type: "authenticate" }>,
+): void => {
   const { draft } = step
   const { phase } = draft
   if (phase._tag !== "Starting") return
   const cause = phase.cause === "initial" ? "client" : phase.cause
   step.enter({ ...phase, cause, authenticating: true, deadline: null, replies: [] }, `methods: ${methods.join(", ")}`)
+  if (instructions !== undefined) step.append({ type: "note", text: instructions })
   phase.replies.forEach((to) => answer(step, to))
 }
 

@@ -43,6 +43,7 @@ export type ConversationSpec = typeof ConversationSpec.Type
 const agentOptions = {
   model: Schema.optionalKey(nonEmpty),
   resume: Schema.optionalKey(nonEmpty),
+  systemPrompt: Schema.optionalKey(cString.check(Schema.isMinLength(1, { message: "must not be empty" }))),
   extraArgs: Schema.optionalKey(Schema.Array(cString)),
 }
 

@@ -96,10 +96,6 @@ const agentOf = (protocol: SessionSpecInput["protocol"]): AgentSpec | undefined 
   return agents.find((type) => type === spec?.type) === undefined ? undefined : (spec as AgentSpec)
 }
 
-/** Whether a protocol has a way to give its agent a system prompt, as arguments. */
-const systemPromptArgs = (type: AgentSpec["type"], prompt: string): ReadonlyArray<string> | undefined =>
-  type === "claude" ? [`--append-system-prompt=${prompt}`] : undefined
-
 /** The spec with the persona in it: how its parts reach the agent is the protocol's business. */
 const withPersona = (spec: SessionSpecInput, persona: Persona | undefined): SessionSpecInput | Unsupported => {
   if (persona === undefined || Object.keys(persona).length === 0) return spec
@@ -112,13 +108,16 @@ const withPersona = (spec: SessionSpecInput, persona: Persona | undefined): Sess
       systemPrompt === undefined ? ["persona.agentArgs", "; put them into args"] : ["persona.systemPrompt", ""]
     return new Unsupported({ what, detail: `the protocol ${JSON.stringify(said)} talks to no agent${instead}` })
   }
-  const prompt = systemPrompt === undefined ? [] : systemPromptArgs(agent.type, systemPrompt)
-  if (prompt === undefined) {
-    const detail = `the protocol ${JSON.stringify(said)} has no way to give its agent a system prompt; only "claude" has`
-    return new Unsupported({ what: "persona.systemPrompt", detail })
+  const prompts = [agent.systemPrompt, systemPrompt].filter((prompt) => prompt !== undefined)
+  const extraArgs = [...(agent.extraArgs ?? []), ...agentArgs]
+  return {
+    ...spec,
+    protocol: {
+      ...agent,
+      ...(prompts.length === 0 ? undefined : { systemPrompt: prompts.join("\n\n") }),
+      ...(extraArgs.length === 0 ? undefined : { extraArgs }),
+    },
   }
-  const extraArgs = [...(agent.extraArgs ?? []), ...prompt, ...agentArgs]
-  return { ...spec, protocol: extraArgs.length === 0 ? agent : { ...agent, extraArgs } }
 }
 
 /**

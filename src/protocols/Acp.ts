@@ -26,6 +26,8 @@ export interface AcpOptions {
   readonly model?: string
   /** The agent's own id of a conversation that a new session goes on with. */
   readonly resume?: string
+  /** Added to the agent's own. One that takes none is broken. */
+  readonly systemPrompt?: string
   readonly extraArgs?: ReadonlyArray<string>
   /** Whether the agent may have files below its working directory read, or written as well, by creche. */
   readonly files?: "read" | "write"
@@ -88,7 +90,7 @@ const cancelTurn = (state: AcpState): Step<AcpState> => {
 }
 
 export const makeAcp = (
-  { model, resume, extraArgs, files }: AcpOptions = {},
+  { model, resume, systemPrompt, extraArgs, files }: AcpOptions = {},
   /** More of an answer than this is passed on but not kept; its turn then fails as `AnswerTooLong`. */
   answerChars: number = defaultAnswerChars,
 ): Protocol<AcpState> => {
@@ -192,6 +194,7 @@ export const makeAcp = (
         peer: RpcPeer.makePeer<Asked>(),
         agent: unknownAgent,
         cwd,
+        systemPrompt: systemPrompt ?? null,
         from: from ?? (resume === undefined ? null : { conversation: resume, fork: false }),
         told: false,
         requests: new Map(),

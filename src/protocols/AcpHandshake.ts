@@ -17,12 +17,14 @@ const inWords = ({ code, message, data }: RpcError): string =>
   `${message} (${code}${data === undefined ? "" : `, ${JSON.stringify(data).slice(0, 500)}`})`
 
 const open = (state: AcpState, by: Opening, events: Events): AcpState => {
-  const { cwd, from } = state
+  const { cwd, from, systemPrompt } = state
   const fresh = { cwd, mcpServers: [] } satisfies NewSessionRequest
   // Resumed, loaded and forked alike.
   const params =
     by === "session/new" ? fresh : ({ ...fresh, sessionId: from!.conversation } satisfies ResumeSessionRequest)
-  return ask({ ...state, phase: { tag: "opening", by, session: null } }, by, by, params, events)
+  const prompt =
+    systemPrompt === null ? {} : { systemPrompt: { mode: "append", content: [{ type: "text", text: systemPrompt }] } }
+  return ask({ ...state, phase: { tag: "opening", by, session: null } }, by, by, { ...params, ...prompt }, events)
 }
 
 /** Undefined: the agent cannot do what is wanted. */
@@ -73,6 +75,10 @@ export const answered = (
       const next = { ...state, agent: agentOf(answer) }
       const by = openingOf(next)
       if (by === undefined) return broken(next, "the agent cannot fork a conversation", events)
+      if (next.systemPrompt !== null && !next.agent.systemPrompt) {
+        const detail = "the agent takes no system prompt over ACP; tell it in a file that it reads, or leave it out"
+        return broken(next, detail, events)
+      }
       const told = by === "session/resume" || by === "session/load"
       return open({ ...next, told, cost: by === "session/new" || next.agent.costsAnew ? 0 : null }, by, events)
     }

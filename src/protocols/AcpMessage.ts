@@ -19,6 +19,8 @@ export interface AcpAgent {
   readonly load: boolean
   readonly resume: boolean
   readonly fork: boolean
+  /** It takes a system prompt when a conversation is opened: not all of them do. */
+  readonly systemPrompt: boolean
   readonly image: boolean
   readonly audio: boolean
   readonly embeddedContext: boolean
@@ -32,6 +34,7 @@ export const unknownAgent: AcpAgent = {
   load: false,
   resume: false,
   fork: false,
+  systemPrompt: false,
   image: false,
   audio: false,
   embeddedContext: false,
@@ -48,6 +51,7 @@ export const agentOf = (initialized: JsonObject): AcpAgent => {
     load: can["loadSession"] === true,
     resume: isObject(sessions["resume"]),
     fork: isObject(sessions["fork"]),
+    systemPrompt: isObject(sessions["systemPrompt"]),
     image: prompts["image"] === true,
     audio: prompts["audio"] === true,
     embeddedContext: prompts["embeddedContext"] === true,

@@ -29,6 +29,7 @@ export interface AcpState {
   readonly peer: RpcPeer.RpcPeer<Asked>
   readonly agent: AcpAgent
   readonly cwd: string
+  readonly systemPrompt: string | null
   readonly from: Resumption | null
   /** The session actor knows the conversation by its id. */
   readonly told: boolean

@@ -5,6 +5,8 @@ export interface ClaudeOptions {
   readonly model?: string
   /** A conversation to go on with where the session has none of its own yet. */
   readonly resume?: string
+  /** Added to the CLI's own. */
+  readonly systemPrompt?: string
   readonly extraArgs?: ReadonlyArray<string>
 }
 
@@ -18,7 +20,7 @@ const flags = [
 ]
 
 export const claudeArgs = (
-  { model, resume, extraArgs = [] }: ClaudeOptions,
+  { model, resume, systemPrompt, extraArgs = [] }: ClaudeOptions,
   { from, freshId }: Pick<StartContext, "from" | "freshId">,
 ): ReadonlyArray<string> => {
   const conversation =
@@ -29,5 +31,11 @@ export const claudeArgs = (
       : from.fork
         ? [`--resume=${from.conversation}`, "--fork-session", `--session-id=${freshId}`]
         : [`--resume=${from.conversation}`]
-  return [...flags, ...conversation, ...(model === undefined ? [] : [`--model=${model}`]), ...extraArgs]
+  return [
+    ...flags,
+    ...conversation,
+    ...(model === undefined ? [] : [`--model=${model}`]),
+    ...(systemPrompt === undefined ? [] : [`--append-system-prompt=${systemPrompt}`]),
+    ...extraArgs,
+  ]
 }

@@ -2,7 +2,7 @@
  * `codex`: the app-server of the Codex CLI, JSON-RPC without its mark, one message a line. One thread a session: opened,
  * resumed or forked at the start, one `turn/start` a prompt, and never one while a turn runs (it would steer that turn).
  * Options: `model`; `resume`, the id of a thread to begin with; `extraArgs` for the command; `approvalPolicy` and `sandbox`
- * where the agent's own configuration is not to decide. Does not log in: that is done with the CLI itself, beforehand.
+ * where the agent's own configuration is not to decide; `systemPrompt`. Logging in is for people (`CodexLogin`).
  *
  * The answer is the last message of the turn. Deltas hold them all, an empty line between. What the agent sends and no
  * other event tells goes on as `native`.
@@ -10,8 +10,9 @@
 import type { Prompt } from "../domain/Prompt.ts"
 import { defaultAnswerChars } from "./Answer.ts"
 import { answerFor, approvalFor } from "./CodexApproval.ts"
+import * as Login from "./CodexLogin.ts"
 import { heard } from "./CodexNotice.ts"
-import { answered, refused } from "./CodexResponse.ts"
+import { answered, openThread, refused } from "./CodexResponse.ts"
 import {
   ask,
   beginTurn,
@@ -33,6 +34,8 @@ import * as Rpc from "./RpcPeer.ts"
 export interface CodexOptions {
   readonly model?: string
   readonly resume?: string
+  /** Instructions of the developer, beside the agent's own. */
+  readonly systemPrompt?: string
   readonly extraArgs?: ReadonlyArray<string>
   /** `untrusted`, `on-request`, `never`. */
   readonly approvalPolicy?: string
@@ -41,6 +44,8 @@ export interface CodexOptions {
 }
 
 const methodNotFound = -32601
+/** Whose answers are told by events, or nobody's business: an account has an address. */
+const quiet = new Set(["turn/start", "turn/interrupt", "account/read"])
 /** Messages. An answer comes within a few. */
 const maxDeferred = 1_000
 
@@ -92,11 +97,12 @@ export const makeCodex = (
   /** More of a message than this is passed on but not kept; a turn that ends with it then fails as `AnswerTooLong`. */
   answerChars: number = defaultAnswerChars,
 ): Protocol<CodexState> => {
-  const { model, resume, extraArgs = [], approvalPolicy, sandbox } = options
+  const { model, resume, systemPrompt, extraArgs = [], approvalPolicy, sandbox } = options
   const settings = {
     ...(model === undefined ? {} : { model }),
     ...(approvalPolicy === undefined ? {} : { approvalPolicy }),
     ...(sandbox === undefined ? {} : { sandbox }),
+    ...(systemPrompt === undefined ? {} : { developerInstructions: systemPrompt }),
   }
 
   const message = (state: CodexState, line: string, now: number, events: Events): CodexState => {
@@ -104,7 +110,7 @@ export const makeCodex = (
     switch (received.type) {
       case "result": {
         const { kind: call, result, peer } = received
-        if (call.method !== "turn/start" && call.method !== "turn/interrupt") native(JSON.parse(line), events)
+        if (!quiet.has(call.method)) native(JSON.parse(line), events)
         return answered({ ...state, peer }, call, result, events)
       }
       case "error":
@@ -112,9 +118,12 @@ export const makeCodex = (
       case "request":
         if (isUndecided(state)) return deferred(state, line, events)
         return requested(state, received.id, received.method, line, events)
-      case "notification":
+      case "notification": {
+        const login = Login.heard(state, received.method, received.params, line, events)
+        if (login !== undefined) return login === "in" ? openThread(state, events) : login
         if (isUndecided(state, received.method)) return deferred(state, line, events)
         return heard(state, received.method, received.params, line, answerChars, events)
+      }
       case "stray":
         if (received.value === undefined) events.push({ type: "output", data: line + "\n" })
         else native(received.value, events)
@@ -190,6 +199,8 @@ export const makeCodex = (
         }
         return turn.stage === "running" && turn.id !== null ? interrupt(next, turn.id, events) : next
       }),
+    authenticate: (state, method) =>
+      stepped((events) => (state.phase.tag === "authenticating" ? Login.begin(state, method, events) : state)),
     answer: (state, request, option, result) =>
       stepped((events) => {
         const asked = state.pending.get(request)

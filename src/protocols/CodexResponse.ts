@@ -2,6 +2,7 @@
  * How Codex answers what creche asked of it: the handshake step by step, the beginning of a turn, refusals, and what is asked
  * again because the agent is overloaded. Pure; called by Codex.
  */
+import * as Login from "./CodexLogin.ts"
 import {
   ask,
   askLater,
@@ -24,8 +25,9 @@ const pauseMs = (attempt: number): number => Math.min(100 * 2 ** attempt, 5_000)
 /** A turn that is just beginning cannot be interrupted yet. */
 const interruptAgainMs = 50
 
-const openThread = (state: CodexState, events: Events): CodexState => {
-  const { from, cwd, settings } = state.context
+export const openThread = (before: CodexState, events: Events): CodexState => {
+  const { from, cwd, settings } = before.context
+  const state: CodexState = { ...before, phase: { tag: "opening" } }
   const params = { cwd, ...settings }
   if (from === null) return ask(state, "thread/start", params, events)
   const method = from.fork ? "thread/fork" : "thread/resume"
@@ -50,8 +52,12 @@ export const answered = (state: CodexState, call: Call, result: unknown, events:
   switch (call.method) {
     case "initialize": {
       events.push({ type: "write", data: Rpc.notification(state.peer, "initialized") + "\n" })
-      return openThread(state, events)
+      return ask(state, "account/read", {}, events)
     }
+    case "account/read":
+      return Login.wanted(state, result, events) ?? openThread(state, events)
+    case "account/login/start":
+      return Login.begun(state, result, events)
     case "turn/start": {
       const turn = turnOf(state)
       const id = stringOf(objectOf(objectOf(result)["turn"])["id"])
@@ -86,6 +92,11 @@ export const refused = (
       // Between its answer and its beginning a turn is none that can be interrupted; the end of a turn ends this.
       if (turn === undefined || isOver || turn.stage === "held") return state
       return askLater(state, call, now + interruptAgainMs, events)
+    case "account/read":
+      // An agent that knows nothing of accounts.
+      return openThread(state, events)
+    case "account/login/start":
+      return Login.refused(state, error.message, events)
     case "turn/start": {
       if (turn === undefined || isOver) return state
       const next = endTurn(state, endedEarly(turn, agentError(error, "the agent refused the turn")), events)

@@ -30,6 +30,8 @@ export interface CodexState {
   }
   readonly phase:
     | { readonly tag: "opening" }
+    /** `login`: the id of the one that was begun. */
+    | { readonly tag: "authenticating"; readonly login: string | null }
     | { readonly tag: "idle" }
     | { readonly tag: "turn"; readonly turn: CodexTurn }
   readonly thread: string | null

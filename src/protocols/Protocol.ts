@@ -67,8 +67,8 @@ export type ProtocolEvent =
       readonly tool: string
       readonly input: unknown
     }
-  /** The agent wants `authenticate` before it goes on. */
-  | { readonly type: "authenticate"; readonly methods: ReadonlyArray<string> }
+  /** The agent wants `authenticate` before it goes on, or, by the instructions, something of people. */
+  | { readonly type: "authenticate"; readonly methods: ReadonlyArray<string>; readonly instructions?: string }
   /** The child broke the protocol so that it cannot go on; its incarnation is replaced. */
   | { readonly type: "broken"; readonly detail: string }
 

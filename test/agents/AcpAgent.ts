@@ -26,6 +26,7 @@ export const acpLaunch = (place: Place, cwd: string): Launch => ({
 
 export const acp: Agent = {
   name: "acp",
+  protocol: "acp",
   packages: ["@agentclientprotocol/claude-agent-acp@0.100.0"],
   program,
   mock: new URL("mockAnthropic.ts", import.meta.url),

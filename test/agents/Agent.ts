@@ -17,6 +17,7 @@ export interface ByHand {
 
 export interface Agent {
   readonly name: string
+  readonly protocol: "claude" | "codex" | "acp"
   /** npm packages with their exact versions; the first is the CLI, whose version names the directory. */
   readonly packages: readonly [string, ...ReadonlyArray<string>]
   /** The program whose presence shows that the install is complete, from its directory. */
@@ -29,6 +30,8 @@ export interface Agent {
   readonly asksToRun: (command: string) => string
   /** A prompt upon which it runs the command in the background, asking for leave; a turn of its own follows when that ended. */
   readonly runsAside?: (command: string) => string
+  /** The fields of a session whose agent knows no account, where it can tell before it is asked something. */
+  readonly anonymous?: (place: Place) => SessionSpecInput
   /** Scenes of the suite that it cannot play, by their titles, with the reason. */
   readonly cannot: Readonly<Record<string, string>>
   readonly byHand: (place: Place, cwd: string) => Promise<ByHand>

@@ -20,6 +20,7 @@ const flags =
 
 export const claude: Agent = {
   name: "claude",
+  protocol: "claude",
   packages: ["@anthropic-ai/claude-code@2.1.329"],
   program,
   mock: new URL("mockAnthropic.ts", import.meta.url),

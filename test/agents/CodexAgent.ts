@@ -1,5 +1,6 @@
 /** Codex under test, and how it is driven by hand. */
 import { spawn } from "node:child_process"
+import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
 import type { Agent } from "./Agent.ts"
@@ -13,6 +14,7 @@ interface Answer {
 
 export const codex: Agent = {
   name: "codex",
+  protocol: "codex",
   packages: [codexPackage],
   program: codexProgram,
   mock: new URL("mockOpenai.ts", import.meta.url),
@@ -23,6 +25,13 @@ export const codex: Agent = {
   }),
   // Outside of its sandbox: inside it asks for nothing.
   asksToRun: (command) => `run escalated ${command}`,
+  anonymous: ({ home, url }) => {
+    const own = `${home}/anonymous`
+    const env = codexEnvironment(own, url)
+    // Without the mock: the provider that wants accounts.
+    writeFileSync(`${env["CODEX_HOME"]}/config.toml`, "")
+    return { env: { ...env } }
+  },
   cannot: {},
   byHand: async ({ directory, home, url }, cwd) => {
     const child = spawn(join(directory, codexProgram), ["app-server"], {

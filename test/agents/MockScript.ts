@@ -7,6 +7,7 @@
  *   use NAME JSON     asks for the tool NAME with that input; told the result, says `ran: RESULT`
  *   think WORDS       thinks the words, then says `thought it over`
  *   recall            every prompt that the request held, joined by ` | `
+ *   instructed WORDS  `yes` where the words stand in the instructions that came with the prompt, else `no`
  *   fail STATUS       the API refuses with that HTTP status
  *   hang              begins an answer and never goes on
  *   anything else     `heard: ` and the prompt, in two pieces
@@ -30,8 +31,11 @@ const parsed = (json: string): Readonly<Record<string, unknown>> => {
   }
 }
 
-/** `prompts`: all that people said in this conversation, oldest first; `toolResult`: what a tool answered after the last. */
-export const sceneFor = (prompts: ReadonlyArray<string>, toolResult?: string): Scene => {
+/**
+ * `prompts`: all that people said in this conversation, oldest first; `toolResult`: what a tool answered after the last;
+ * `instructions`: what the model is told besides.
+ */
+export const sceneFor = (prompts: ReadonlyArray<string>, toolResult?: string, instructions = ""): Scene => {
   if (toolResult !== undefined) return say(["ran: ", toolResult.trim()])
   const prompt = prompts.at(-1) ?? ""
   const [, word = "", rest = ""] = /^(\w+) ?([^]*)$/.exec(prompt) ?? []
@@ -53,6 +57,8 @@ export const sceneFor = (prompts: ReadonlyArray<string>, toolResult?: string): S
       return { tag: "thinking", thought: rest, pieces: ["thought ", "it over"] }
     case "recall":
       return say([prompts.join(" | ")])
+    case "instructed":
+      return say([instructions.includes(rest) ? "yes" : "no"])
     case "fail":
       return { tag: "failure", status: Number(rest) }
     case "hang":

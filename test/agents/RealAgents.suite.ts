@@ -227,6 +227,49 @@ describe.each(agents.filter(({ name }) => wanted === null || wanted.includes(nam
     expect(await runtime.get(name)).toMatchObject({ agentSessionId, incarnation: 2 })
   })
 
+  scene(
+    "goes on in a new conversation, and says so, where it was killed before its first was kept",
+    async (context) => {
+      if (agent.name !== "claude") return context.skip("it keeps a conversation from its first word on")
+      const { pid } = await start()
+      const turn = await runtime.tell(name, "hang")
+      await eventually("it begins", async () => (await runtime.transcript(name, { turn: turn.id })).entries.length > 2)
+      process.kill(pid!, "SIGKILL")
+      expect(await runtime.wait(turn.id, 30_000)).toMatchObject({ status: "failed" })
+      expect((await ask("recall")).text).toBe("recall")
+      const { agentSessionId, incarnation } = await runtime.get(name)
+      expect([typeof agentSessionId, incarnation]).toEqual(["string", 2])
+      const { entries } = await runtime.transcript(name, { types: ["note"] })
+      expect(entries.map((entry) => (entry.type === "note" ? entry.text : ""))).toEqual([
+        `a new conversation begins: ${agentSessionId}`,
+      ])
+    },
+  )
+
+  scene("is told its system prompt, in every process of it", async () => {
+    await start({
+      protocol: { type: agent.protocol, systemPrompt: 'You love "marmalade".' },
+    })
+    expect((await ask("instructed marmalade")).text).toBe("yes")
+    expect((await ask("instructed herring")).text).toBe("no")
+    await runtime.suspend(name)
+    expect((await ask("instructed marmalade")).text).toBe("yes")
+    await runtime.remove(name)
+    await start()
+    expect((await ask("instructed marmalade")).text).toBe("no")
+  })
+
+  scene("waits for somebody to log in where it has no account", async (context) => {
+    if (agent.anonymous === undefined) return context.skip("it says nothing of accounts before it is asked something")
+    const waits = await runtime.start(spec(agent.anonymous(place)))
+    expect(waits.status).toBe("authenticating")
+    // Nobody is there to go through with it, nor is a network: it is told how it would be done.
+    expect((await runtime.authenticate(name, "chatgpt")).status).toBe("authenticating")
+    const { entries } = await runtime.transcript(name, { types: ["note"] })
+    expect(JSON.stringify(entries)).toContain("open https://")
+    expect((await runtime.stop(name)).status).toBe("stopped")
+  })
+
   scene("is forked, and the two go their own ways", async () => {
     await start()
     await ask("the first")

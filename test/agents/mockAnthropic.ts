@@ -56,6 +56,7 @@ const lastResult = (message: Message): string | undefined => {
 
 const sceneOf = (
   messages: ReadonlyArray<Message>,
+  instructions: string,
 ): { readonly prompts: ReadonlyArray<string>; readonly scene: Scene } => {
   const users = messages.filter(({ role }) => role === "user")
   const prompts = users.flatMap(promptsOf)
@@ -65,7 +66,7 @@ const sceneOf = (
   if (news.includes("<task-notification>")) {
     return { prompts, scene: { tag: "text", pieces: ["a ", "task ", "has ", "ended"], everyMs: 100 } }
   }
-  return { prompts, scene: sceneFor(prompts, last === undefined ? undefined : lastResult(last)) }
+  return { prompts, scene: sceneFor(prompts, last === undefined ? undefined : lastResult(last), instructions) }
 }
 
 const json = (response: ServerResponse, status: number, value: unknown): void => {
@@ -142,7 +143,10 @@ export const startMockAnthropic = async (port = 0): Promise<MockModel> => {
         return json(response, 404, { type: "error", error: { type: "not_found_error", message: path } })
       }
       const body = JSON.parse(Buffer.concat(chunks).toString()) as Readonly<Record<string, unknown>>
-      const { prompts, scene } = sceneOf(body["messages"] as ReadonlyArray<Message>)
+      const { prompts, scene } = sceneOf(
+        body["messages"] as ReadonlyArray<Message>,
+        JSON.stringify(body["system"] ?? ""),
+      )
       const seen: SeenRequest = { prompts, body, aborted: false }
       requests.push(seen)
       if (scene.tag === "failure") {

@@ -55,6 +55,10 @@ const saidBy = (input: ReadonlyArray<unknown>): ReadonlyArray<string> =>
     )
     .filter((text) => text !== "")
 
+/** What Codex tells the model besides what people say. */
+const instructionsOf = (body: Fields, input: ReadonlyArray<unknown>): string =>
+  JSON.stringify([body["instructions"], input.map(fieldsOf).filter(({ role }) => role === "developer")])
+
 /** The output of the call that the last item is; undefined where it is none. */
 const outputOf = (input: ReadonlyArray<unknown>): string | undefined => {
   const last = fieldsOf(input.at(-1))
@@ -195,7 +199,9 @@ export const startMockOpenai = async (port = 0): Promise<MockOpenai> => {
     const seen: MockRequest = { path, prompts: all, tools, body, aborted: false }
     requests.push(seen)
     const id = `r${requests.length}`
-    const scene = isForGoal(input) ? sceneFor(["count 40 20"]) : sceneFor(all, outputOf(input))
+    const scene = isForGoal(input)
+      ? sceneFor(["count 40 20"])
+      : sceneFor(all, outputOf(input), instructionsOf(body, input))
     if (scene.tag === "failure") {
       const error = { message: `refused with ${scene.status}, as asked`, type: "server_error" }
       return json(response, scene.status, { error })

@@ -125,16 +125,19 @@ describe("inheritance", () => {
 describe("a persona", () => {
   const persona = { systemPrompt: "You are terse.", agentArgs: ["--max-turns=3"] }
 
-  it("of claude is a system prompt and arguments after the protocol's own", () => {
-    const templates: Readonly<Record<string, Template>> = {
-      base: { command: "claude", protocol: { type: "claude", model: "m", extraArgs: ["--x"] } },
-      terse: { extends: "base", persona },
+  it("of an agent is a system prompt and arguments, after the protocol's own", () => {
+    for (const type of ["claude", "codex", "acp"] as const) {
+      const templates: Readonly<Record<string, Template>> = {
+        base: { command: "agent", protocol: { type, model: "m", systemPrompt: "Be kind.", extraArgs: ["--x"] } },
+        terse: { extends: "base", persona },
+      }
+      expect(resolved(templates, "terse").protocol).toEqual({
+        type,
+        model: "m",
+        systemPrompt: "Be kind.\n\nYou are terse.",
+        extraArgs: ["--x", "--max-turns=3"],
+      })
     }
-    expect(resolved(templates, "terse").protocol).toEqual({
-      type: "claude",
-      model: "m",
-      extraArgs: ["--x", "--append-system-prompt=You are terse.", "--max-turns=3"],
-    })
     expect(resolved({ p: { protocol: "claude", persona } }, "p").protocol).toMatchObject({ type: "claude" })
   })
 
@@ -143,12 +146,13 @@ describe("a persona", () => {
     expect(resolved({ p: { protocol: "claude", persona } }, "p", overrides).protocol).toEqual({
       type: "claude",
       model: "other",
-      extraArgs: ["--append-system-prompt=You are terse.", "--max-turns=3"],
+      systemPrompt: "You are terse.",
+      extraArgs: ["--max-turns=3"],
     })
   })
 
   it("is refused by name where the protocol cannot carry it", () => {
-    for (const protocol of ["codex", "acp", "text", "lines", "ndjson"] as const) {
+    for (const protocol of ["text", "lines", "ndjson", "jsonrpc", "mcp"] as const) {
       expect(refused({ p: { protocol, persona } }, "p")).toMatchObject({
         _tag: "Unsupported",
         what: "persona.systemPrompt",

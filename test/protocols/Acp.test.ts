@@ -709,3 +709,37 @@ describe("files over acp", () => {
     }
   })
 })
+
+describe("the system prompt over acp", () => {
+  const able = {
+    ...ableAgent,
+    agentCapabilities: {
+      ...ableAgent.agentCapabilities,
+      sessionCapabilities: { resume: {}, fork: {}, systemPrompt: {} },
+    },
+  }
+
+  it("goes with every conversation that is opened", () => {
+    for (const from of [null, resuming, { conversation: "old-1", fork: true }]) {
+      const agent = acp({ systemPrompt: "Be brief." })
+      agent.start(from)
+      expect(written(agent.answers(able))).toMatchObject([
+        { params: { systemPrompt: { mode: "append", content: [{ type: "text", text: "Be brief." }] } } },
+      ])
+    }
+    const plain = acp()
+    plain.start()
+    expect(written(plain.answers(able))[0]?.params).not.toHaveProperty("systemPrompt")
+  })
+
+  it("breaks an agent that takes none: nobody is to think that it was told", () => {
+    const agent = acp({ systemPrompt: "Be brief." })
+    agent.start()
+    const events = agent.answers(ableAgent)
+    expect(written(events)).toEqual([])
+    expect(events).toContainEqual({
+      type: "broken",
+      detail: expect.stringContaining("takes no system prompt over ACP"),
+    })
+  })
+})

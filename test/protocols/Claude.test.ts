@@ -20,8 +20,8 @@ describe("the arguments", () => {
   })
 
   it("hold what the spec says, its conversation only where the session has none of its own", () => {
-    const options = { model: "m", resume: "r", extraArgs: ["--x", "-y"] }
-    expect(args(null, options)).toEqual(["--resume=r", "--model=m", "--x", "-y"])
+    const options = { model: "m", resume: "r", systemPrompt: "Be brief.", extraArgs: ["--x", "-y"] }
+    expect(args(null, options)).toEqual(["--resume=r", "--model=m", "--append-system-prompt=Be brief.", "--x", "-y"])
     expect(args({ conversation: "c", fork: false }, options)[0]).toBe("--resume=c")
   })
 

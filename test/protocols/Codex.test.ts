@@ -24,18 +24,19 @@ describe("the handshake with Codex", () => {
     const clientInfo = { name: "creche", title: "creche", version: "1" }
     expect(written(agent.start())).toEqual([{ id: 1, method: "initialize", params: { clientInfo } }])
     const settings = { model: "gpt-x", approvalPolicy: "untrusted", sandbox: "read-only" }
-    expect(written(agent.says({ id: 1, result: { userAgent: "codex" } }))).toEqual([
+    expect(written(agent.greets({ userAgent: "codex" }))).toEqual([
       { method: "initialized" },
-      { id: 2, method: "thread/start", params: { cwd: "/place", ...settings } },
+      { id: 2, method: "account/read", params: {} },
+      { id: 3, method: "thread/start", params: { cwd: "/place", ...settings } },
     ])
-    const last = agent.says({ id: 2, result: { thread: { id: thread } } })
+    const last = agent.says({ id: 3, result: { thread: { id: thread } } })
     expect(last.map(({ type }) => type)).toEqual(["native", "ready"])
   })
 
   it("tells the thread once it ran something, for before that it cannot be resumed", () => {
     const agent = ready()
     expect(of(agent.prompt("x"), "conversation")).toEqual([])
-    expect(of(agent.says({ id: 3, result: { turn: { id: "turn-1" } } }), "conversation")).toEqual([])
+    expect(of(agent.says({ id: 4, result: { turn: { id: "turn-1" } } }), "conversation")).toEqual([])
     expect(of(agent.says(notice("turn/started", { turn: { id: "turn-1" } })), "conversation")).toEqual([
       { type: "conversation", id: thread },
     ])
@@ -48,13 +49,13 @@ describe("the handshake with Codex", () => {
     for (const fork of [false, true]) {
       const agent = codex({ options: { model: "m" }, from: { conversation: "t0", fork } })
       agent.start()
-      expect(written(agent.says({ id: 1, result: {} }))[1]).toEqual({
-        id: 2,
+      expect(written(agent.greets())[2]).toEqual({
+        id: 3,
         method: fork ? "thread/fork" : "thread/resume",
         params: { threadId: "t0", cwd: "/place", model: "m", excludeTurns: true },
       })
       const id = fork ? "t1" : "t0"
-      expect(of(agent.says({ id: 2, result: { thread: { id } } }), "conversation")).toEqual([
+      expect(of(agent.says({ id: 3, result: { thread: { id } } }), "conversation")).toEqual([
         { type: "conversation", id },
       ])
     }
@@ -64,7 +65,7 @@ describe("the handshake with Codex", () => {
     const opens = (from?: { readonly conversation: string; readonly fork: boolean }) => {
       const agent = codex({ options: { resume: "theirs" }, ...(from === undefined ? {} : { from }) })
       agent.start()
-      return written(agent.says({ id: 1, result: {} }))[1]
+      return written(agent.greets())[2]
     }
     expect(opens()).toMatchObject({ method: "thread/resume", params: { threadId: "theirs" } })
     expect(opens({ conversation: "own", fork: false })).toMatchObject({ params: { threadId: "own" } })
@@ -78,8 +79,8 @@ describe("the handshake with Codex", () => {
     ] as const) {
       const agent = codex({ from: { conversation: "t0", fork } })
       agent.start()
-      agent.says({ id: 1, result: {} })
-      const events = agent.says(refusal(2, -32600, "no rollout found for thread id t0"))
+      agent.greets()
+      const events = agent.says(refusal(3, -32600, "no rollout found for thread id t0"))
       const detail = `the agent cannot ${verb} the conversation t0: no rollout found for thread id t0`
       expect(events).toEqual([{ type: "broken", detail }])
     }
@@ -94,8 +95,8 @@ describe("the handshake with Codex", () => {
   it("is broken where the thread has no id", () => {
     const agent = codex()
     agent.start()
-    agent.says({ id: 1, result: {} })
-    expect(of(agent.says({ id: 2, result: { thread: null } }), "broken")).toHaveLength(1)
+    agent.greets()
+    expect(of(agent.says({ id: 3, result: { thread: null } }), "broken")).toHaveLength(1)
   })
 
   it("asks an overloaded agent again, later each time, and not for ever", () => {
@@ -131,9 +132,9 @@ describe("a turn of Codex", () => {
   it("is asked for in the thread, and ends as the agent says", () => {
     const agent = ready()
     expect(written(agent.prompt("hi"))).toEqual([
-      { id: 3, method: "turn/start", params: { threadId: thread, input: [{ type: "text", text: "hi" }] } },
+      { id: 4, method: "turn/start", params: { threadId: thread, input: [{ type: "text", text: "hi" }] } },
     ])
-    agent.says({ id: 3, result: { turn: { id: "turn-1" } } }, notice("turn/started", { turn: { id: "turn-1" } }))
+    agent.says({ id: 4, result: { turn: { id: "turn-1" } } }, notice("turn/started", { turn: { id: "turn-1" } }))
     const events = agent.says(
       delta("he"),
       delta("llo"),
@@ -152,23 +153,23 @@ describe("a turn of Codex", () => {
     const own = ready()
     own.prompt("hi")
     expect(own.says(started, delta("x"), completed())).toEqual([])
-    const events = own.says({ id: 3, result: { turn: { id: "turn-1" } } })
+    const events = own.says({ id: 4, result: { turn: { id: "turn-1" } } })
     expect(events.map(({ type }) => type)).toEqual(["conversation", "delta", "ended"])
 
     const other = ready()
     other.prompt("hi")
     other.says(started, delta("about a goal"))
-    const refused = other.says(overload(3))
+    const refused = other.says(overload(4))
     expect(refused.map(({ type }) => type)).toEqual(["deadline", "native", "conversation", "native"])
     expect(other.advance(60_000)).toEqual([])
-    expect(written(other.says(completed()))).toMatchObject([{ id: 4, method: "turn/start" }])
+    expect(written(other.says(completed()))).toMatchObject([{ id: 5, method: "turn/start" }])
   })
 
   it("does not meet what is said of the turn before", () => {
     const agent = running()
     agent.says(completed())
     agent.prompt("next")
-    agent.says({ id: 4, result: { turn: { id: "turn-2" } } }, notice("turn/started", { turn: { id: "turn-2" } }))
+    agent.says({ id: 5, result: { turn: { id: "turn-2" } } }, notice("turn/started", { turn: { id: "turn-2" } }))
     expect(of(agent.says(delta("late"), completed()), "ended")).toEqual([])
     expect(of(agent.says(completed({}, "turn-2")), "ended")).toMatchObject([{ text: "" }])
   })
@@ -228,16 +229,16 @@ describe("a turn of Codex", () => {
   it("fails where the agent refuses it, and the next one is asked for", () => {
     const agent = ready()
     agent.prompt("x")
-    expect(of(agent.says(refusal(3, -32600, "bad input")), "ended")).toMatchObject([
+    expect(of(agent.says(refusal(4, -32600, "bad input")), "ended")).toMatchObject([
       { status: "failed", error: { tag: "AgentError", message: "bad input" } },
     ])
-    expect(written(agent.prompt("y"))).toMatchObject([{ id: 4, method: "turn/start" }])
+    expect(written(agent.prompt("y"))).toMatchObject([{ id: 5, method: "turn/start" }])
   })
 
   it("breaks the incarnation where its thread was unloaded, for another resumes it", () => {
     const agent = ready()
     agent.prompt("x")
-    const events = agent.says(refusal(3, -32600, "thread not found: thread-1"))
+    const events = agent.says(refusal(4, -32600, "thread not found: thread-1"))
     expect(events.map(({ type }) => type)).toEqual(["ended", "broken"])
     expect(of(ready().says(notice("thread/closed")), "broken")).toHaveLength(1)
     expect(of(ready().says({ method: "thread/closed", params: { threadId: "other" } }), "broken")).toEqual([])
@@ -246,16 +247,16 @@ describe("a turn of Codex", () => {
   it("is asked for again by an overloaded agent, or cancelled while it waits for that", () => {
     const agent = ready()
     agent.prompt("x")
-    expect(of(agent.says(overload(3)), "deadline")).toEqual([{ type: "deadline", at: 1_100 }])
-    expect(written(agent.advance(100))).toMatchObject([{ id: 4, method: "turn/start" }])
-    agent.says(overload(4))
+    expect(of(agent.says(overload(4)), "deadline")).toEqual([{ type: "deadline", at: 1_100 }])
+    expect(written(agent.advance(100))).toMatchObject([{ id: 5, method: "turn/start" }])
+    agent.says(overload(5))
     const events = agent.cancel()
     expect(events).toEqual([
       { type: "deadline", at: null },
       { type: "ended", status: "cancelled", text: "", stopReason: "cancelled" },
     ])
     expect(agent.advance(60_000)).toEqual([])
-    expect(written(agent.prompt("y"))).toMatchObject([{ id: 5, method: "turn/start" }])
+    expect(written(agent.prompt("y"))).toMatchObject([{ id: 6, method: "turn/start" }])
   })
 
   it("thinks in pieces, or whole where no pieces came", () => {
@@ -280,7 +281,7 @@ describe("a turn of Codex", () => {
     const agent = running()
     expect(of(agent.says(tokens(1, 1), tokens(2, 1), completed()), "ended")).toMatchObject([{ usage: twice }])
     agent.prompt("again")
-    agent.says({ id: 4, result: { turn: { id: "turn-2" } } }, notice("turn/started", { turn: { id: "turn-2" } }))
+    agent.says({ id: 5, result: { turn: { id: "turn-2" } } }, notice("turn/started", { turn: { id: "turn-2" } }))
     expect(of(agent.says(tokens(3, 1, "turn-2"), completed({}, "turn-2")), "ended")).toMatchObject([{ usage: each }])
     // A thread that goes on, whose past is not known.
     const resumed = running({ from: { conversation: thread, fork: false } })
@@ -332,9 +333,9 @@ describe("the cancel of a Codex turn", () => {
   it("interrupts it, once, and waits for its end", () => {
     const agent = running()
     const params = { threadId: thread, turnId: "turn-1" }
-    expect(written(agent.cancel())).toEqual([{ id: 4, method: "turn/interrupt", params }])
+    expect(written(agent.cancel())).toEqual([{ id: 5, method: "turn/interrupt", params }])
     expect(agent.cancel()).toEqual([])
-    expect(agent.says({ id: 4, result: {} }, completed({ status: "interrupted" }))).toMatchObject([
+    expect(agent.says({ id: 5, result: {} }, completed({ status: "interrupted" }))).toMatchObject([
       { type: "ended", status: "cancelled" },
     ])
   })
@@ -343,13 +344,13 @@ describe("the cancel of a Codex turn", () => {
     const agent = ready()
     agent.prompt("x")
     expect(agent.cancel()).toEqual([])
-    expect(agent.says({ id: 3, result: { turn: { id: "turn-1" } } })).toEqual([])
+    expect(agent.says({ id: 4, result: { turn: { id: "turn-1" } } })).toEqual([])
     expect(written(agent.says(notice("turn/started", { turn: { id: "turn-1" } })))).toMatchObject([
-      { id: 4, method: "turn/interrupt", params: { turnId: "turn-1" } },
+      { id: 5, method: "turn/interrupt", params: { turnId: "turn-1" } },
     ])
-    expect(agent.says(refusal(4, -32600, "no active turn to interrupt"))).toEqual([{ type: "deadline", at: 1_050 }])
-    expect(written(agent.advance(50))).toMatchObject([{ id: 5, method: "turn/interrupt" }])
-    agent.says(refusal(5, -32600, "no active turn to interrupt"))
+    expect(agent.says(refusal(5, -32600, "no active turn to interrupt"))).toEqual([{ type: "deadline", at: 1_050 }])
+    expect(written(agent.advance(50))).toMatchObject([{ id: 6, method: "turn/interrupt" }])
+    agent.says(refusal(6, -32600, "no active turn to interrupt"))
     // It was over already.
     expect(agent.says(completed())).toMatchObject([
       { type: "deadline", at: null },
@@ -385,7 +386,7 @@ describe("the cancel of a Codex turn", () => {
     const agent = ready()
     agent.prompt("x")
     expect(agent.cancel()).toEqual([])
-    expect(agent.says(overload(3))).toMatchObject([{ type: "ended", status: "cancelled" }])
+    expect(agent.says(overload(4))).toMatchObject([{ type: "ended", status: "cancelled" }])
     expect(agent.advance(60_000)).toEqual([])
   })
 
@@ -416,12 +417,12 @@ describe("turns that Codex runs of its own accord", () => {
     agent.says(started)
     agent.prompt("given up")
     agent.cancel()
-    expect(of(agent.says(overload(3)), "deadline")).toHaveLength(1)
+    expect(of(agent.says(overload(4)), "deadline")).toHaveLength(1)
     expect(agent.prompt("next")).toEqual([])
     // It interrupts whatever runs then no more.
     const after = agent.says(completed({}, "own-1"))
     expect(of(after, "deadline")).toEqual([{ type: "deadline", at: null }])
-    expect(written(after)).toMatchObject([{ id: 4, method: "turn/start" }])
+    expect(written(after)).toMatchObject([{ id: 5, method: "turn/start" }])
     expect(agent.advance(60_000)).toEqual([])
   })
 
@@ -430,16 +431,16 @@ describe("turns that Codex runs of its own accord", () => {
     agent.says(started)
     agent.prompt("mine")
     agent.says(tokens(7, 1, "own-1"), completed({}, "own-1"))
-    agent.says({ id: 3, result: { turn: { id: "turn-1" } } }, notice("turn/started", { turn: { id: "turn-1" } }))
+    agent.says({ id: 4, result: { turn: { id: "turn-1" } } }, notice("turn/started", { turn: { id: "turn-1" } }))
     expect(of(agent.says(tokens(8, 1), completed()), "ended")).toMatchObject([{ usage: { outputTokens: 5 } }])
   })
 
   it("hold a prompt back also where they began while the thread was opened", () => {
     const agent = codex({ from: { conversation: thread, fork: false } })
     agent.start()
-    agent.says({ id: 1, result: {} })
+    agent.greets()
     expect(agent.says(started)).toEqual([])
-    const opened = agent.says({ id: 2, result: { thread: { id: thread } } })
+    const opened = agent.says({ id: 3, result: { thread: { id: thread } } })
     expect(opened.map(({ type }) => type)).toEqual(["native", "conversation", "ready", "native"])
     expect(agent.prompt("mine")).toEqual([])
     expect(written(agent.says(completed({}, "own-1")))).toMatchObject([{ method: "turn/start" }])
@@ -510,5 +511,84 @@ describe("what else Codex says", () => {
 
   it("changes nothing at the end of its stdout", () => {
     expect(running().eof()).toEqual([])
+  })
+})
+
+describe("a Codex without an account", () => {
+  const noAccount = { account: null, requiresOpenaiAuth: true }
+  const login = { type: "chatgpt", loginId: "l1", authUrl: "https://login/?a" }
+  const waiting = () => {
+    const agent = codex()
+    agent.start()
+    agent.says({ id: 1, result: {} })
+    const events = agent.says({ id: 2, result: noAccount })
+    return { agent, events }
+  }
+
+  it("wants somebody to log in, by one of its ways, and opens its thread once they did", () => {
+    const { agent, events } = waiting()
+    expect(events).toEqual([
+      { type: "authenticate", methods: ["chatgptDeviceCode", "chatgpt"], instructions: expect.any(String) },
+    ])
+    expect(written(agent.authenticate("chatgpt"))).toEqual([
+      { id: 3, method: "account/login/start", params: { type: "chatgpt" } },
+    ])
+    expect(of(agent.says({ id: 3, result: login }), "authenticate")).toMatchObject([
+      { instructions: expect.stringContaining("open https://login/?a") },
+    ])
+    const failed = agent.says(notice("account/login/completed", { loginId: "l1", success: false, error: "closed" }))
+    expect(of(failed, "authenticate")).toMatchObject([{ instructions: "the login failed: closed" }])
+    expect(written(agent.authenticate(null))).toMatchObject([{ params: { type: "chatgptDeviceCode" } }])
+    const device = { type: "chatgptDeviceCode", loginId: "l2", verificationUrl: "https://d", userCode: "AB-CD" }
+    expect(of(agent.says({ id: 4, result: device }), "authenticate")).toMatchObject([
+      { instructions: "open https://d and enter AB-CD" },
+    ])
+    // One that was given up before is not this one.
+    const stale = agent.says(notice("account/login/completed", { loginId: "l1", success: false, error: "late" }))
+    expect(of(stale, "authenticate")).toEqual([])
+    const done = agent.says(
+      notice("account/login/completed", { loginId: "l2", success: true, error: null }),
+      notice("account/updated", { authMode: "chatgpt" }),
+    )
+    expect(written(done)).toEqual([{ id: 5, method: "thread/start", params: { cwd: "/place" } }])
+    expect(of(agent.says({ id: 5, result: { thread: { id: thread } } }), "ready")).toHaveLength(1)
+  })
+
+  it("goes on as well where somebody logged in beside it, and asks again where a way is refused", () => {
+    const { agent } = waiting()
+    agent.authenticate("chatgpt")
+    expect(of(agent.says(refusal(3, -32603, "no network")), "authenticate")).toMatchObject([
+      { instructions: "the login failed: no network" },
+    ])
+    expect(written(agent.says(notice("account/updated", { authMode: null })))).toEqual([])
+    expect(written(agent.says(notice("account/updated", { authMode: "apikey" })))).toMatchObject([
+      { method: "thread/start" },
+    ])
+    expect(agent.authenticate("chatgpt")).toEqual([])
+  })
+
+  it("is not waited for where it needs none, has one, or knows nothing of accounts", () => {
+    for (const answer of [
+      { id: 2, result: { account: null, requiresOpenaiAuth: false } },
+      { id: 2, result: { account: { type: "apiKey" }, requiresOpenaiAuth: true } },
+      { id: 2, result: null },
+      refusal(2, -32600, "unknown variant `account/read`"),
+    ]) {
+      const agent = codex()
+      agent.start()
+      agent.says({ id: 1, result: {} })
+      const events = agent.says(answer)
+      expect(written(events)).toMatchObject([{ id: 3, method: "thread/start" }])
+      // Who they are is nobody's business here.
+      expect(of(events, "native").filter(({ message }) => "result" in (message as object))).toEqual([])
+    }
+  })
+
+  it("tells its developer's instructions with every thread that it opens", () => {
+    for (const from of [undefined, { conversation: "t0", fork: false }, { conversation: "t0", fork: true }]) {
+      const agent = codex({ options: { systemPrompt: "Be brief." }, ...(from === undefined ? {} : { from }) })
+      agent.start()
+      expect(written(agent.greets())[2]).toMatchObject({ params: { developerInstructions: "Be brief." } })
+    }
   })
 })

@@ -67,6 +67,8 @@ export class CodexAgentModel {
     switch (method) {
       case "initialize":
         return this.say({ id, result: {} })
+      case "account/read":
+        return this.say({ id, result: { account: null, requiresOpenaiAuth: false } })
       case "thread/start":
         return this.say({ id, result: { thread: { id: thread } } })
       case "turn/start": {

@@ -58,6 +58,12 @@ export const codex = ({ options = {}, from, freshId = "fresh-1", answerChars }: 
     protocol,
     start,
     says,
+    /** Up to the opening of the thread: introduced, and no login is needed. */
+    greets: (result: Message = {}) => [
+      ...says({ id: 1, result }),
+      ...says({ id: 2, result: { account: null, requiresOpenaiAuth: false } }),
+    ],
+    authenticate: (method: string | null) => run(protocol.authenticate!(state, method)),
     prompt: (prompt: Prompt) => run(protocol.prompt(state, prompt, "tok", clock)),
     cancel: () => run(protocol.cancel!(state)),
     answer: (request: string, option: string, result?: unknown) =>
@@ -78,16 +84,16 @@ export const codex = ({ options = {}, from, freshId = "fresh-1", answerChars }: 
 export const ready = (setting: Setting = {}) => {
   const it = codex(setting)
   it.start()
-  it.says({ id: 1, result: { userAgent: "codex" } })
-  it.says({ id: 2, result: { thread: { id: thread } } })
+  it.greets({ userAgent: "codex" })
+  it.says({ id: 3, result: { thread: { id: thread } } })
   return it
 }
 
-/** A turn that began, with the id `turn-1`; the next request has the id 4. */
+/** A turn that began, with the id `turn-1`; the next request has the id 5. */
 export const running = (setting: Setting = {}) => {
   const it = ready(setting)
   it.prompt("go")
-  it.says({ id: 3, result: { turn: { id: "turn-1" } } }, notice("turn/started", { turn: { id: "turn-1" } }))
+  it.says({ id: 4, result: { turn: { id: "turn-1" } } }, notice("turn/started", { turn: { id: "turn-1" } }))
   return it
 }
 
