@@ -9,6 +9,8 @@ import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import * as Context from "effect/Context"
 import { InvalidParams, type RuntimeError } from "./domain/Errors.ts"
+import type { TurnId } from "./domain/Ids.ts"
+import type { ContentBlock } from "./domain/Prompt.ts"
 import type { Session } from "./domain/Session.ts"
 import type { RetentionSpec, SessionSpecInput, Signal } from "./domain/SessionSpec.ts"
 import type { SearchHit, TranscriptPage, TranscriptQuery, TurnsPage, TurnsQuery } from "./domain/SessionStore.ts"
@@ -19,6 +21,7 @@ import { type LogLevel, logging, runtimeLayer, temporaryDirectory } from "./main
 import {
   Runtime,
   type ListQuery,
+  type RuntimeHealth,
   type RuntimeInfo,
   type RuntimeStats,
   type SubscribeRequest,
@@ -28,6 +31,8 @@ import {
 } from "./supervisor/Runtime.ts"
 import { type AdmissionSpec, defaultOptions } from "./supervisor/RuntimeConfig.ts"
 import type { NamedTemplate } from "./supervisor/Templates.ts"
+import type { Method, Params } from "./transport/Contract.ts"
+import { turnRequest } from "./transport/Handlers.ts"
 import { decoders } from "./transport/Params.ts"
 
 export interface OpenOptions {
@@ -105,19 +110,19 @@ export interface EmbeddedRuntime extends AsyncDisposable {
   }
   readonly info: () => Promise<RuntimeInfo>
   readonly stats: () => Promise<RuntimeStats>
+  readonly health: () => Promise<RuntimeHealth>
   readonly tree: () => Promise<TreeNode>
-  /** Ends every session's processes, waits until nothing is left, and gives the data directory back. */
-  readonly close: () => Promise<{ readonly survivors: ReadonlyArray<number> }>
+  /**
+   * Refuses new work, waits up to `drainMs` (default 0) for running turns, ends every session's processes, waits until
+   * nothing is left, and gives the data directory back.
+   */
+  readonly close: (options?: { readonly drainMs?: number }) => Promise<{ readonly survivors: ReadonlyArray<number> }>
 }
 
-export type TurnOptions = Pick<TurnRequest, "timeoutMs" | "idempotencyKey">
-
-const decodeStart = decoders["session/start"]
-const decodePut = decoders["template/put"]
-const decodeHistory = decoders["session/history"]
-const decodeSearch = decoders["session/search"]
-const decodeExtend = decoders["session/extend"]
-const decodeFork = decoders["session/fork"]
+export type TurnOptions = Pick<TurnRequest, "timeoutMs" | "idempotencyKey"> & {
+  /** Blocks behind the prompt, files among them. */
+  readonly attachments?: ReadonlyArray<ContentBlock>
+}
 
 /** Fails with the error itself, not with a wrapping of it. */
 const run = async <A, E>(effect: Effect.Effect<A, E>): Promise<A> => {
@@ -126,13 +131,11 @@ const run = async <A, E>(effect: Effect.Effect<A, E>): Promise<A> => {
   throw Cause.squash(exit.cause)
 }
 
-/** Programs in plain JavaScript have no compiler that reads what they hand in: the contract does. */
-const checked = async <P, A>(
-  params: P | InvalidParams,
-  use: (params: P) => Effect.Effect<A, RuntimeError>,
-): Promise<A> => {
-  if (params instanceof InvalidParams) throw params
-  return run(use(params))
+/** Programs in plain JavaScript have no compiler that reads what they hand in: the contract does. What is undefined was not given. */
+const checked = <M extends Method>(method: M, given: object): Params<M> => {
+  const decoded = decoders[method](Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)))
+  if (decoded instanceof InvalidParams) throw decoded
+  return decoded
 }
 
 /** Opens a runtime in this process. Close it before the program ends: until then it keeps the program alive. */
@@ -153,17 +156,26 @@ export const openRuntime = async (options: OpenOptions = {}): Promise<EmbeddedRu
   )
 
   /** Without a fiber: it would be the dearest part of an ask. */
-  const submit = (request: TurnRequest, until: "accepted" | "ended"): Promise<Turn> =>
+  const submit = (given: Params<"session/tell">, until: "accepted" | "ended"): Promise<Turn> =>
     new Promise((resolve, reject) =>
-      runtime.submit(request, until, (exit) =>
+      runtime.submit(turnRequest(checked("session/tell", given)), until, (exit) =>
         Exit.isSuccess(exit) ? resolve(exit.value) : reject(Cause.squash(exit.cause) as Error),
       ),
     )
 
+  /** One call of the runtime with params that fit. */
+  const call = async <M extends Method, A>(
+    method: M,
+    given: object,
+    use: (params: Params<M>) => Effect.Effect<A, RuntimeError>,
+  ): Promise<A> => run(use(checked(method, given)))
+
   const subscribe: EmbeddedRuntime["subscribe"] = async function* (request = {}, onMissed = () => {}) {
     const own = Scope.makeUnsafe()
     try {
-      const subscription = await run(Scope.provide(runtime.subscribe(request), own))
+      const { turn, ...rest } = request
+      const follows = { ...checked("session/subscribe", rest), ...(turn === undefined ? {} : { turn }) }
+      const subscription = await run(Scope.provide(runtime.subscribe(follows), own))
       while (true) {
         const { entries, missed, ended } = await run(subscription.pull())
         missed.forEach(onMissed)
@@ -175,53 +187,63 @@ export const openRuntime = async (options: OpenOptions = {}): Promise<EmbeddedRu
     }
   }
 
-  const close = async () => {
-    const outcome = await run(runtime.shutdown())
+  const close = async ({ drainMs }: { readonly drainMs?: number } = {}) => {
+    const outcome = await call("runtime/shutdown", { drainMs }, (params) => runtime.shutdown(params.drainMs))
     await run(Scope.close(scope, Exit.void))
     return outcome
   }
 
   return {
     start: (spec, ifExists = "fail") =>
-      checked(decodeStart({ ...spec, ifExists }), ({ ifExists: whenThere = "fail", ...decoded }) =>
+      call("session/start", { ...spec, ifExists }, ({ ifExists: whenThere = "fail", ...decoded }) =>
         runtime.start(decoded, whenThere),
       ),
     ask: (session, prompt, turn) => submit({ session, prompt, ...turn }, "ended"),
     tell: (session, prompt, turn) => submit({ session, prompt, ...turn }, "accepted"),
-    turn: (turn) => run(runtime.turn(turn)),
-    wait: (turn, timeoutMs) => run(runtime.wait(turn, timeoutMs)),
-    cancel: (session, turn) => run(runtime.cancel(session, turn)),
-    get: (session) => run(runtime.get(session)),
-    list: (query = {}) => run(runtime.list(query)),
-    answer: (session, request, outcome, options = {}) => run(runtime.answer({ session, request, outcome, ...options })),
-    authenticate: (session, method) => run(runtime.authenticate(session, method)),
-    write: (session, data) => run(runtime.write(session, typeof data === "string" ? Buffer.from(data) : data)),
-    signal: (session, signal) => run(runtime.signal(session, signal)),
-    suspend: (session) => run(runtime.suspend(session)),
-    resume: (session) => run(runtime.resume(session)),
-    restart: (session) => run(runtime.restart(session)),
-    stop: (session, mode = "graceful") => run(runtime.stop(session, mode)),
-    remove: (session) => run(runtime.remove(session)),
-    transcript: (session, query = {}) => run(runtime.transcript(session, query)),
-    history: (session, query = {}) =>
-      checked(decodeHistory({ session, ...query }), ({ session: of, ...page }) => runtime.history(of, page)),
-    search: (query, options = {}) => checked(decodeSearch({ query, ...options }), (search) => runtime.search(search)),
-    extend: (session, expiresInMs) =>
-      checked(decodeExtend({ session, expiresInMs }), (params) => runtime.extend(params.session, params.expiresInMs)),
-    fork: (session, name) =>
-      checked(decodeFork(name === undefined ? { session } : { session, name }), (params) =>
-        runtime.fork(params.session, params.name),
+    turn: (turn) => call("turn/get", { turn }, (params) => runtime.turn(params.turn)),
+    wait: (turn, timeoutMs) =>
+      call("turn/wait", { turn, timeoutMs }, (params) => runtime.wait(params.turn, params.timeoutMs)),
+    cancel: (session, turn) =>
+      call("session/cancel", { session, turn }, (params) => runtime.cancel(params.session, params.turn)),
+    get: (session) => call("session/get", { session }, (params) => runtime.get(params.session)),
+    list: (query = {}) => call("session/list", query, runtime.list),
+    answer: (session, request, outcome, options = {}) =>
+      call("session/answer", { session, request, outcome, ...options }, runtime.answer),
+    authenticate: (session, method) =>
+      call("session/authenticate", { session, method }, (params) =>
+        runtime.authenticate(params.session, params.method),
       ),
+    write: (session, data) => run(runtime.write(session, typeof data === "string" ? Buffer.from(data) : data)),
+    signal: (session, signal) =>
+      call("session/signal", { session, signal }, (params) => runtime.signal(params.session, params.signal)),
+    suspend: (session) => call("session/suspend", { session }, (params) => runtime.suspend(params.session)),
+    resume: (session) => call("session/resume", { session }, (params) => runtime.resume(params.session)),
+    restart: (session) => call("session/restart", { session }, (params) => runtime.restart(params.session)),
+    stop: (session, mode) =>
+      call("session/stop", { session, mode }, (params) => runtime.stop(params.session, params.mode ?? "graceful")),
+    remove: (session) => call("session/remove", { session }, (params) => runtime.remove(params.session)),
+    transcript: (session, query = {}) =>
+      call("session/transcript", { ...query, session }, ({ session: of, turn, ...page }) =>
+        runtime.transcript(of, turn === undefined ? page : { ...page, turn: turn as TurnId }),
+      ),
+    history: (session, query = {}) =>
+      call("session/history", { session, ...query }, ({ session: of, ...page }) => runtime.history(of, page)),
+    search: (query, options = {}) => call("session/search", { query, ...options }, runtime.search),
+    extend: (session, expiresInMs) =>
+      call("session/extend", { session, expiresInMs }, (params) => runtime.extend(params.session, params.expiresInMs)),
+    fork: (session, name) =>
+      call("session/fork", { session, name }, (params) => runtime.fork(params.session, params.name)),
     subscribe,
     templates: {
       list: () => run(runtime.templates.list),
-      get: (name) => run(runtime.templates.get(name)),
+      get: (name) => call("template/get", { name }, (params) => runtime.templates.get(params.name)),
       put: (name, template) =>
-        checked(decodePut({ name, template }), (params) => runtime.templates.put(params.name, params.template)),
-      remove: (name) => run(runtime.templates.remove(name)),
+        call("template/put", { name, template }, (params) => runtime.templates.put(params.name, params.template)),
+      remove: (name) => call("template/remove", { name }, (params) => runtime.templates.remove(params.name)),
     },
     info: () => run(runtime.info),
     stats: () => run(runtime.stats),
+    health: () => run(runtime.health),
     tree: () => run(runtime.tree),
     close,
     [Symbol.asyncDispose]: async () => void (await close()),

@@ -12,6 +12,7 @@
  * With `conversation`, any object may report in `field` (string) the program's own id of the conversation; the newest
  * counts. `resume` and `fork` are the arguments that make a later process go on with it, `{id}` replaced.
  */
+import { jsonLine, oneLine } from "../domain/JsonLine.ts"
 import type { ConversationSpec } from "../domain/ProtocolSpec.ts"
 import type { Prompt } from "../domain/Prompt.ts"
 import { promptText } from "../domain/PromptText.ts"
@@ -47,20 +48,20 @@ const fresh: Answering = { tag: "answering", conversation: null, deltas: null, r
 const longestConversation = 8192
 
 /** A JSON object or array on one line. Line breaks in JSON stand only between tokens; numbers keep every digit. */
-const jsonLine = (text: string): string | undefined => {
+const givenLine = (text: string): string | undefined => {
   const trimmed = text.trim()
   if (!trimmed.startsWith("{") && !trimmed.startsWith("[")) return undefined
   try {
     JSON.parse(trimmed)
-    return trimmed.replace(/[\r\n]+/g, " ")
+    return oneLine(trimmed.replace(/[\r\n]+/g, " "))
   } catch {
     return undefined
   }
 }
 
 const encode = (prompt: Prompt): string => {
-  if (typeof prompt === "string") return jsonLine(prompt) ?? JSON.stringify({ type: "prompt", prompt })
-  return JSON.stringify({ type: "prompt", prompt: promptText(prompt), content: prompt })
+  if (typeof prompt === "string") return givenLine(prompt) ?? jsonLine({ type: "prompt", prompt })
+  return jsonLine({ type: "prompt", prompt: promptText(prompt), content: prompt })
 }
 
 const usageOf = (value: unknown): Usage | undefined => {

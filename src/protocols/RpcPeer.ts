@@ -2,6 +2,7 @@
  * One side of a JSON-RPC conversation as a value: the requests that wait for their answers, and what a message from the
  * other side is. For the protocols that speak JSON-RPC to their child, with or without the `jsonrpc` member. Pure.
  */
+import { jsonLine } from "../domain/JsonLine.ts"
 
 export type RpcId = number | string
 
@@ -31,8 +32,7 @@ export type RpcMessage<K> =
 
 export const makePeer = <K>(marked = true): RpcPeer<K> => ({ nextId: 1, pending: new Map(), marked })
 
-const message = (marked: boolean, fields: object): string =>
-  JSON.stringify(marked ? { jsonrpc: "2.0", ...fields } : fields)
+const message = (marked: boolean, fields: object): string => jsonLine(marked ? { jsonrpc: "2.0", ...fields } : fields)
 
 /** The text of a request, without framing, and the peer that waits for its answer. */
 export const request = <K>(

@@ -19,12 +19,13 @@ type Handlers = {
   readonly [M in Method]: (params: Params<M>, call: Call) => Effect.Effect<Result<M>, RuntimeError>
 }
 
+/** Attachments are blocks of the prompt. */
 const withAttachments = ({ prompt, attachments }: Params<"session/tell">): Prompt =>
   attachments === undefined || attachments.length === 0
     ? prompt
     : [...(typeof prompt === "string" ? [{ type: "text" as const, text: prompt }] : prompt), ...attachments]
 
-const turnRequest = (params: Params<"session/tell">): TurnRequest => {
+export const turnRequest = (params: Params<"session/tell">): TurnRequest => {
   const { session, timeoutMs, idempotencyKey } = params
   const request: { -readonly [K in keyof TurnRequest]: TurnRequest[K] } = { session, prompt: withAttachments(params) }
   if (timeoutMs !== undefined) request.timeoutMs = timeoutMs

@@ -36,21 +36,40 @@ export interface ExchangeOptions {
 type Settled = (exit: Exit.Exit<unknown, RuntimeError>) => void
 
 export const answerJson = (response: ServerResponse, status: number, text: string, contentType: string): void => {
-  response.writeHead(status, {
-    "Content-Type": contentType,
-    "Content-Length": Buffer.byteLength(text),
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
-  })
+  response.writeHead(status, headOf(text, contentType))
   response.end(text)
 }
+
+const headOf = (text: string, contentType: string) => ({
+  "Content-Type": contentType,
+  "Content-Length": Buffer.byteLength(text),
+  "Cache-Control": "no-store",
+  "X-Content-Type-Options": "nosniff",
+})
+
+const lingerMs = 1000
 
 export const answerProblem = (response: ServerResponse, { status, headers, body }: Problem.Problem): void => {
   if (response.headersSent || response.destroyed) return
   for (const [name, value] of Object.entries(headers ?? {})) response.setHeader(name, value)
-  // What was not read of the body is not waited for.
-  if (!response.req.complete) response.setHeader("Connection", "close")
-  answerJson(response, status, JSON.stringify(body), Problem.contentType)
+  const text = JSON.stringify(body)
+  const { req } = response
+  const isRead =
+    req.complete || (req.headers["transfer-encoding"] === undefined && !Number(req.headers["content-length"]))
+  if (isRead) return answerJson(response, status, text, Problem.contentType)
+  // What was not read of the body is not waited for. But a connection that is closed with something unread is reset, and a
+  // peer that still writes would lose the answer: so it is read on for a moment, and thrown away.
+  response.setHeader("Connection", "close")
+  response.writeHead(status, headOf(text, Problem.contentType))
+  response.write(text)
+  const end = () => {
+    clearTimeout(timer)
+    response.end()
+  }
+  const timer = setTimeout(end, lingerMs)
+  req.once("close", end)
+  req.once("end", end)
+  req.resume()
 }
 
 export const exchange = (options: ExchangeOptions): void => {
@@ -75,11 +94,19 @@ const run = (options: ExchangeOptions, body: Readonly<Record<string, unknown>>):
     idempotencyKey: header("idempotency-key"),
     lastEventId: header("last-event-id"),
   })
-  if (gathered instanceof InvalidParams) return answerProblem(response, Problem.ofError(gathered))
+  if (gathered.issues.length > 0) return answerProblem(response, Problem.ofError(wrong(options, gathered)))
   if (route.kind === "events") return new Exchange(options).events(gathered)
   const asks = gathered.mode !== "tell"
   if (gathered.mode === "stream") return new Exchange(options).turnEvents(gathered)
   new Exchange(options).plain(asks ? "session/ask" : route.method, gathered, asks)
+}
+
+/** All that is wrong, at once. */
+const wrong = ({ route, methods }: ExchangeOptions, { params, issues }: Gathered): InvalidParams => {
+  const decoded = methods.get(route.method)?.decode(params)
+  const others = decoded instanceof InvalidParams ? decoded.issues : []
+  const isNew = ({ path }: { readonly path: string }) => !issues.some((known) => known.path === path)
+  return new InvalidParams({ issues: [...issues, ...others.filter(isNew)] })
 }
 
 /** Tells when the last one is gone: its stream has no more to send. */

@@ -2,7 +2,6 @@
  * The params of a method, gathered from a request's path, query, headers and body. Says where one is written twice or is
  * no such text; everything else is for the contract's decoders, which get what they get from any other transport. Pure.
  */
-import { InvalidParams } from "../domain/Errors.ts"
 import type { QueryKind, Route } from "./HttpRoutes.ts"
 
 type Fields = Readonly<Record<string, unknown>>
@@ -37,6 +36,8 @@ export type TurnMode = "tell" | "ask" | "stream"
 export interface Gathered {
   readonly params: Record<string, unknown>
   readonly mode: TurnMode
+  /** What is wrong with the request as a request; what is wrong with the params besides is the decoder's to say. */
+  readonly issues: ReadonlyArray<Issue>
 }
 
 export interface RequestParts {
@@ -47,7 +48,7 @@ export interface RequestParts {
   readonly lastEventId: string | undefined
 }
 
-export const gather = (route: Route, parts: RequestParts): Gathered | InvalidParams => {
+export const gather = (route: Route, parts: RequestParts): Gathered => {
   const issues: Array<Issue> = []
   const params: Record<string, unknown> = { ...parts.body }
   const put = (field: string, value: unknown, where: string) => {
@@ -80,7 +81,7 @@ export const gather = (route: Route, parts: RequestParts): Gathered | InvalidPar
       // A browser that reconnects repeats the address it began with: what came last is further on.
     } else params["after"] = Number(parts.lastEventId)
   }
-  return issues.length > 0 ? new InvalidParams({ issues }) : { params, mode }
+  return { params, mode, issues }
 }
 
 const unknownQuery = ({ query, kind }: Route): string => {

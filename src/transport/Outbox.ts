@@ -5,6 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import type { Writable } from "node:stream"
+import { jsonLine } from "../domain/JsonLine.ts"
 import * as JsonRpc from "./JsonRpc.ts"
 import type { Framing } from "./MessageDecoder.ts"
 
@@ -19,7 +20,7 @@ export interface OutboxOptions {
 
 const toText = (message: JsonRpc.Outgoing): string => {
   try {
-    return JSON.stringify(message)
+    return jsonLine(message)
   } catch {
     // What a child or a client nested too deeply for the stack.
     const id = "id" in message ? message.id : null

@@ -1,0 +1,4 @@
+import { http1 } from "./adapters/Http.ts"
+import { conforms } from "./Transport.ts"
+
+conforms(http1)

@@ -1,0 +1,4 @@
+import { mcpStdio } from "./adapters/Mcp.ts"
+import { conforms } from "./Transport.ts"
+
+conforms(mcpStdio)

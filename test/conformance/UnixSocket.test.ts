@@ -1,0 +1,4 @@
+import { unixSocket } from "./adapters/UnixSocket.ts"
+import { conforms } from "./Transport.ts"
+
+conforms(unixSocket)
