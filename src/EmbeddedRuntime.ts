@@ -32,7 +32,7 @@ import {
 import { type AdmissionSpec, defaultOptions } from "./supervisor/RuntimeConfig.ts"
 import type { NamedTemplate } from "./supervisor/Templates.ts"
 import type { Method, Params } from "./transport/Contract.ts"
-import { turnRequest } from "./transport/Handlers.ts"
+import { metricsText, turnRequest } from "./transport/Handlers.ts"
 import { decoders } from "./transport/Params.ts"
 
 export interface OpenOptions {
@@ -111,6 +111,8 @@ export interface EmbeddedRuntime extends AsyncDisposable {
   readonly info: () => Promise<RuntimeInfo>
   readonly stats: () => Promise<RuntimeStats>
   readonly health: () => Promise<RuntimeHealth>
+  /** As Prometheus reads them. */
+  readonly metrics: () => Promise<{ readonly contentType: string; readonly text: string }>
   readonly tree: () => Promise<TreeNode>
   /**
    * Refuses new work, waits up to `drainMs` (default 0) for running turns, ends every session's processes, waits until
@@ -137,6 +139,10 @@ const checked = <M extends Method>(method: M, given: object): Params<M> => {
   if (decoded instanceof InvalidParams) throw decoded
   return decoded
 }
+
+/** What the contract is to see of a limit: here a page need not fit into a message, so it may be as long as one likes. */
+const pageLimit = (limit: number | undefined, most: number): number | undefined =>
+  typeof limit === "number" && limit > most && Number.isSafeInteger(limit) ? most : limit
 
 /** Opens a runtime in this process. Close it before the program ends: until then it keeps the program alive. */
 export const openRuntime = async (options: OpenOptions = {}): Promise<EmbeddedRuntime> => {
@@ -206,7 +212,10 @@ export const openRuntime = async (options: OpenOptions = {}): Promise<EmbeddedRu
     cancel: (session, turn) =>
       call("session/cancel", { session, turn }, (params) => runtime.cancel(params.session, params.turn)),
     get: (session) => call("session/get", { session }, (params) => runtime.get(params.session)),
-    list: (query = {}) => call("session/list", query, runtime.list),
+    list: ({ limit, ...query } = {}) =>
+      call("session/list", { ...query, limit: pageLimit(limit, 1000) }, (params) =>
+        runtime.list(limit === undefined ? params : { ...params, limit }),
+      ),
     answer: (session, request, outcome, options = {}) =>
       call("session/answer", { session, request, outcome, ...options }, runtime.answer),
     authenticate: (session, method) =>
@@ -222,9 +231,16 @@ export const openRuntime = async (options: OpenOptions = {}): Promise<EmbeddedRu
     stop: (session, mode) =>
       call("session/stop", { session, mode }, (params) => runtime.stop(params.session, params.mode ?? "graceful")),
     remove: (session) => call("session/remove", { session }, (params) => runtime.remove(params.session)),
-    transcript: (session, query = {}) =>
-      call("session/transcript", { ...query, session }, ({ session: of, turn, ...page }) =>
-        runtime.transcript(of, turn === undefined ? page : { ...page, turn: turn as TurnId }),
+    transcript: (session, { limit, ...query } = {}) =>
+      call(
+        "session/transcript",
+        { ...query, session, limit: pageLimit(limit, 10_000) },
+        ({ session: of, turn, ...page }) =>
+          runtime.transcript(of, {
+            ...page,
+            ...(turn === undefined ? {} : { turn: turn as TurnId }),
+            ...(limit === undefined ? {} : { limit }),
+          }),
       ),
     history: (session, query = {}) =>
       call("session/history", { session, ...query }, ({ session: of, ...page }) => runtime.history(of, page)),
@@ -244,6 +260,7 @@ export const openRuntime = async (options: OpenOptions = {}): Promise<EmbeddedRu
     info: () => run(runtime.info),
     stats: () => run(runtime.stats),
     health: () => run(runtime.health),
+    metrics: () => run(metricsText(runtime)),
     tree: () => run(runtime.tree),
     close,
     [Symbol.asyncDispose]: async () => void (await close()),

@@ -33,6 +33,14 @@ export const turnRequest = (params: Params<"session/tell">): TurnRequest => {
   return request
 }
 
+/** Only who asks for metrics pays for loading what writes them. */
+export const metricsText = (runtime: Runtime["Service"]): Effect.Effect<Result<"runtime/metrics">> =>
+  Effect.gen(function* () {
+    const samples = yield* runtime.metrics
+    const { contentType, format } = yield* Effect.promise(() => import("./Prometheus.ts"))
+    return { contentType, text: format(samples) }
+  })
+
 const base64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}(?:==)?|[A-Za-z0-9+/]{3}=?)?$/
 
 const bytesOf = ({ data, encoding }: Params<"session/write">): Effect.Effect<Uint8Array, InvalidParams> =>
@@ -72,17 +80,7 @@ const makeHandlers = (runtime: Runtime["Service"], options: HandlerOptions): Han
     "runtime/info": () => Effect.map(runtime.info, (info) => ({ ...info, startedAt: wireTime(info.startedAt) })),
     "runtime/stats": () => runtime.stats,
     "runtime/health": () => runtime.health,
-    "runtime/metrics": () =>
-      Effect.flatMap(runtime.metrics, (samples) =>
-        // Only who asks for metrics pays for loading what writes them.
-        Effect.map(
-          Effect.promise(() => import("./Prometheus.ts")),
-          ({ contentType, format }) => ({
-            contentType,
-            text: format(samples),
-          }),
-        ),
-      ),
+    "runtime/metrics": () => metricsText(runtime),
     "runtime/tree": () => runtime.tree,
     "runtime/shutdown": ({ drainMs }) => runtime.shutdown(drainMs),
     "session/start": ({ ifExists, ...spec }) => Effect.map(runtime.start(spec, ifExists ?? "fail"), wireSession),

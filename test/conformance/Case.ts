@@ -3,6 +3,7 @@
  * forms for what most cases do. Knows no transport.
  */
 import assert from "node:assert/strict"
+import { resultMisfits } from "../support/WireCheck.ts"
 import { errorCodes, type ErrorTag } from "../../src/transport/ErrorCodes.ts"
 import {
   type Ability,
@@ -85,6 +86,7 @@ export class Context {
   async ok(method: string, params?: object, options?: Given): Promise<any> {
     const answer = await this.try(method, params, options)
     if (!answer.ok) assert.fail(`${method} failed with ${JSON.stringify(answer.failure)}`)
+    assert.deepEqual(resultMisfits(method, answer.result), [], `the result of ${method}`)
     return answer.result
   }
 

@@ -1,9 +1,10 @@
 /** The suite: every case, every transport, and which does not go with which, and why. Data alone; `Run` carries it out. */
 import { errorCodes, type ErrorTag } from "../../src/transport/ErrorCodes.ts"
 import { contract, notOffered } from "../../src/transport/Contract.ts"
-import { http1 } from "./adapters/Http.ts"
+import { http1, httpSocket } from "./adapters/Http.ts"
 import { inProcess } from "./adapters/InProcess.ts"
 import { mcpStdio } from "./adapters/Mcp.ts"
+import { mcpHttp } from "./adapters/McpHttp.ts"
 import { stdio } from "./adapters/Stdio.ts"
 import { unixSocket } from "./adapters/UnixSocket.ts"
 import { webSocket } from "./adapters/WebSocket.ts"
@@ -27,7 +28,16 @@ export const cases: ReadonlyArray<Case> = [
   ...runtimeCases,
 ]
 
-export const transports: ReadonlyArray<Transport> = [inProcess, stdio, unixSocket, http1, webSocket, mcpStdio]
+export const transports: ReadonlyArray<Transport> = [
+  inProcess,
+  stdio,
+  unixSocket,
+  http1,
+  httpSocket,
+  webSocket,
+  mcpStdio,
+  mcpHttp,
+]
 
 /** Tags that no client can bring about by what it asks for. */
 export const notProvoked: Partial<Record<ErrorTag, string>> = {

@@ -8,9 +8,11 @@ import type {
   Identity,
   RequestOptions,
   Transport,
+  World,
 } from "../ConformanceClient.ts"
 import { padded } from "./JsonRpcPeer.ts"
-import { served } from "./Served.ts"
+import { notOffered } from "../../../src/transport/Contract.ts"
+import { type Served, served } from "./Served.ts"
 
 type Verb = "GET" | "POST" | "PUT" | "DELETE"
 type Fields = Readonly<Record<string, unknown>>
@@ -21,6 +23,7 @@ const routes: Readonly<Record<string, readonly [Verb, string]>> = {
   "runtime/stats": ["GET", "/v1/stats"],
   "runtime/health": ["GET", "/v1/health"],
   "runtime/tree": ["GET", "/v1/tree"],
+  "runtime/metrics": ["GET", "/metrics"],
   "runtime/shutdown": ["POST", "/v1/shutdown"],
   "session/start": ["POST", "/v1/sessions"],
   "session/list": ["GET", "/v1/sessions"],
@@ -114,7 +117,7 @@ interface SseEvent {
 }
 
 /** Calls back for each event of a stream. */
-const onEvents = (response: http.IncomingMessage, take: (event: SseEvent) => void): void => {
+export const onEvents = (response: http.IncomingMessage, take: (event: SseEvent) => void): void => {
   let rest = ""
   response.setEncoding("utf8")
   response.on("data", (chunk: string) => {
@@ -128,7 +131,13 @@ const onEvents = (response: http.IncomingMessage, take: (event: SseEvent) => voi
   })
 }
 
-const clientOf = (url: string, token: string | undefined): ConformanceClient => {
+interface Address {
+  readonly url: string
+  /** Of a unix socket; the URL is then only what stands in Host. */
+  readonly socketPath?: string
+}
+
+const clientOf = ({ url, socketPath }: Address, token: string | undefined): ConformanceClient => {
   const agent = new http.Agent({ keepAlive: true })
   const open = (call: Call, signal?: AbortSignal): Promise<http.IncomingMessage> =>
     new Promise((resolve, reject) => {
@@ -138,7 +147,8 @@ const clientOf = (url: string, token: string | undefined): ConformanceClient => 
         ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }),
         ...(body === undefined ? {} : { "Content-Length": Buffer.byteLength(body) }),
       }
-      const request = http.request(`${url}${path}`, { method, headers, agent, ...(signal && { signal }) }, resolve)
+      const options = { method, headers, agent, ...(signal && { signal }), ...(socketPath && { socketPath }) }
+      const request = http.request(`${url}${path}`, options, resolve)
       request.on("error", reject)
       request.end(body)
     })
@@ -148,9 +158,11 @@ const clientOf = (url: string, token: string | undefined): ConformanceClient => 
     let text = ""
     response.setEncoding("utf8")
     for await (const chunk of response) text += chunk as string
+    const contentType = response.headers["content-type"] ?? ""
+    if (contentType.startsWith("text/plain")) return { ok: true, result: { contentType, text }, status }
     const result = text === "" ? {} : JSON.parse(text)
     if (status < 400) return { ok: true, result, status }
-    if (response.headers["content-type"] !== "application/problem+json") throw new Error(`no problem: ${text}`)
+    if (contentType !== "application/problem+json") throw new Error(`no problem: ${text}`)
     return { ok: false, failure: failureOf(status, result) }
   }
 
@@ -216,30 +228,44 @@ const clientOf = (url: string, token: string | undefined): ConformanceClient => 
   }
 }
 
+const lacks = {
+  initialize: "each request stands for itself, and says who it is by its header",
+  "session/unsubscribe": "closing the stream of events ends it",
+}
+const noRoute = "not offered by any transport yet, and has no route until then"
+const withoutRoute = Object.fromEntries(
+  notOffered.filter((method) => routes[method] === undefined).map((method) => [method, noRoute]),
+)
+
+const openWith = async (served: Served, address: Address): Promise<World> => {
+  const clients: Array<ConformanceClient> = []
+  return {
+    connect: async (as: Identity = "admin") => {
+      const client = clientOf(address, served.tokenOf(as))
+      clients.push(client)
+      return client
+    },
+    close: async () => {
+      for (const client of clients) await client.disconnect()
+      await served.close()
+    },
+  }
+}
+
 export const http1: Transport = {
   name: "HTTP + SSE",
-  lacks: {
-    initialize: "each request stands for itself, and says who it is by its header",
-    "session/unsubscribe": "closing the stream of events ends it",
-    "supervisor/start": "not offered by any transport yet, and has no route until then",
-    "supervisor/stop": "not offered by any transport yet, and has no route until then",
-    "pool/start": "not offered by any transport yet, and has no route until then",
-    "pool/list": "not offered by any transport yet, and has no route until then",
-    "pool/stop": "not offered by any transport yet, and has no route until then",
-  },
+  lacks: { ...lacks, ...withoutRoute },
   open: async (directory) => {
-    const { url, tokenOf, close } = await served(directory, { http: true })
-    const clients: Array<ConformanceClient> = []
-    return {
-      connect: async (as: Identity = "admin") => {
-        const client = clientOf(url, tokenOf(as))
-        clients.push(client)
-        return client
-      },
-      close: async () => {
-        for (const client of clients) await client.disconnect()
-        await close()
-      },
-    }
+    const runtime = await served(directory, { http: true })
+    return openWith(runtime, { url: runtime.url })
+  },
+}
+
+export const httpSocket: Transport = {
+  name: "HTTP on a socket",
+  lacks: { ...lacks, ...withoutRoute },
+  open: async (directory) => {
+    const runtime = await served(directory, { httpSocket: true })
+    return openWith(runtime, { url: "http://localhost", socketPath: runtime.httpSocket })
   },
 }

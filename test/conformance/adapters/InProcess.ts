@@ -2,6 +2,7 @@
 import { isRuntimeError, codeOf, errorData } from "../../../src/transport/ErrorCodes.ts"
 import { wireEntry, wireSession, wireTemplate, wireTime, wireTurn } from "../../../src/transport/Wire.ts"
 import { type EmbeddedRuntime, openRuntime } from "../../../src/index.ts"
+import { notOffered } from "../../../src/transport/Contract.ts"
 import { join } from "node:path"
 import type { Answer, ConformanceClient, Failure, FollowedEvent, Transport } from "../ConformanceClient.ts"
 
@@ -25,6 +26,7 @@ const calls: Readonly<Record<string, Call>> = {
   "runtime/stats": (runtime) => runtime.stats(),
   "runtime/health": (runtime) => runtime.health(),
   "runtime/tree": (runtime) => runtime.tree(),
+  "runtime/metrics": (runtime) => runtime.metrics(),
   "runtime/shutdown": (runtime, { drainMs }) => runtime.close({ drainMs }),
   "session/start": async (runtime, { ifExists, ...spec }) => wireSession(await runtime.start(spec, ifExists)),
   "session/get": onSession("get"),
@@ -145,14 +147,10 @@ export const inProcess: Transport = {
     "unknown methods": "there is no function of that name",
     "params of every method": "functions that take nothing have no fields",
     encodings: "bytes are handed over as bytes",
+    "session/resize": "no session has a terminal yet",
+    "session/screen": "no session has a terminal yet",
     "a configuration file": "its options are arguments",
-    "session/resize": "there is no function for what is not offered",
-    "session/screen": "there is no function for what is not offered",
-    "supervisor/start": "there is no function for what is not offered",
-    "supervisor/stop": "there is no function for what is not offered",
-    "pool/start": "there is no function for what is not offered",
-    "pool/list": "there is no function for what is not offered",
-    "pool/stop": "there is no function for what is not offered",
+    ...Object.fromEntries(notOffered.map((method) => [method, "there is no function for what is not offered"])),
   },
   open: async (directory) => {
     const runtime = await openRuntime({ dataDirectory: join(directory, "data") })

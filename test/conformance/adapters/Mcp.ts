@@ -1,5 +1,6 @@
 /** MCP: methods as tools. What a tool answers besides the method's own result is left aside here; its own tests have it. */
 import { type ChildProcess, spawn } from "node:child_process"
+import { notOffered } from "../../../src/transport/Contract.ts"
 import { bin } from "../../acceptance/ServedRuntime.ts"
 import type { Answer, ConformanceClient, Failure, Transport } from "../ConformanceClient.ts"
 import { failureOf, padded } from "./JsonRpcPeer.ts"
@@ -28,7 +29,12 @@ const givenUp: Answer = {
 
 /** A failure stands in the structure; a turn that did not complete is a result too. */
 const answerOf = ({ structuredContent, isError }: any): Answer => {
-  if (isError !== true || "id" in structuredContent) return { ok: true, result: structuredContent }
+  if (isError !== true || "id" in structuredContent) {
+    if (!("next" in structuredContent)) return { ok: true, result: structuredContent }
+    // What a model is told besides of a turn that goes on.
+    const { next: _next, pendingRequests: _pending, ...turn } = structuredContent
+    return { ok: true, result: turn }
+  }
   const { code, message, remedy, ...data } = structuredContent.error
   if (typeof remedy !== "string") throw new Error(`a failure without a remedy: ${data.tag}`)
   return { ok: false, failure: { tag: data.tag, code, data, message } }
@@ -57,19 +63,16 @@ export const mcpClient = (exchange: Exchange, disconnect: () => Promise<void>): 
 }
 
 export const mcpLacks = {
+  ...Object.fromEntries(notOffered.map((method) => [method, "no tool for what is not offered"])),
+  "session/resize": "no session has a terminal yet",
+  "session/screen": "no session has a terminal yet",
+  "runtime/metrics": "a model has no use for them",
   initialize: "MCP has an initialize of its own",
   "runtime/shutdown": "no tool: a model must not end the runtime of others",
   "session/subscribe": "resources/subscribe tells that something changed; the transcript has the entries",
   "session/unsubscribe": "there are no subscriptions",
   "entries of a turn as they come": "progress tells what a turn does, in words",
   "unknown methods": "an unknown tool is an error of MCP's own",
-  "session/resize": "no tool for what is not offered",
-  "session/screen": "no tool for what is not offered",
-  "supervisor/start": "no tool for what is not offered",
-  "supervisor/stop": "no tool for what is not offered",
-  "pool/start": "no tool for what is not offered",
-  "pool/list": "no tool for what is not offered",
-  "pool/stop": "no tool for what is not offered",
 }
 
 export const clientInfo = { name: "conformance", version: "1" }

@@ -12,11 +12,13 @@ export interface Served {
   readonly runtime: ServedRuntime
   /** Empty without HTTP. */
   readonly url: string
+  /** The path of HTTP's own socket, where it was asked for. */
+  readonly httpSocket: string
   readonly tokenOf: (identity: Identity) => string | undefined
   readonly close: () => Promise<void>
 }
 
-export const served = async (directory: string, { http = false } = {}): Promise<Served> => {
+export const served = async (directory: string, { http = false, httpSocket = false } = {}): Promise<Served> => {
   const file = join(directory, "tokens.json")
   const tokens: Partial<Record<Identity, string>> = { stranger: `creche_${"0".repeat(12)}_${"0".repeat(64)}` }
   const give = (identity: Identity, scopes: NewToken["scopes"]) => {
@@ -28,12 +30,20 @@ export const served = async (directory: string, { http = false } = {}): Promise<
   give("reader", ["read"])
   const config = join(directory, "creche.yaml")
   writeFileSync(config, "version: 1\ntemplates:\n  fixed:\n    command: cat\n")
-  const flags = ["--config", config, ...(http ? ["--http", "127.0.0.1:0", "--token-file", file] : [])]
+  const socket = join(directory, "h")
+  const flags = [
+    "--config",
+    config,
+    ...(http ? ["--http", "127.0.0.1:0"] : []),
+    ...(httpSocket ? ["--http-socket", socket] : []),
+    ...(http || httpSocket ? ["--token-file", file] : []),
+  ]
   const runtime = new ServedRuntime(join(directory, "data"), flags, { socket: join(directory, "s") })
   await runtime.listening()
   return {
     runtime,
     url: /http:\/\/[^\s]+/.exec(runtime.stderr)?.[0] ?? "",
+    httpSocket: socket,
     tokenOf: (identity) => tokens[identity],
     close: async () => {
       if (runtime.outcome === undefined) runtime.child.kill("SIGTERM")

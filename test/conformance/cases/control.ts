@@ -188,4 +188,16 @@ export const controlCases: ReadonlyArray<Case> = [
       assert.deepEqual(data, { tag: "RequestNotFound", session: name, request })
     },
   },
+  {
+    name: "refuses what only a terminal has",
+    methods: ["session/resize", "session/screen"],
+    errors: ["Unsupported", "InvalidParams", "SessionNotFound"],
+    run: async (on) => {
+      const { name } = await on.echo()
+      await on.fails("session/resize", { session: name, cols: 80, rows: 24 }, "Unsupported")
+      await on.fails("session/screen", { session: name }, "Unsupported")
+      await on.refuses("session/resize", { session: name, cols: 0, rows: "few" }, "cols", "rows")
+      await on.fails("session/screen", { session: "nobody" }, "SessionNotFound")
+    },
+  },
 ]

@@ -5,19 +5,6 @@ import { eventually } from "../ConformanceClient.ts"
 
 const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
 
-const notOfferedYet = (what: string, those: ReadonlyArray<string>): Case => ({
-  name: `says ${what} that they are not offered yet`,
-  methods: those,
-  errors: ["Unsupported"],
-  run: async (on) => {
-    const { name } = await on.echo()
-    for (const method of those) {
-      const failure = await on.fails(method, { session: name }, "Unsupported")
-      assert.equal(failure.data["what"], method)
-    }
-  },
-})
-
 export const runtimeCases: ReadonlyArray<Case> = [
   {
     name: "introduces itself, and says what it can do",
@@ -77,6 +64,15 @@ export const runtimeCases: ReadonlyArray<Case> = [
     },
   },
   {
+    name: "tells its metrics, as Prometheus reads them",
+    methods: ["runtime/metrics"],
+    run: async (on) => {
+      const { contentType, text } = await on.ok("runtime/metrics", {})
+      assert.match(contentType, /^text\/plain/)
+      assert.match(text, /^# TYPE creche_\w+ /m)
+    },
+  },
+  {
     name: "shows the supervision tree",
     methods: ["runtime/tree", "session/start"],
     run: async (on) => {
@@ -106,11 +102,17 @@ export const runtimeCases: ReadonlyArray<Case> = [
       assert.ok(!answer.ok && answer.failure.code === -32601)
     },
   },
-  notOfferedYet("of terminals", ["session/resize", "session/screen"]),
-  notOfferedYet(
-    "of supervisors and pools",
-    notOffered.filter((method) => !method.startsWith("session/")),
-  ),
+  {
+    name: "says of each method that is not offered yet that it is not",
+    methods: notOffered,
+    errors: ["Unsupported"],
+    run: async (on) => {
+      for (const method of notOffered) {
+        const failure = await on.fails(method, {}, "Unsupported")
+        assert.equal(failure.data["what"], method)
+      }
+    },
+  },
   {
     name: "drains: what runs is finished, what is new is refused, nothing is left",
     methods: ["runtime/shutdown", "session/start", "session/tell", "session/get"],

@@ -1,0 +1,4 @@
+import { httpSocket } from "./adapters/Http.ts"
+import { conforms } from "./Transport.ts"
+
+conforms(httpSocket)
