@@ -19,13 +19,15 @@ export interface ProcessOwner {
   notRunning(): SessionNotRunning
 }
 
+type ProcessHost = Pick<SessionHost, "spawner" | "run" | "now">
+
 export class CurrentProcess {
-  readonly #host: Pick<SessionHost, "spawner" | "run">
+  readonly #host: ProcessHost
   readonly #owner: ProcessOwner
   #link: SubprocessLink | undefined
   #stdin: StdinBacklog | undefined
 
-  constructor(host: Pick<SessionHost, "spawner" | "run">, owner: ProcessOwner) {
+  constructor(host: ProcessHost, owner: ProcessOwner) {
     this.#host = host
     this.#owner = owner
   }
@@ -60,6 +62,7 @@ export class CurrentProcess {
         owner.post(event)
       },
       onDrain: () => this.#stdin?.drained(),
+      now: () => this.#host.now(),
       run: (effect) => this.#host.run(effect),
     })
     this.#link = link

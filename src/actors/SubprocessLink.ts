@@ -9,6 +9,7 @@ import * as Fiber from "effect/Fiber"
 import * as Cause from "effect/Cause"
 import * as Scope from "effect/Scope"
 import { LimitReached, SpawnFailed } from "../domain/Errors.ts"
+import { fullBucket, takeTokens, type TokenBucket, type TokenRate } from "../domain/TokenBucket.ts"
 import type { ShutdownSpec, Signal } from "../domain/SessionSpec.ts"
 import { makeFraming, type Framing } from "../process/Framing.ts"
 import type { Spawner, Subprocess, SubprocessHandlers } from "../process/Subprocess.ts"
@@ -18,8 +19,16 @@ import type { SessionEvent } from "./SessionEvent.ts"
 
 /** How much of its last stderr a death remembers (UTF-16 units). */
 const stderrTailLength = 2048
-/** Above this many bytes not yet taken in by the actor, stdout is paused and stderr dropped. */
-const highWaterBytes = 1024 * 1024
+/**
+ * Above this many bytes not yet taken in by the actor nothing more is read. Small, so that one batch of a flood is soon
+ * dealt with: whoever else wants something of the runtime waits for that long.
+ */
+const highWaterBytes = 64 * 1024
+/**
+ * What one process may print in bytes, on both streams together: so much at once, then so much a second. Whatever it has to
+ * say beyond that waits in its pipes. A flood that nobody reads then leaves the others room, and costs no memory.
+ */
+export const outputRate: TokenRate = { burst: 16 * 1024 * 1024, perSecond: 16 * 1024 * 1024 }
 
 export interface SubprocessLinkOptions {
   readonly spawner: Spawner["Service"]
@@ -29,6 +38,8 @@ export interface SubprocessLinkOptions {
   readonly framing: () => { readonly kind: FramingKind; readonly lineBytes: number }
   readonly post: (event: SessionEvent) => void
   readonly onDrain: () => void
+  /** Monotonic (ms). */
+  readonly now: () => number
   readonly run: (effect: Effect.Effect<unknown>) => Fiber.Fiber<unknown>
 }
 
@@ -43,16 +54,19 @@ export class SubprocessLink implements SubprocessHandlers {
   #early: Array<() => void> | undefined = []
   #stderr: StringDecoder | undefined
   #stderrTail = ""
-  #stderrDropped = 0
   /** Bytes of frames that were posted, and of the frame that is not whole yet. */
   #unread = 0
   #partial = 0
   #paused = false
+  #bucket: TokenBucket
+  /** It has printed too fast, and waits. */
+  #resting: Fiber.Fiber<unknown> | undefined
   /** What the protocol is told when it starts. */
   #beginning = { cwd: "/", freshId: "" }
 
   constructor(options: SubprocessLinkOptions) {
     this.#options = options
+    this.#bucket = fullBucket(outputRate, options.now())
   }
 
   start(): void {
@@ -124,14 +138,34 @@ export class SubprocessLink implements SubprocessHandlers {
   /** The actor has taken in everything that was posted. */
   taken(): void {
     this.#unread = 0
-    if (this.#stderrDropped > 0) {
-      const text = `${this.#stderrDropped} bytes of stderr were dropped: they came faster than they could be recorded`
-      this.#stderrDropped = 0
-      this.#options.post({ type: "note", text })
-    }
-    if (!this.#paused) return
+    if (this.#paused && this.#resting === undefined) this.#resume()
+  }
+
+  /** Counts what was read, and stops reading where that was much. */
+  #charge(bytes: number): void {
+    const { bucket, delayMs } = takeTokens(this.#bucket, outputRate, this.#options.now(), bytes)
+    this.#bucket = bucket
+    if (this.#paused || (delayMs === 0 && this.#unread <= highWaterBytes)) return
+    this.#paused = true
+    this.#subprocess?.pauseOutput()
+    if (delayMs > 0) this.#rest(delayMs)
+  }
+
+  #rest(ms: number): void {
+    this.#resting = this.#options.run(
+      Effect.andThen(
+        Effect.sleep(ms),
+        Effect.sync(() => {
+          this.#resting = undefined
+          if (this.#unread <= highWaterBytes) this.#resume()
+        }),
+      ),
+    )
+  }
+
+  #resume(): void {
     this.#paused = false
-    this.#subprocess?.resumeStdout()
+    this.#subprocess?.resumeOutput()
   }
 
   onStdout(chunk: Buffer): void {
@@ -139,22 +173,16 @@ export class SubprocessLink implements SubprocessHandlers {
     const frames = this.#framing.push(chunk)
     this.#partial += chunk.length
     // A long line brings the actor no news yet, so nobody would resume what were paused for it; framing bounds it.
-    if (frames.length === 0) return
-    this.#unread += this.#partial
-    this.#partial = 0
-    this.#options.post({ type: "frames", frames })
-    if (this.#unread > highWaterBytes && !this.#paused) {
-      this.#paused = true
-      this.#subprocess?.pauseStdout()
+    if (frames.length > 0) {
+      this.#unread += this.#partial
+      this.#partial = 0
+      this.#options.post({ type: "frames", frames })
     }
+    this.#charge(chunk.length)
   }
 
   onStderr(chunk: Buffer): void {
     if (this.#early !== undefined) return void this.#early.push(() => this.onStderr(chunk))
-    if (this.#unread > 2 * highWaterBytes) {
-      this.#stderrDropped += chunk.length
-      return
-    }
     const data = (this.#stderr ??= new StringDecoder("utf8")).write(chunk)
     if (data === "") return
     this.#unread += chunk.length
@@ -163,6 +191,7 @@ export class SubprocessLink implements SubprocessHandlers {
         ? data.slice(-stderrTailLength)
         : (this.#stderrTail + data).slice(-stderrTailLength)
     this.#options.post({ type: "stderr", data })
+    this.#charge(chunk.length)
   }
 
   onDrain(): void {
@@ -191,6 +220,7 @@ export class SubprocessLink implements SubprocessHandlers {
   onClosed(survivors: ReadonlyArray<number>): void {
     if (this.#early !== undefined) return void this.#early.push(() => this.onClosed(survivors))
     this.#endStdout()
+    this.#resting?.interruptUnsafe()
     this.#closeScope(() => {})
     this.#options.post({ type: "closed", survivors, stderrTail: this.#stderrTail })
   }

@@ -61,6 +61,7 @@ const main = async (argv: ReadonlyArray<string>): Promise<ExitCode> => {
   const io = processIo()
   const call = await parse(argv, io)
   if (typeof call === "number") return call
+  if (call.name === "serve" || call.name === "stdio") (await import("./MemoryFlags.ts")).takeMemoryFlags()
   const { loaders } = await import("./Dispatch.ts")
   try {
     const { run } = await loaders[call.name]()

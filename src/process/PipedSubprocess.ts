@@ -83,15 +83,18 @@ export abstract class PipedSubprocess implements Subprocess, StreamOwner {
     if (stdin !== undefined && stdin.writable) stdin.end()
   }
 
-  pauseStdout(): void {
+  pauseOutput(): void {
     if (this.survivors !== undefined) return
     this.paused = true
     this.stdout?.pause()
+    this.stderr?.pause()
   }
 
-  resumeStdout(): void {
+  resumeOutput(): void {
     this.paused = false
-    if (this.early === undefined) this.stdout?.resume()
+    if (this.early !== undefined) return
+    this.stdout?.resume()
+    this.stderr?.resume()
   }
 
   signal(signal: Signal, target: "group" | "leader" = "group"): void {
@@ -131,8 +134,7 @@ export abstract class PipedSubprocess implements Subprocess, StreamOwner {
     if (early === undefined) return
     this.early = undefined
     for (const event of early) event()
-    if (!this.paused) this.stdout?.resume()
-    this.stderr?.resume()
+    if (!this.paused) this.resumeOutput()
   }
 
   receive(name: StreamName, chunk: Buffer): void {
@@ -165,8 +167,7 @@ export abstract class PipedSubprocess implements Subprocess, StreamOwner {
     if (this.survivors !== undefined) return
     this.survivors = survivors
     // A pipe holds a bounded rest now, so a pause ends here: the last event must not wait for a reader.
-    this.paused = false
-    if (this.early === undefined) this.stdout?.resume()
+    this.resumeOutput()
     this.stdin?.destroy()
     this.drainTimer = setTimeout(drained, drainQuietMs, this)
     this.closeWhenDone()

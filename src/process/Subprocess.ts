@@ -42,9 +42,9 @@ export interface Subprocess {
   readonly write: (data: string | Uint8Array) => boolean
   /** Closes stdin once what was written is out. */
   readonly endStdin: () => void
-  /** Stops and resumes reading stdout, so that a flooding child blocks on its pipe. Stderr is always drained. */
-  readonly pauseStdout: () => void
-  readonly resumeStdout: () => void
+  /** Stops and resumes reading stdout and stderr, so that a flooding child blocks on its pipes. */
+  readonly pauseOutput: () => void
+  readonly resumeOutput: () => void
   /** Sends a signal to the process group (`leader`: to the command's own process alone). */
   readonly signal: (signal: Signal, target?: "group" | "leader") => void
   /**

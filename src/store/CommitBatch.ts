@@ -20,6 +20,7 @@ interface BatchedSession {
   /** In order and without gaps. */
   readonly entries: Array<TranscriptEntry>
   readonly stretches: Array<Stretch>
+  size: number
 }
 
 interface BatchedTurn extends PreparedTurn {
@@ -51,9 +52,10 @@ export class CommitBatch {
     this.size += size
     let batched = this.#sessions.get(id)
     if (batched === undefined) {
-      batched = { session, newest: commit, description, historyJson, entries: [], stretches: [] }
+      batched = { session, newest: commit, description, historyJson, entries: [], stretches: [], size: 0 }
       this.#sessions.set(id, batched)
     }
+    batched.size += size
     batched.session = session
     batched.newest = commit
     if (description !== undefined) batched.description = description
@@ -106,6 +108,11 @@ export class CommitBatch {
 
   has(id: SessionId): boolean {
     return this.#sessions.has(id) || this.before?.has(id) === true
+  }
+
+  /** Text of this session's. */
+  sizeOf(id: SessionId): number {
+    return (this.#sessions.get(id)?.size ?? 0) + (this.before?.sizeOf(id) ?? 0)
   }
 
   session(id: SessionId): Session | undefined {

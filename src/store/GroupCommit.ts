@@ -58,6 +58,8 @@ const batchSize = 2 * 1024 * 1024
 const batchMs = 200
 /** While the tables take nothing, the log may hold so much text, and they are tried again so often (ms). */
 const maxBacklog = 16 * 1024 * 1024
+/** One session's share of that: one that floods waits for the tables alone, and the others' commits go past it. */
+const maxShare = 1024 * 1024
 const retryMs = 500
 
 export class GroupCommit {
@@ -102,7 +104,7 @@ export class GroupCommit {
 
   /** Writes to the log all that waits, now. */
   flushAll(): void {
-    while (this.#waiting.length > 0) this.#writeGroup()
+    while (this.#waiting.length > 0) this.#writeGroup("all")
   }
 
   /** The tables hold all that was acknowledged before; fails where they cannot. */
@@ -163,20 +165,27 @@ export class GroupCommit {
       // It goes on when they have taken something in; who waits for an answer writes no more until then.
       if (this.#isBehind() && this.#failure === undefined && !this.#closed) return this.#thread?.hold(true)
     }
-    this.#writeGroup()
-    if (this.#waiting.length > 0) this.#schedule()
+    const held = this.#writeGroup("fair")
+    if (this.#waiting.length > held) this.#schedule()
     const { count, size } = this.#batch
-    if (count >= batchCommits || size >= batchSize) this.#tryToSend()
+    if (held > 0) {
+      this.#tryToSend()
+      this.#thread?.hold(true)
+    } else if (count >= batchCommits || size >= batchSize) this.#tryToSend()
     else if (count > 0) this.#arm(batchMs)
   }
 
-  #writeGroup(): void {
+  /** Answers how many have to wait because their session has its share. */
+  #writeGroup(which: "fair" | "all"): number {
     const { log, client, onGroup } = this.#options
+    // Where the tables fail, nobody waits for them: what has no room is told so.
+    const held = which === "fair" && this.#failure === undefined ? this.#holdBack() : []
     const group = this.#takeGroup()
-    if (group.length === 0) return
     const since = this.#since
     // Those that did not fit have waited about as long.
     if (this.#waiting.length === 0) this.#since = undefined
+    if (held.length > 0) this.#waiting = [...held, ...this.#waiting]
+    if (group.length === 0) return held.length
     try {
       if (this.#closed) throw new StoreUnavailable({ detail: `${client.file} is closed` })
       if (this.#failure !== undefined && this.#isBehind()) throw this.#failure.error
@@ -187,12 +196,24 @@ export class GroupCommit {
       // What was described in these commits is written nowhere.
       this.#encoder.forgetAll()
       const answer = answerTo(client.file, error)
-      return group.forEach(({ resume }) => resume(answer))
+      group.forEach(({ resume }) => resume(answer))
+      return held.length
     }
     for (const { commit, session, text } of group) this.#batch.add(commit, session, text.length)
     onGroup(group.length, since === undefined ? 0 : performance.now() - since)
     // Last: who is answered goes on at once.
     for (const { resume } of group) resume(Effect.void)
+    return held.length
+  }
+
+  /** Takes those out of the waiting whose session has more on the way to the tables than its share. */
+  #holdBack(): ReadonlyArray<Waiting> {
+    // Without so much on the way nobody can have it.
+    if (this.#batch.size + (this.#sent?.batch.size ?? 0) <= maxShare) return []
+    const isOver = ({ commit }: Waiting) => this.#batch.sizeOf(commit.id) > maxShare
+    const held = this.#waiting.filter(isOver)
+    if (held.length > 0) this.#waiting = this.#waiting.filter((waiting) => !held.includes(waiting))
+    return held
   }
 
   #takeGroup(): ReadonlyArray<Waiting> {

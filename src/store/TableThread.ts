@@ -32,7 +32,9 @@ export class TableWorkerThread implements TableThread {
   /** Throws where no thread can be had. */
   constructor({ file, durability, busyTimeoutMs, done, lost }: TableThreadOptions) {
     const workerData: ThreadConfig = { file, durability, busyTimeoutMs }
-    this.#worker = new Worker(program, { workerData, execArgv: [], env: {} })
+    // A batch is copied to it and dropped: room for more than some of them would only be held.
+    const resourceLimits = { maxYoungGenerationSizeMb: 8 }
+    this.#worker = new Worker(program, { workerData, execArgv: [], env: {}, resourceLimits })
     const end = () => {
       if (this.#ended) return
       this.#ended = true

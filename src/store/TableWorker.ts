@@ -26,7 +26,7 @@ const open = () => {
   database.exec(`PRAGMA busy_timeout = ${Math.trunc(busyTimeoutMs)}`)
   // Checkpoints are the Checkpointer's; the one in this thread is only the net.
   // Up to 64 MB of pages are kept: enough that a turn costs the same among 50,000 sessions as among ten.
-  database.exec(`PRAGMA wal_autocheckpoint = 8000; PRAGMA cache_size = -64000;
+  database.exec(`PRAGMA wal_autocheckpoint = 8000; PRAGMA cache_size = -12000;
     PRAGMA synchronous = ${durability === "power" ? "FULL" : "NORMAL"}`)
   const statements = new Map<string, StatementSync>()
   const prepare = (sql: string): StatementSync => {

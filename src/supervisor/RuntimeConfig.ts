@@ -1,8 +1,8 @@
 /** What the composition root tells the runtime about where it lives. */
 import * as Context from "effect/Context"
 import type { RetentionSpec } from "../domain/SessionSpec.ts"
+import type { TokenRate } from "../domain/TokenBucket.ts"
 import type { FixedTemplates } from "./Templates.ts"
-import { defaultSpawnBucket, type SpawnBucketSpec } from "./SpawnBucket.ts"
 
 /** How many sessions may be at work at once. What is null is unlimited. */
 export interface AdmissionSpec {
@@ -26,7 +26,11 @@ export interface RuntimeOptions {
   readonly socket: string | null
   /** It is not ready before it is told so by `Runtime.opened`: sessions are to be started first. */
   readonly opensLater: boolean
-  readonly restarts: SpawnBucketSpec
+  /**
+   * Restarts of all sessions together: 500 crashes at the same moment become a brisk queue of spawns and not 500 spawns.
+   * Starts that clients ask for do not pass through here.
+   */
+  readonly restarts: TokenRate
   readonly admission: AdmissionSpec
   /** What of turns and transcripts is forgotten, besides what each session's own `retention` says; null: nothing. */
   readonly retention: RetentionSpec | null
@@ -40,7 +44,7 @@ export const defaultOptions = {
   durable: false,
   socket: null,
   opensLater: false,
-  restarts: defaultSpawnBucket,
+  restarts: { burst: 50, perSecond: 100 },
   admission: { maxLiveSessions: null, maxLiveProcesses: null, whenFull: "wait" },
   retention: null,
   templates: { builtIn: {}, file: {} },

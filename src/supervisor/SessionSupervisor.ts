@@ -26,6 +26,7 @@ import type { Session } from "../domain/Session.ts"
 import { sameSpec, type SessionSpecInput } from "../domain/SessionSpec.ts"
 import type { SessionStore } from "../domain/SessionStore.ts"
 import type { TerminalTurnStatus, Turn } from "../domain/Turn.ts"
+import { fullBucket, takeTokens, type TokenBucket } from "../domain/TokenBucket.ts"
 import { ProcessCount } from "../process/ProcessCount.ts"
 import type { Spawner } from "../process/Subprocess.ts"
 import type { HostAnswer, HostCall } from "../protocols/HostCall.ts"
@@ -42,7 +43,6 @@ import type { Directories } from "./SessionDirectories.ts"
 import type { SessionLog } from "./SessionLog.ts"
 import { SessionRegister } from "./SessionRegister.ts"
 import { whenRemoved, type Slot } from "./Slot.ts"
-import { fullBucket, takeToken, type SpawnBucket } from "./SpawnBucket.ts"
 import { admit, type Admitted } from "./SpecAdmission.ts"
 import { SteadyClock } from "./SteadyClock.ts"
 import { UsageTotals } from "./UsageTotals.ts"
@@ -107,7 +107,7 @@ export class SessionSupervisor implements SessionHost {
   readonly #live: LiveSessions
   readonly #storeTroubles = new Map<SessionId, StoreUnavailable>()
   #stoppingSince: number | undefined
-  #bucket: SpawnBucket
+  #bucket: TokenBucket
 
   constructor(options: SupervisorOptions) {
     this.#options = options
@@ -146,7 +146,7 @@ export class SessionSupervisor implements SessionHost {
 
   /** A place in the queue for spawns, and how long it is (ms). */
   queueForSpawn(): number {
-    const { bucket, delayMs } = takeToken(this.#bucket, this.#options.config.restarts, this.now())
+    const { bucket, delayMs } = takeTokens(this.#bucket, this.#options.config.restarts, this.now())
     this.#bucket = bucket
     return delayMs
   }

@@ -49,7 +49,7 @@ const injectedText = ({ injected }: ChaosRow): string =>
     .map(([kind, count]) => `${count.toLocaleString("en")} × ${kind}`)
     .join(", ") || "none"
 
-const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)}`
+const mib = (bytes: number): string => (bytes / 2 ** 20).toFixed(0)
 
 const cells = (row: ChaosRow): ReadonlyArray<string> => [
   row.faults,

@@ -91,7 +91,7 @@ for (const level of levels)
     })
     afterAll(() => world?.discard())
     const test = (title: string, run: () => Promise<void>) =>
-      it(title, async (context) => {
+      it(`${title} (${level})`, async (context) => {
         const why = refusal(level)
         if (why !== undefined) context.skip(why)
         await run()

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs"
 import { connect as connectSocket, type Socket } from "node:net"
 import { join } from "node:path"
+import { setTimeout as sleep } from "node:timers/promises"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import type { WireEntry } from "../../src/client/index.ts"
 import { eventually, noGuard } from "../acceptance/Processes.ts"
@@ -37,41 +38,51 @@ describe.skipIf(noGuard !== undefined)("streams under attack", () => {
   /** 99 of 100 asks are faster (ms). */
   const p99 = async (session: string, until: () => boolean): Promise<number> => {
     const times: Array<number> = []
+    const patience = performance.now() + 600_000
     for (let at = 0; at < asks || !until(); at++) {
       const begun = performance.now()
       expect((await world.ask(session, `question ${at}`)).text).toBe(`question ${at}`)
       times.push(performance.now() - begun)
-      if (at > 20_000) throw new Error("the flood never ends")
+      if (performance.now() > patience) throw new Error("the flood never ends")
+      // Some hundred a second are enough to tell.
+      await sleep(2)
     }
     return times.toSorted((a, b) => a - b)[Math.floor(times.length * 0.99)]!
   }
 
-  it("a flood on both streams that nobody reads: memory is bounded, a sibling is answered as before", async () => {
-    await world.start({ name: "sibling", command: "cat" })
-    // What the store and the collector want for themselves is there before it is counted.
-    await p99("sibling", () => true)
-    const line = "a line of sixty-four bytes that is written again and again, 0123"
-    const flood = (done: string) =>
-      `yes '${line}' | head -c ${flooded} & yes '${line}' | head -c ${flooded} >&2; wait; : >'${done}'; exec sleep 1000.$0`
-    let best = Infinity
-    for (let round = 0; round < (isLong ? 3 : 1); round++) {
-      const quiet = await p99("sibling", () => true)
-      const before = world.memory
-      forgetPeak(world.pid)
-      const done = join(world.directory, `flooded${round}`)
-      await world.start(script(`flood${round}`, flood(done)))
-      world.inject("MiB on stdout and on stderr", (2 * flooded) / mib)
-      const loud = await p99("sibling", () => existsSync(done))
-      const grown = peakOf(world.pid) - before
-      console.log(
-        `flood ${round}: p99 ${quiet.toFixed(2)} ms quiet, ${loud.toFixed(2)} ms flooded; peak +${(grown / mib).toFixed(1)} MiB`,
-      )
-      expect(grown).toBeLessThanOrEqual(memoryBytes)
-      best = Math.min(best, loud / quiet)
-      await world.client.request("session/remove", { session: `flood${round}` })
-    }
-    console.log(`flood: best ratio of p99 ${best.toFixed(2)}`)
-  })
+  const floodsMs = isLong ? 900_000 : 60_000
+  it(
+    "a flood on both streams that nobody reads: memory is bounded, a sibling is answered as before",
+    async () => {
+      await world.start({ name: "sibling", command: "cat" })
+      // What the store and the collector want for themselves is there before it is counted.
+      await p99("sibling", () => true)
+      const line = "a line of sixty-four bytes that is written again and again, 0123"
+      const flood = (done: string) =>
+        `yes '${line}' | head -c ${flooded} & yes '${line}' | head -c ${flooded} >&2; wait; : >'${done}'; exec sleep 1000.$0`
+      let best = Infinity
+      for (let round = 0; round < (isLong ? 3 : 1); round++) {
+        const quiet = await p99("sibling", () => true)
+        const before = world.memory
+        forgetPeak(world.pid)
+        const done = join(world.directory, `flooded${round}`)
+        await world.start(script(`flood${round}`, flood(done)))
+        world.inject("MiB on stdout and on stderr", (2 * flooded) / mib)
+        const loud = await p99("sibling", () => existsSync(done))
+        const grown = peakOf(world.pid) - before
+        console.log(
+          `flood ${round}: p99 ${quiet.toFixed(2)} ms quiet, ${loud.toFixed(2)} ms flooded; peak +${(grown / mib).toFixed(1)} MiB`,
+        )
+        expect(grown).toBeLessThanOrEqual(memoryBytes)
+        best = Math.min(best, loud / quiet)
+        await world.client.request("session/remove", { session: `flood${round}` })
+      }
+      console.log(`flood: best ratio of p99 ${best.toFixed(2)}`)
+      // Where other work has the processors, neither figure says anything; the long form is run on a machine of its own.
+      if (isLong) expect(best).toBeLessThanOrEqual(3)
+    },
+    floodsMs,
+  )
 
   it("a line of 200 MB is skipped, told of, and costs no memory; the next line is an answer again", async () => {
     const bytes = 200_000_000
@@ -86,12 +97,13 @@ describe.skipIf(noGuard !== undefined)("streams under attack", () => {
     expect(peakOf(world.pid) - before).toBeLessThanOrEqual(memoryBytes)
   })
 
-  it("half a line and then the end is in the transcript, and the turn that waited for its other half fails", async () => {
-    await world.start({ ...script("half", `read line; printf "half of $line"; exit 0`), restart: "temporary" })
+  it("half a line and then the end: what there is of it is the answer, and the next process answers whole lines", async () => {
+    const half = `read line; if mkdir '${join(world.directory, "half")}'; then printf "half of $line"; exit 3; fi; echo $line; exec cat`
+    await world.start({ ...script("half", half), restart: "permanent", backoff: { initialMs: 1, maxMs: 2 } })
     world.inject("half a line")
     const turn = await world.ask("half", "it")
-    expect([turn.status, turn.text]).toEqual(["failed", ""])
-    expect(outputOf(await entriesOf("half"))).toContain("half of it")
+    expect([turn.status, turn.text]).toEqual(["completed", "half of it"])
+    expect((await world.ask("half", "whole")).text).toBe("whole")
   })
 
   it("bytes that are no UTF-8, characters split across reads and NULs come through as text", async () => {
@@ -127,7 +139,9 @@ describe.skipIf(noGuard !== undefined)("streams under attack", () => {
       const socket = connectSocket(world.runtime.socket)
       socket.on("error", () => {})
       socket.pause()
-      socket.write(`${JSON.stringify({ jsonrpc: "2.0", id: 1, method: "session/subscribe", params: { types: ["output"] } })}\n`)
+      socket.write(
+        `${JSON.stringify({ jsonrpc: "2.0", id: 1, method: "session/subscribe", params: { types: ["output"] } })}\n`,
+      )
       sockets.push(socket)
     }
     world.inject("subscriber that never reads", sockets.length)

@@ -108,7 +108,8 @@ describe.skipIf(noGuard !== undefined)("supervision under attack", () => {
         Array.from({ length: 4 }, async () => {
           for (let i = 0; i < times; i++) {
             const dice = world.random()
-            const wish = dice < 0.3 ? "kill" : dice < 0.6 ? "session/restart" : dice < 0.8 ? "session/stop" : "session/resume"
+            const wish =
+              dice < 0.3 ? "kill" : dice < 0.6 ? "session/restart" : dice < 0.8 ? "session/stop" : "session/resume"
             if (wish === "kill") await kill(session)
             else {
               world.inject(wish)
@@ -158,9 +159,13 @@ describe.skipIf(noGuard !== undefined)("supervision under attack", () => {
   it("500 crashes at the same moment: all come back, in a queue of spawns and not all at once", async () => {
     const names = Array.from({ length: 500 }, (_, at) => `crowd${at}`)
     for (let at = 0; at < names.length; at += 50)
-      await Promise.all(names.slice(at, at + 50).map((name) => world.start({ name, command: "cat", restart: "permanent" })))
+      await Promise.all(
+        names.slice(at, at + 50).map((name) => world.start({ name, command: "cat", restart: "permanent" })),
+      )
     await Promise.all(names.map(kill))
-    await eventually("every one is back", async () => (await Promise.all(names.map(statusOf))).every((s) => s === "ready"))
+    await eventually("every one is back", async () =>
+      (await Promise.all(names.map(statusOf))).every((s) => s === "ready"),
+    )
     const respawned: Array<number> = []
     for (const name of names)
       for (const entry of await entriesOf(name))

@@ -118,10 +118,10 @@ export const spawnerSuite = (level: "guard" | "group", skipReason: string) => {
         await close()
       })
 
-      it("a paused stdout blocks the flooding child and memory stays bounded; the end still comes", async () => {
+      it("paused output blocks the flooding child and memory stays bounded; the end still comes", async () => {
         const { subprocess, recorder, close } = await shell("exec cat /dev/zero")
         await eventually("output", () => recorder.stdoutBytes > 0)
-        subprocess.pauseStdout()
+        subprocess.pauseOutput()
         await eventually("the child blocks", () => stateOf(subprocess.pid) === "S")
         const before = recorder.stdoutBytes
         const rss = process.memoryUsage().rss
@@ -129,9 +129,9 @@ export const spawnerSuite = (level: "guard" | "group", skipReason: string) => {
         // A read that was under way may still be handed over.
         expect(recorder.stdoutBytes - before).toBeLessThan(2 * 1024 * 1024)
         expect(process.memoryUsage().rss - rss).toBeLessThan(32 * 1024 * 1024)
-        subprocess.resumeStdout()
+        subprocess.resumeOutput()
         await eventually("output again", () => recorder.stdoutBytes > before + 4 * 1024 * 1024)
-        subprocess.pauseStdout()
+        subprocess.pauseOutput()
         await close()
         expect(await recorder.closed).toEqual([])
       })

@@ -4,7 +4,7 @@ import type { BackoffSpec, IntensitySpec } from "../../src/domain/SessionSpec.ts
 import { charge, noCharges } from "../../src/supervisor/RestartIntensity.ts"
 import { decide, noHistory, wantsRestart } from "../../src/supervisor/RestartPolicy.ts"
 import { firstStep, nextDelay } from "../../src/supervisor/RestartSchedule.ts"
-import { fullBucket, takeToken } from "../../src/supervisor/SpawnBucket.ts"
+import { fullBucket, takeTokens } from "../../src/domain/TokenBucket.ts"
 import { checked } from "../support/Property.ts"
 
 const intensity: fc.Arbitrary<IntensitySpec> = fc.record({
@@ -137,7 +137,7 @@ describe("the spawn bucket", () => {
         for (const gap of gaps) {
           now += gap
           latest = Math.max(latest, now)
-          const taken = takeToken(bucket, spec, now)
+          const taken = takeTokens(bucket, spec, now)
           bucket = taken.bucket
           expect(bucket.tokens).toBeLessThanOrEqual(spec.burst)
           expect(Number.isFinite(taken.delayMs) && taken.delayMs >= 0).toBe(true)

@@ -91,10 +91,10 @@ export class FakeProcess implements Subprocess {
   }
 
   endStdin(): void {}
-  pauseStdout(): void {
+  pauseOutput(): void {
     this.paused = true
   }
-  resumeStdout(): void {
+  resumeOutput(): void {
     this.paused = false
   }
   signal(signal: string): void {
