@@ -170,7 +170,9 @@ export class GroupCommit {
     const { count, size } = this.#batch
     if (held > 0) {
       this.#tryToSend()
-      this.#thread?.hold(true)
+      // Done with already, or refused: nobody comes back to say so.
+      if (this.#sent === undefined || this.#failure !== undefined) this.#schedule()
+      else this.#thread?.hold(true)
     } else if (count >= batchCommits || size >= batchSize) this.#tryToSend()
     else if (count > 0) this.#arm(batchMs)
   }
