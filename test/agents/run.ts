@@ -39,7 +39,7 @@ for (const agent of [...wanted, ...servers]) {
 const vitest = fileURLToPath(new URL("../../node_modules/vitest/vitest.mjs", import.meta.url))
 const config = fileURLToPath(new URL("vitest.config.ts", import.meta.url))
 // A file without a test is a failure.
-const files = wanted.length === 0 ? ["LanguageServers"] : servers.length === 0 ? ["RealAgents"] : []
+const files = wanted.length === 0 ? ["LanguageServers"] : servers.length === 0 ? ["RealAgents", "ClaudeMcp"] : []
 const command = [process.execPath, vitest, "run", "--config", config, ...files, ...passed]
 const [program, ...args] = typeof inside === "string" ? command : ["unshare", ...inside, ...command]
 const child = spawn(program!, args, {
