@@ -115,6 +115,7 @@ export const stop = (step: Step, aim: "stop" | "remove", reply: SessionReply, br
       step.enter({
         ...phase,
         aim: phase.aim === "remove" ? "remove" : aim,
+        asking: brutal ? null : phase.asking,
         stopReplies: [...phase.stopReplies, reply],
       })
       if (brutal) step.act({ type: "terminate", shutdown })

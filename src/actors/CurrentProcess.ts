@@ -7,6 +7,7 @@ import * as Exit from "effect/Exit"
 import type { LimitReached, SessionNotRunning, SpawnFailed } from "../domain/Errors.ts"
 import type { Session } from "../domain/Session.ts"
 import type { ShutdownSpec, Signal } from "../domain/SessionSpec.ts"
+import type { PoliteStep } from "../protocols/PoliteStop.ts"
 import type { SessionEvent } from "./SessionEvent.ts"
 import type { Launch, SessionHost } from "./SessionHost.ts"
 import type { SessionReply, SessionState } from "./SessionState.ts"
@@ -77,6 +78,20 @@ export class CurrentProcess {
     link.start()
   }
 
+  /** A step of asking it to end. What waits for room in its stdin would stand before that, and may wait for ever. */
+  askToEnd(step: PoliteStep): void {
+    this.closeStdin()
+    switch (step.type) {
+      case "write":
+        if (step.data !== "") this.#link?.write(step.data)
+        return
+      case "closeStdin":
+        return this.#link?.endStdin()
+      case "signal":
+        return this.#link?.signal(step.signal)
+    }
+  }
+
   /** What it has not read by now it will not be given: its end closes the pipe, which must not pass for reading. */
   terminate(shutdown: ShutdownSpec): void {
     this.closeStdin()
@@ -86,7 +101,9 @@ export class CurrentProcess {
   /** For its stdin; `reply` is answered once it has taken it. */
   write(data: string | Uint8Array, reply: SessionReply | null): void {
     if (this.#stdin !== undefined) this.#stdin.offer(data, reply)
-    else reply?.(Exit.fail(this.#owner.notRunning()))
+    // What a protocol says while its child is asked to end goes behind what asks it.
+    else if (reply === null) this.#link?.write(data)
+    else reply(Exit.fail(this.#owner.notRunning()))
   }
 
   signal(signal: Signal): void {

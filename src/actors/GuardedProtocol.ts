@@ -41,7 +41,18 @@ export const guarded = (protocol: Protocol): Protocol => {
     timer: step(protocol.timer),
     ...(args === undefined ? undefined : { args }),
     ...(canFork === undefined ? undefined : { canFork }),
-    ...(politeStop === undefined ? undefined : { politeStop: step(politeStop) }),
+    ...(politeStop === undefined
+      ? undefined
+      : {
+          politeStop: (state) => {
+            try {
+              return politeStop(state)
+            } catch {
+              // Whom it cannot ask, it signals.
+              return { state, steps: [] }
+            }
+          },
+        }),
     ...(cancel === undefined ? undefined : { cancel: step(cancel) }),
     ...(authenticate === undefined ? undefined : { authenticate: step(authenticate) }),
     ...(answer === undefined ? undefined : { answer: step(answer) }),

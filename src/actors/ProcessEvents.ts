@@ -96,6 +96,8 @@ export const exited = (step: Step, exit: ExitReason): void => {
       : exit
   draft.exit = cause
   draft.phase = { ...phase, process: { ...phase.process, exit: cause } } as typeof phase
+  // Whatever it left running ends without being asked.
+  if (draft.phase._tag === "Ending") draft.phase = { ...draft.phase, asking: null }
 }
 
 export const closed = (step: Step, survivors: ReadonlyArray<number>, stderrTail: string): void => {

@@ -5,6 +5,7 @@ import type { Step } from "./SessionDraft.ts"
 import { answer, becomeReady, beginEnding } from "./SessionPhases.ts"
 import * as Calls from "./HostCalls.ts"
 import * as Permissions from "./PermissionRequests.ts"
+import * as PoliteEnding from "./PoliteEnding.ts"
 import type { RunningTurn } from "./SessionState.ts"
 import { cutShort, endRunning, replaceUnder, turnError } from "./TurnEndings.ts"
 
@@ -74,7 +75,9 @@ const protocolEvent = (step: Step, event: ProtocolEvent): void => {
       step.append({ type: "output", stream: "stdout", data: event.data }, turn)
       return
     case "ended":
-      return finishTurn(step, event)
+      return draft.phase._tag === "Ending" ? PoliteEnding.settled(step, "turn") : finishTurn(step, event)
+    case "settled":
+      return PoliteEnding.settled(step, "settled")
     case "deadline": {
       const { phase } = draft
       if ("process" in phase && phase.process !== null) {

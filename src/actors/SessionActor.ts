@@ -362,6 +362,8 @@ export class SessionActor implements ActorOptions<SessionEvent>, ProcessOwner {
           this.#host.launch(this),
           () => this.#host.spawning(this),
         )
+      case "askToEnd":
+        return this.#process.askToEnd(action.step)
       case "terminate":
         return this.#process.terminate(action.shutdown)
       case "write":

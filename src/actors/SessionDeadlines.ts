@@ -37,6 +37,7 @@ export const nextDeadline = (state: SessionState): number | null => {
     case "Gone":
       return null
     case "Ending":
+      return earlier(always, phase.asking === null ? null : phase.asking.at)
     case "Suspended":
     case "Stopped":
     case "Failed":

@@ -7,6 +7,7 @@ import type { SessionSpec, ShutdownSpec, Signal } from "../domain/SessionSpec.ts
 import type { TranscriptEntry } from "../domain/Transcript.ts"
 import type { Turn } from "../domain/Turn.ts"
 import type { HostAnswer, HostCall } from "../protocols/HostCall.ts"
+import type { PoliteStep } from "../protocols/PoliteStop.ts"
 import type { Protocol } from "../protocols/Protocol.ts"
 import type { PendingTurn, SessionReply, TurnReply } from "./SessionState.ts"
 
@@ -119,6 +120,8 @@ export type SessionAction =
   | { readonly type: "replyTurnFailed"; readonly to: TurnReply; readonly error: RuntimeError }
   // to the process
   | { readonly type: "spawn" }
+  /** Asks the process to end in its own way. What of its stdin it has not read by now it will not be given. */
+  | { readonly type: "askToEnd"; readonly step: PoliteStep }
   /** Ends the process tree, or the spawn under way; `closed` follows in either case. */
   | { readonly type: "terminate"; readonly shutdown: ShutdownSpec }
   | { readonly type: "write"; readonly data: string | Uint8Array; readonly reply: SessionReply | null }

@@ -7,6 +7,7 @@ import type { ExitReason } from "../domain/ExitReason.ts"
 import type { SuspendedBy } from "../domain/Session.ts"
 import type { ShutdownSpec } from "../domain/SessionSpec.ts"
 import * as Mailbox from "./Mailbox.ts"
+import { askToEnd } from "./PoliteEnding.ts"
 import type { Step } from "./SessionDraft.ts"
 import { processOf, statusOf, type Aim, type SessionReply, type StartCause } from "./SessionState.ts"
 
@@ -80,6 +81,7 @@ export const beginEnding = (step: Step, ending: Ending): void => {
         cause: phase.cause,
         readyMs: 0,
         error,
+        asking: null,
         stopReplies,
         startReplies: [...phase.replies, ...startReplies],
       })
@@ -96,6 +98,7 @@ export const beginEnding = (step: Step, ending: Ending): void => {
         cause: "supervision",
         readyMs: now - since,
         error: null,
+        asking: null,
         stopReplies,
         startReplies,
       })
@@ -104,7 +107,7 @@ export const beginEnding = (step: Step, ending: Ending): void => {
     default:
       return
   }
-  step.act({ type: "terminate", shutdown: ending.shutdown ?? draft.spec.shutdown })
+  askToEnd(step, ending.shutdown ?? draft.spec.shutdown)
 }
 
 export const notReady = ({ draft }: Step, detail: string, exit: ExitReason | null, stderrTail: string) =>

@@ -7,9 +7,10 @@ import type { ExitReason } from "../domain/ExitReason.ts"
 import type { SessionId } from "../domain/Ids.ts"
 import type { Containment, Death, Session, SessionStatus, SuspendedBy } from "../domain/Session.ts"
 import type { PendingRequest } from "../domain/Permission.ts"
-import { resumedConversation, type SessionSpec } from "../domain/SessionSpec.ts"
+import { resumedConversation, type SessionSpec, type ShutdownSpec } from "../domain/SessionSpec.ts"
 import type { Turn, TerminalTurnStatus, Usage } from "../domain/Turn.ts"
 import type { HostCall } from "../protocols/HostCall.ts"
+import type { PoliteStep } from "../protocols/PoliteStop.ts"
 import type { Protocol, Resumption } from "../protocols/Protocol.ts"
 import type { ReplyTo } from "./ActorRef.ts"
 import { guarded } from "./GuardedProtocol.ts"
@@ -71,6 +72,19 @@ export interface Incarnation {
   readonly exit: ExitReason | null
 }
 
+/** A child that is being asked to end in its own way; the `shutdown` of its session comes after. */
+export interface Asking {
+  /** The step that it was asked by last. */
+  readonly step: PoliteStep
+  /** When the next one follows. */
+  readonly at: number
+  readonly rest: ReadonlyArray<PoliteStep>
+  readonly begunAt: number
+  /** When the steps have had their share of the grace. */
+  readonly until: number
+  readonly shutdown: Exclude<ShutdownSpec, "brutal_kill">
+}
+
 /** Who wants this start, and so who is told when it fails. */
 export type StartCause =
   /** `session/start`: a failure is the answer, and the session is forgotten. */
@@ -106,6 +120,8 @@ export type Phase =
       /** How long the process had been ready; 0 when it never was. */
       readonly readyMs: number
       readonly error: RuntimeError | null
+      /** null: it is signalled, or killed. */
+      readonly asking: Asking | null
       /** Answered when the tree is gone. */
       readonly stopReplies: ReadonlyArray<SessionReply>
       /** Answered when the next incarnation is ready. */
@@ -274,6 +290,7 @@ export const toSession = (state: SessionState): Session => {
     expiresAt: state.expiresAt === null ? null : state.expiresAt + state.skewMs,
     exit: state.exit,
     deaths: state.deaths,
+    survivors: state.survivors,
     usage: state.usage,
     seq: state.seq,
   }

@@ -13,6 +13,7 @@ import { admitted, answer, beginEnding, beginStart, notRunning, refuse } from ".
 import * as Calls from "./HostCalls.ts"
 import { eofGraceMs, isBeingRemoved, processOf, type SessionState } from "./SessionState.ts"
 import * as Permissions from "./PermissionRequests.ts"
+import * as PoliteEnding from "./PoliteEnding.ts"
 import * as Events from "./ProtocolEvents.ts"
 import * as Endings from "./TurnEndings.ts"
 import * as Turns from "./TurnTransition.ts"
@@ -45,7 +46,7 @@ const apply = (step: Step, event: SessionEvent): void => {
       return Turns.advance(step)
     case "write": {
       const process = processOf(draft.phase)
-      if (process === null || process.exit !== null) return refuse(step, event.reply)
+      if (process === null || process.exit !== null || draft.phase._tag === "Ending") return refuse(step, event.reply)
       return step.act({ type: "write", data: event.data, reply: event.reply })
     }
     case "signal": {
@@ -210,6 +211,9 @@ const tick = (step: Step): void => {
       break
     case "Backoff":
       if (draft.phase.until <= now) beginStart(step, "supervision", [])
+      break
+    case "Ending":
+      PoliteEnding.elapsed(step)
       break
     default:
       break

@@ -125,6 +125,10 @@ export class SubprocessLink implements SubprocessHandlers {
     return this.#subprocess?.write(data) ?? true
   }
 
+  endStdin(): void {
+    this.#subprocess?.endStdin()
+  }
+
   signal(signal: Signal): void {
     this.#subprocess?.signal(signal)
   }

@@ -18,6 +18,7 @@ import { contentBlocks } from "./AcpPrompt.ts"
 import { ask, tellConversation, write, type AcpState, type Asked, type Events, type Phase } from "./AcpState.ts"
 import { addUpdate, beginTurn, endTurn, failTurn } from "./AcpTurn.ts"
 import { defaultAnswerChars } from "./Answer.ts"
+import { interruptThenEof } from "./InterruptThenEof.ts"
 import type { Protocol, Step } from "./Protocol.ts"
 import * as RpcPeer from "./RpcPeer.ts"
 
@@ -228,7 +229,7 @@ export const makeAcp = (
       const { phase } = state
       return { state: phase.tag === "settling" ? Handshake.ready(state, phase.session, events) : state, events }
     },
-    politeStop: cancelTurn,
+    politeStop: (state) => interruptThenEof(cancelTurn(state), ({ phase }) => phase.tag === "prompting"),
     cancel: cancelTurn,
     answer: (state, request, option) => {
       const events: Events = []

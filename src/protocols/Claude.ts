@@ -13,6 +13,7 @@ import { parseObject, numberOf, objectOf, stringOf, type JsonObject } from "./Js
 import { optionsOf, permissionIn, responseTo, type ClaudePermission } from "./ClaudePermission.ts"
 import { contentOf } from "./ClaudePrompt.ts"
 import { addMessage, endOf, failureIn, noTurn, type ClaudeTurn } from "./ClaudeTurn.ts"
+import { interruptThenEof } from "./InterruptThenEof.ts"
 import type { Protocol, ProtocolEvent } from "./Protocol.ts"
 import { StrayLines } from "./StrayLines.ts"
 
@@ -155,7 +156,11 @@ export const makeClaude = (
       events.push(endOf(draft.turn, message, draft.costUsd, answerChars))
       draft.phase = "idle"
       draft.cancelling = false
-    } else draft.phase = isOurs ? "answering" : "idle"
+    } else {
+      draft.phase = isOurs ? "answering" : "idle"
+      // Its own turn was interrupted, which is only done when it is to end.
+      if (!isOurs && draft.cancelling) events.push({ type: "settled" })
+    }
     draft.turn = noTurn
     draft.costUsd = Math.max(draft.costUsd, numberOf(message["total_cost_usd"]) ?? 0)
     return true
@@ -271,8 +276,12 @@ export const makeClaude = (
       return { state: draft, events }
     },
     cancel: interrupt,
-    // It ends what its tools run, also what they moved out of its process group, when it is interrupted.
-    politeStop: interrupt,
+    // It ends what its tools run, also what they moved out of its process group, when it is interrupted; it would not exit
+    // at the end of its stdin while one of them runs. Before it is initialized it listens to neither.
+    politeStop: (state) =>
+      state.phase === "starting"
+        ? { state, steps: [] }
+        : interruptThenEof(interrupt(state), ({ phase }) => phase !== "idle"),
     answer: (state, request, option, value) => {
       const permission = state.permissions.get(request)
       if (permission === undefined) return { state, events: [] }

@@ -28,6 +28,7 @@ import {
 import { endedEarly, makeTurn } from "./CodexTurn.ts"
 import { userInput } from "./CodexWire.ts"
 import { objectOf, stringOf } from "./JsonObject.ts"
+import { interruptThenEof } from "./InterruptThenEof.ts"
 import type { Protocol, Step } from "./Protocol.ts"
 import * as Rpc from "./RpcPeer.ts"
 
@@ -91,6 +92,26 @@ const stepped = (step: (events: Events) => CodexState): Step<CodexState> => {
   const events: Events = []
   return { state: step(events), events }
 }
+
+const cancelTurn = (state: CodexState): Step<CodexState> =>
+  stepped((events) => {
+    const turn = turnOf(state)
+    if (turn === undefined || turn.cancelling) return state
+    // Late answers to what it asked would let it work on.
+    const { id } = turn
+    const pending = new Map(state.pending)
+    for (const [request, { turn: of }] of state.pending) {
+      if (of === null || of !== id) continue
+      events.push({ type: "permissionWithdrawn", request })
+      pending.delete(request)
+    }
+    const next = { ...withTurn(state, { ...turn, cancelling: true }), pending }
+    if (turn.stage === "held") {
+      const over = endTurn(next, endedEarly(turn, "cancelled"), events)
+      return over.foreign === null ? over : interrupt(over, over.foreign, events)
+    }
+    return turn.stage === "running" && turn.id !== null ? interrupt(next, turn.id, events) : next
+  })
 
 export const makeCodex = (
   options: CodexOptions = {},
@@ -180,27 +201,10 @@ export const makeCodex = (
         beginTurn(later.method === "turn/start" ? now : send(now, later, events), events),
       )
     },
-    cancel: (state) =>
-      stepped((events) => {
-        const turn = turnOf(state)
-        if (turn === undefined || turn.cancelling) return state
-        // Late answers to what it asked would let it work on.
-        const { id } = turn
-        const pending = new Map(state.pending)
-        for (const [request, { turn: of }] of state.pending) {
-          if (of === null || of !== id) continue
-          events.push({ type: "permissionWithdrawn", request })
-          pending.delete(request)
-        }
-        const next = { ...withTurn(state, { ...turn, cancelling: true }), pending }
-        if (turn.stage === "held") {
-          const over = endTurn(next, endedEarly(turn, "cancelled"), events)
-          return over.foreign === null ? over : interrupt(over, over.foreign, events)
-        }
-        return turn.stage === "running" && turn.id !== null ? interrupt(next, turn.id, events) : next
-      }),
     authenticate: (state, method) =>
       stepped((events) => (state.phase.tag === "authenticating" ? Login.begin(state, method, events) : state)),
+    cancel: cancelTurn,
+    politeStop: (state) => interruptThenEof(cancelTurn(state), (after) => turnOf(after) !== undefined),
     answer: (state, request, option, result) =>
       stepped((events) => {
         const asked = state.pending.get(request)

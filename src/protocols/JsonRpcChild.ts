@@ -11,6 +11,7 @@ import { fieldsOf, type JsonRpcDialect, type Outcome, type RpcCall, type RpcRepl
 import { contentOf, deepestMessage, framed } from "./JsonRpcMessage.ts"
 import { mayBeInexact, parseExactly } from "./JsonRpcNumbers.ts"
 import * as Requests from "./JsonRpcRequests.ts"
+import { closeStdin, patienceMs, type PoliteStop } from "./PoliteStop.ts"
 import type { Protocol, ProtocolEvent, Step } from "./Protocol.ts"
 import * as Rpc from "./RpcPeer.ts"
 import { StrayLines } from "./StrayLines.ts"
@@ -38,6 +39,7 @@ export interface JsonRpcState {
 }
 
 type Native = ProtocolEvent & { readonly type: "native" }
+type Written = ProtocolEvent & { readonly type: "write" }
 type Answered = Extract<Rpc.RpcMessage<Kind>, { readonly type: "result" | "error" }>
 
 const refused: RpcReply = { error: { code: -32000, message: "the request was refused" } }
@@ -58,8 +60,8 @@ const native = (message: unknown): Native => ({ type: "native", message })
 
 export const makeJsonRpcChild = (dialect: JsonRpcDialect): Protocol<JsonRpcState> => {
   const { cancel: cancelling, goodbye, handshake } = dialect
-  const write = (text: string): ProtocolEvent => ({ type: "write", data: framed(dialect.framing, text) })
-  const notify = (peer: JsonRpcState["peer"], { method, params }: RpcCall): ProtocolEvent =>
+  const write = (text: string): Written => ({ type: "write", data: framed(dialect.framing, text) })
+  const notify = (peer: JsonRpcState["peer"], { method, params }: RpcCall): Written =>
     write(Rpc.notification(peer, method, params))
   const reply = (peer: JsonRpcState["peer"], id: Rpc.RpcId, given: RpcReply): ProtocolEvent =>
     write("error" in given ? Rpc.failure(peer, id, given.error) : Rpc.result(peer, id, given.result))
@@ -140,6 +142,7 @@ export const makeJsonRpcChild = (dialect: JsonRpcDialect): Protocol<JsonRpcState
         if (state.turn?.isCancelled === true) return endTurn(state, { text: "" }, events)
         return state
       case "goodbye":
+        events.push({ type: "settled" })
         return state
     }
     events.push(native(value))
@@ -219,6 +222,22 @@ export const makeJsonRpcChild = (dialect: JsonRpcDialect): Protocol<JsonRpcState
     return { state, events }
   }
 
+  const politeStop = (before: JsonRpcState, farewell: NonNullable<typeof goodbye>): PoliteStop<JsonRpcState> => {
+    if (farewell === "eof") return { state: before, steps: [closeStdin] }
+    // Before it is initialized it may be told nothing else.
+    if ([...before.peer.pending.values()].includes("handshake")) return { state: before, steps: [] }
+    const { peer, text } = Rpc.request(before.peer, farewell.request.method, farewell.request.params, "goodbye")
+    const { data } = write(text)
+    const { data: after } = notify(peer, farewell.after)
+    return {
+      state: { ...before, peer },
+      steps: [
+        { type: "write", data, until: "settled", patienceMs },
+        { type: "write", data: after, until: "exit", patienceMs },
+      ],
+    }
+  }
+
   return {
     name: dialect.name,
     framing: dialect.framing,
@@ -294,14 +313,6 @@ export const makeJsonRpcChild = (dialect: JsonRpcDialect): Protocol<JsonRpcState
       return { state: { ...state, requests }, events: [reply(state.peer, id, given)] }
     },
     ...(cancelling === undefined ? undefined : { cancel: (state) => cancel(state, cancelling) }),
-    ...(goodbye === undefined
-      ? undefined
-      : {
-          politeStop: (before) => {
-            const events: Array<ProtocolEvent> = []
-            const state = send(before, goodbye.request, "goodbye", events)
-            return { state, events: [...events, notify(state.peer, goodbye.after)] }
-          },
-        }),
+    ...(goodbye === undefined ? undefined : { politeStop: (state) => politeStop(state, goodbye) }),
   }
 }

@@ -70,8 +70,8 @@ export interface JsonRpcDialect {
     method: string,
     params: unknown,
   ) => { readonly id: RpcId; readonly reply?: RpcReply } | undefined
-  /** How the child is asked to end: a request, then a notification that needs not wait for its answer. */
-  readonly goodbye?: { readonly request: RpcCall; readonly after: RpcCall }
+  /** How the child is asked to end: by a request, and a notification once that is answered; or by the end of its stdin. */
+  readonly goodbye?: { readonly request: RpcCall; readonly after: RpcCall } | "eof"
 }
 
 /** The members of an object; empty for anything else. */

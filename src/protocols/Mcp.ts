@@ -115,6 +115,7 @@ export const makeMcp = ({
       call: (requestId) => ({ method: "notifications/cancelled", params: { requestId } }),
       until: { method: "ping" },
     },
+    goodbye: "eof",
     withdrawal: (method, params) => {
       const { requestId: id } = fieldsOf(params)
       return method === "notifications/cancelled" && isRpcId(id) ? { id } : undefined

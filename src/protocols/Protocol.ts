@@ -8,6 +8,7 @@ import type { PermissionOption } from "../domain/Transcript.ts"
 import type { Prompt } from "../domain/Prompt.ts"
 import type { TurnError, Usage } from "../domain/Turn.ts"
 import type { HostAnswer, HostCall } from "./HostCall.ts"
+import type { PoliteStop } from "./PoliteStop.ts"
 
 /** How bytes from stdout become frames. `lines`: without the newline; `text`: whatever arrived, as valid UTF-8; `contentLength`: message bodies, and lines that stand between them. */
 export type FramingKind = "lines" | "text" | "contentLength"
@@ -69,6 +70,8 @@ export type ProtocolEvent =
     }
   /** The agent wants `authenticate` before it goes on, or, by the instructions, something of people. */
   | { readonly type: "authenticate"; readonly methods: ReadonlyArray<string>; readonly instructions?: string }
+  /** The child has done what a step of `politeStop` asked of it. */
+  | { readonly type: "settled" }
   /** The child broke the protocol so that it cannot go on; its incarnation is replaced. */
   | { readonly type: "broken"; readonly detail: string }
 
@@ -99,11 +102,8 @@ export interface Protocol<S = unknown> {
   readonly framing: FramingKind
   /** What is run where the spec names no command; its own `args` replace these. Undefined: a command must be named. */
   readonly command?: { readonly command: string; readonly args: ReadonlyArray<string> }
-  /**
-   * How this kind of child is asked to end before the session's own `shutdown` begins; undefined: no
-   * particular way.
-   */
-  readonly politeStop?: (state: S) => Step<S>
+  /** How this kind of child is asked to end before the session's own `shutdown` begins; undefined: in no way of its own. */
+  readonly politeStop?: (state: S) => PoliteStop<S>
   /** Arguments that the command gets after those of the spec. Undefined: none. */
   readonly args?: (context: Pick<StartContext, "from" | "freshId">) => ReadonlyArray<string>
   /** Whether a conversation can be forked: gone on with under a new id, the old one left as it is. */

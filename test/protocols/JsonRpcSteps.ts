@@ -47,6 +47,15 @@ export const talking = <S>(protocol: Protocol<S>) => {
     cancel: () => run(protocol.cancel!(state)),
     answer: (request: string, option: string, result?: unknown) =>
       run(protocol.answer!(state, request, option, result)),
-    politeStop: () => run(protocol.politeStop!(state)),
+    /** Its steps in order, each by what it writes or by its type. */
+    politeStop: () => {
+      const { state: after, steps } = protocol.politeStop!(state)
+      state = after
+      return steps.map((step) => {
+        if (step.type !== "write") return step.type
+        const frames = framing.push(Buffer.from(step.data))
+        return { sent: frames.map((text) => JSON.parse(text) as Message), until: step.until }
+      })
+    },
   }
 }

@@ -107,12 +107,18 @@ describe("a request to a language server", () => {
     }
   })
 
-  it("is followed by shutdown and exit when the server is to end", () => {
+  it("is followed by shutdown, and by exit once that is answered, when the server is to end", () => {
     const server = ready()
-    expect(server.politeStop().sent).toEqual([
-      { jsonrpc: "2.0", id: 2, method: "shutdown" },
-      { jsonrpc: "2.0", method: "exit" },
+    expect(server.politeStop()).toEqual([
+      { sent: [{ jsonrpc: "2.0", id: 2, method: "shutdown" }], until: "settled" },
+      { sent: [{ jsonrpc: "2.0", method: "exit" }], until: "exit" },
     ])
-    expect(server.says({ jsonrpc: "2.0", id: 2, result: null }).events).toEqual([])
+    expect(server.says({ jsonrpc: "2.0", id: 2, result: null }).events).toEqual([{ type: "settled" }])
+  })
+
+  it("that has not answered initialize is told nothing else, only signalled", () => {
+    const server = talking(makeLsp())
+    server.start()
+    expect(server.politeStop()).toEqual([])
   })
 })

@@ -19,6 +19,8 @@ export interface Script {
   readonly answer?: (line: string, process: FakeProcess) => string | undefined
   /** How long it takes to end when told; Infinity: it survives. Default 0. */
   readonly endMs?: number
+  /** What it does at the end of its stdin. Default: nothing. */
+  readonly eof?: (process: FakeProcess) => void
   /** Called when it is there. */
   readonly up?: (process: FakeProcess) => void
 }
@@ -32,6 +34,7 @@ export class FakeProcess implements Subprocess {
   readonly signals: Array<string> = []
   readonly told: Array<ShutdownSpec> = []
   input = ""
+  stdinEnded = false
   alive = true
   paused = false
   readonly #handlers: SubprocessHandlers
@@ -90,7 +93,11 @@ export class FakeProcess implements Subprocess {
     return true
   }
 
-  endStdin(): void {}
+  endStdin(): void {
+    if (this.stdinEnded) return
+    this.stdinEnded = true
+    queueMicrotask(() => this.#script.eof?.(this))
+  }
   pauseOutput(): void {
     this.paused = true
   }
@@ -103,8 +110,8 @@ export class FakeProcess implements Subprocess {
 
   terminate(shutdown: ShutdownSpec): Effect.Effect<ReadonlyArray<number>> {
     return Effect.gen({ self: this }, function* () {
-      const first = this.told.push(shutdown) === 1
       if (!this.alive) return this.#survivors
+      const first = this.told.push(shutdown) === 1
       if (first) {
         const { endMs = 0 } = this.#script
         if (endMs > 0) yield* Effect.sleep(Number.isFinite(endMs) ? endMs : 10)
