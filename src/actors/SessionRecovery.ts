@@ -43,6 +43,7 @@ export const storedState = (session: Session, protocol: Protocol, now: number, s
   failed: session.turns.failed,
   exit: session.exit,
   deaths: session.deaths,
+  survivors: session.survivors,
   usage: session.usage,
   conversation: session.agentSessionId,
   forkedFrom: session.forkedFrom,

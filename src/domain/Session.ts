@@ -66,6 +66,8 @@ export interface Session {
   readonly expiresAt: number | null
   readonly exit: ExitReason | null
   readonly deaths: ReadonlyArray<Death>
+  /** Pids that could not be killed when a process tree of the session was ended; normally none. */
+  readonly survivors: ReadonlyArray<number>
   readonly usage: Usage | null
   /** `seq` of the newest transcript entry; 0 before the first. */
   readonly seq: number

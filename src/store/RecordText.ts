@@ -25,7 +25,7 @@ export type State = Omit<
 /** The changing part of a record. */
 export const encodeState = (session: Session): string => {
   const { pid, incarnation, restarts, turns, containment, agentSessionId, pendingRequests, exit, usage } = session
-  const { forkedFrom, suspendedBy } = session
+  const { forkedFrom, suspendedBy, survivors } = session
   const state: { readonly [K in keyof State]: unknown } = {
     pid: given(pid),
     incarnation,
@@ -37,6 +37,7 @@ export const encodeState = (session: Session): string => {
     suspendedBy: given(suspendedBy),
     pendingRequests: pendingRequests.length === 0 ? undefined : pendingRequests,
     exit: given(exit),
+    survivors: survivors.length === 0 ? undefined : survivors,
     usage: given(usage),
   }
   return JSON.stringify(state)

@@ -61,6 +61,7 @@ export const decodeSession = (row: SessionRow): Session => {
     expiresAt: row.expires_at,
     exit: state.exit ?? null,
     deaths: row.deaths === "[]" ? none : (JSON.parse(row.deaths) as Session["deaths"]),
+    survivors: state.survivors ?? none,
     usage: state.usage ?? null,
     seq: row.seq,
   }

@@ -35,13 +35,13 @@ import { performCall } from "./AgentFiles.ts"
 import { keep } from "./KeptHistory.ts"
 import { LiveSessions, residentOf } from "./LiveSessions.ts"
 import type { Meters } from "./Meters.ts"
-import { stopInOrder } from "./OrderedStop.ts"
 import { decide, noHistory, wantsRestart } from "./RestartPolicy.ts"
 import type { RuntimeOptions } from "./RuntimeConfig.ts"
 import { launchOf } from "./SessionCommand.ts"
 import type { Directories } from "./SessionDirectories.ts"
 import type { SessionLog } from "./SessionLog.ts"
 import { SessionRegister } from "./SessionRegister.ts"
+import { endTogether } from "./Shutdown.ts"
 import { whenRemoved, type Slot } from "./Slot.ts"
 import { admit, type Admitted } from "./SpecAdmission.ts"
 import { SteadyClock } from "./SteadyClock.ts"
@@ -400,7 +400,7 @@ export class SessionSupervisor implements SessionHost {
     return Effect.suspend(() => {
       this.draining = true
       this.#stoppingSince = this.now()
-      return stopInOrder(this.register.slots(), this.#options.config.durable, this.clock)
+      return endTogether(this.register.slots(), this.#options.config.durable)
     })
   }
 }

@@ -189,6 +189,10 @@ export const Session = named(
       List(Death),
       "past ends of its processes, newest last; stderrTail: what was written last, at most 2 KiB",
     ),
+    survivors: says(
+      List(pid),
+      "pids that could not be killed when a process tree of it was ended; normally none, and nothing is started over them",
+    ),
     usage: NullOr(Usage),
     seq: says(count, "of its newest entry; 0 before the first"),
   }),

@@ -84,6 +84,7 @@ const commitOf = (
     expiresAt: null,
     exit,
     deaths: [{ incarnation: 1, exit, stderrTail: "" }],
+    survivors: [],
     usage: null,
     seq: bare ? 0 : entries.length,
   }

@@ -237,7 +237,7 @@ export const suite = (name: string, layer: Layer.Layer<SessionStore>): void => {
           for (const status of sessionStatuses) {
             const a = new StoreWriter(
               store,
-              named(`of-${status}`, { status, forkedFrom: "conversation", suspendedBy: "room" }),
+              named(`of-${status}`, { status, forkedFrom: "conversation", suspendedBy: "room", survivors: [7, 8] }),
             )
             yield* put(store, a.session)
             expect(yield* store.recover(a.session.id)).toEqual({

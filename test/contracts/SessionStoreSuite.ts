@@ -30,6 +30,7 @@ export const sessionOf = (name: string, limits: SessionSpecInput["limits"] = {})
   expiresAt: null,
   exit: null,
   deaths: [],
+  survivors: [],
   usage: null,
   seq: 0,
 })

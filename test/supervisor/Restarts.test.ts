@@ -311,7 +311,7 @@ describe("stopping", () => {
           yield* world.runtime.start({ ...plain, name: "a" }, "fail")
           const { pid } = yield* get(world)
           const stopped = yield* during(world.runtime.stop("a", "graceful"))
-          expect(stopped.status).toBe("failed")
+          expect(stopped).toMatchObject({ status: "failed", survivors: [pid] })
           const exited = (yield* entries(world)).find((entry) => entry.type === "process/exited")
           expect(exited).toMatchObject({ survivors: [pid] })
           expect(yield* world.runtime.shutdown()).toEqual({ survivors: [pid] })

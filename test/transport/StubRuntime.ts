@@ -105,6 +105,7 @@ export const makeStub = (flood: Flood = { total: 0, text: "" }): Stub => {
       expiresAt: null,
       exit: { kind: "signaled", signal: "SIGKILL", at: 1_750_000_000_123 },
       deaths: [],
+      survivors: [],
       usage: null,
       seq: 0,
     }
