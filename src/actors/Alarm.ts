@@ -14,6 +14,7 @@ export class Alarm {
   readonly #tick: () => void
   #timer: Fiber.Fiber<unknown> | undefined
   #at = Infinity
+  #closed = false
 
   constructor(host: Pick<SessionHost, "now" | "run">, tick: () => void) {
     this.#host = host
@@ -23,7 +24,7 @@ export class Alarm {
   /** On the host's clock (ms); null: never. */
   set(due: number | null): void {
     if (due === null) return this.clear()
-    if (due >= this.#at) return
+    if (due >= this.#at || this.#closed) return
     this.clear()
     this.#at = due
     const delay = Math.min(Math.max(0, due - this.#host.now()), longestTimerMs)
@@ -37,6 +38,12 @@ export class Alarm {
         }),
       ),
     )
+  }
+
+  /** For good: the actor may be in the middle of a step that sets it when it goes down. */
+  close(): void {
+    this.#closed = true
+    this.clear()
   }
 
   clear(): void {

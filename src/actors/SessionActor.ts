@@ -88,7 +88,7 @@ export class SessionActor implements ActorOptions<SessionEvent>, ProcessOwner {
 
   /** The actor is down for good: nobody waits for it in vain. */
   onDown(): void {
-    this.#alarm.clear()
+    this.#alarm.close()
     this.#turns.abandon(() => this.notRunning())
     this.#process.closeStdin()
   }

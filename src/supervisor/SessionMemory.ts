@@ -52,7 +52,8 @@ export class SessionMemory {
   readonly #scan: () => Scan
   readonly #self: number
   readonly #now: () => number
-  readonly #pageBytes: number
+  /** Measured when it is first wanted: a runtime that nobody asks pays nothing. */
+  #pageBytes: number | undefined
   readonly #named = new Set<string>()
   #loads: ReadonlyArray<SessionLoad> = []
   #believedUntil = -Infinity
@@ -61,7 +62,7 @@ export class SessionMemory {
     scan = scanProcesses,
     self = process.pid,
     now = () => performance.now(),
-    pageBytes = measuredPageBytes(),
+    pageBytes,
   }: SessionMemoryOptions = {}) {
     this.#scan = scan
     this.#self = self
@@ -94,7 +95,8 @@ export class SessionMemory {
       loads.set(key, {
         session,
         template: template ?? "",
-        residentBytes: (before?.residentBytes ?? 0) + tree.residentOf(leader) * this.#pageBytes,
+        residentBytes:
+          (before?.residentBytes ?? 0) + tree.residentOf(leader) * (this.#pageBytes ??= measuredPageBytes()),
         processes: (before?.processes ?? 0) + processes,
       })
     }
