@@ -29,6 +29,13 @@ static void execute(const struct request *r) {
   errno = denied ? EACCES : ENOENT;
 }
 
+static void give_up_unless(enum step step, int failure) {
+  if (failure == 0) return;
+  failed_step = step;
+  failed_errno = failure;
+  _exit(127);
+}
+
 /*
  * Between vfork and exec: this runs on the guard's own memory while the guard stands still, so the two
  * `failed_` variables are how the errno comes back. Everything it touches was prepared before.
@@ -41,15 +48,11 @@ static void become_command(const struct request *r, const int stdio[3]) {
     else dup2(stdio[fd], fd);
   }
   restore_signals();
-  if (chdir(r->cwd) < 0) {
-    failed_step = STEP_CWD;
-    failed_errno = errno;
-    _exit(127);
-  }
+  if (r->level == LEVEL_NAMESPACE) give_up_unless(STEP_PROC, mount_proc());
+  if (r->level == LEVEL_CGROUP) give_up_unless(STEP_CGROUP, join_cgroup(r->cgroup));
+  give_up_unless(STEP_CWD, chdir(r->cwd) < 0 ? errno : 0);
   execute(r);
-  failed_step = STEP_EXEC;
-  failed_errno = errno;
-  _exit(127);
+  give_up_unless(STEP_EXEC, errno);
 }
 
 __attribute__((noinline)) pid_t start_command(const struct request *r, const int stdio[3]) {

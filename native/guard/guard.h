@@ -8,11 +8,13 @@
  *
  * main.c names the modes; each has its own file, and all use the rest:
  *
- *   server.c     guard --serve DIRECTORY: the spawn server
+ *   server.c     guard --serve DIRECTORY: the spawn server       probe.c      guard --probe: which levels hold here
  *   session.c    one command and its tree, for the server        spare.c      the same, forked in advance
  *   run.c        guard --run -- COMMAND: one for any caller
  *   front.c      the process that this caller knows              keeper.c     the one that holds the tree
  *   command.c    from fork to exec                               tree.c       ending a whole tree
+ *   namespace.c  the level "namespace"                           cgroup.c     the level "cgroup"
+ *   limits.c     what a tree may take
  *   processes.c  parents and children, from /proc                request.c    requests as bytes
  *   events.c     what the runtime is told                        waiting.c    waiting, signals, time
  *
@@ -32,6 +34,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -40,12 +43,14 @@
 #include <time.h>
 #include <unistd.h>
 #ifdef __linux__
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #endif
 
 #define VERSION "0.1.0"
-#define PROTOCOL 2
+#define PROTOCOL 3
 
 /* ---- server.c: the modes take main's arguments behind their flag, and return the exit code ---------- */
 
@@ -116,10 +121,12 @@ enum event_type {
   EVENT_SURVIVOR = 6, /* a: pid that SIGKILL did not end */
   EVENT_CLOSED = 7,   /* a: number of survivors; the last event of a session */
   EVENT_STARTED = 8,  /* a, b: low and high half of the command's start time (field 22 of its stat) */
-  EVENT_LOST = 9      /* the guard itself was killed; the server ends its tree, EVENT_CLOSED follows */
+  EVENT_LOST = 9,     /* the guard itself was killed; the server ends its tree, EVENT_CLOSED follows */
+  EVENT_LIMIT = 10,   /* a: enum limit, b: KiB or processes; the tree took more than it may and is being ended */
+  EVENT_PROBED = 11   /* a: enum step that failed, or 0: the level "namespace" holds here; b: errno */
 };
 
-enum step { STEP_FORK = 1, STEP_CONNECT = 2, STEP_CWD = 3, STEP_EXEC = 4 };
+enum step { STEP_FORK = 1, STEP_CONNECT = 2, STEP_CWD = 3, STEP_EXEC = 4, STEP_NAMESPACE = 5, STEP_PROC = 6, STEP_CGROUP = 7 };
 
 struct event {
   uint32_t id;
@@ -160,8 +167,26 @@ void close_between(int first, int last);
 typedef void (*visit)(pid_t pid, void *context);
 
 void each_child(pid_t pid, visit each, void *context);
-/* Fields 4 (parent) and 22 (start time) of /proc/PID/stat; false when there is no such process. */
-int process_stat(pid_t pid, pid_t *parent, unsigned long long *started);
+/* Fields 3, 4, 22 and 24 of /proc/PID/stat. */
+struct process {
+  char state;
+  pid_t parent;
+  unsigned long long started;
+  long resident; /* pages */
+};
+
+/* False when there is no such process. */
+int process_stat(pid_t pid, struct process *process);
+
+struct pids {
+  pid_t *at;
+  size_t count, room;
+};
+
+/* A visit that appends to `struct pids`; what there is no memory for is left out. */
+void append_pid(pid_t pid, void *context);
+/* Appends everything below `pid`, parents before children. Whoever moves meanwhile may be missed, and is not counted twice. */
+void gather_below(pid_t pid, struct pids *into);
 
 /* ---- tree.c --------------------------------------------------------------------------------------- */
 
@@ -180,8 +205,8 @@ int adopt_orphans(void);
 int has_exited(pid_t leader, siginfo_t *how);
 /* Reaps adopted strays that ended by themselves, and never the leader. */
 void reap_strays(pid_t leader);
-/* Ends everything below this process and returns once nothing is left. The leader must be unreaped. */
-void end_tree(pid_t leader, const struct witness *witness);
+/* Ends everything below this process, and in its cgroup, and returns once nothing is left. The leader must be unreaped. */
+void end_tree(pid_t leader, const char *cgroup, const struct witness *witness);
 
 /* Ends whatever came to this process as an orphan, where the leader is not known. */
 void end_orphans(void);
@@ -191,13 +216,24 @@ void end_orphans(void);
 enum { TOKEN_BYTES = 16 };
 
 /*
- * request: u32 bytes that follow; u32 id; token; u32 argc; u32 envc; cwd, arguments, environment, each with
- * its NUL. The id comes back even from a body that does not parse. argc 0: a spare guard is wanted.
+ * request: u32 bytes that follow; u32 id; token; u32 argc; u32 envc; u32 level; u32 processes; u32 memory in KiB; cwd,
+ * cgroup, arguments, environment, each with its NUL. The id comes back even from a body that does not parse. argc 0: a
+ * spare guard is wanted. A limit of 0 is none.
  */
-enum { HEAD_BYTES = 4 + TOKEN_BYTES + 4 + 4 };
+enum { HEAD_BYTES = 4 + TOKEN_BYTES + 5 * 4 };
+
+enum level { LEVEL_GUARD = 1, LEVEL_NAMESPACE = 2, LEVEL_CGROUP = 3 };
+
+struct limits {
+  uint32_t processes;
+  uint32_t memory_kib;
+};
 
 struct request {
+  enum level level;
+  struct limits limits;
   char *cwd;
+  char *cgroup; /* the session's own, still to be made; empty at another level */
   char **argv;
   char **envp;
   char *candidate; /* room for the longest DIRECTORY/COMMAND of the search through PATH */
@@ -209,6 +245,8 @@ struct mapping {
 };
 
 void *map(size_t bytes);
+/* Grows an array that may be full. False: there is no memory. */
+int make_room(void **array, size_t *room, size_t count, size_t size);
 uint32_t u32(const char *at);
 uint32_t id_of(const char *body);
 const unsigned char *token_of(const char *body);
@@ -225,13 +263,69 @@ extern int failed_step, failed_errno;
 /* Returns its pid, or -1 with errno; it did not run where `failed_step` is set. */
 pid_t start_command(const struct request *r, const int stdio[3]);
 
+/* ---- namespace.c ---------------------------------------------------------------------------------- */
+
+/*
+ * From here on the children of this process live in a PID namespace of their own, whose init is the first of them: made
+ * here, it ends with this process, and all the others with it. Returns an errno, 0 when it is done.
+ */
+int enter_namespace(void);
+/* The command, before exec: /proc shows its namespace. Returns an errno, 0 when it is done. */
+int mount_proc(void);
+/* The namespace's init as seen from here; 0 outside one. It is ours, and not of the session. */
+extern pid_t namespace_init;
+
+/* ---- cgroup.c ------------------------------------------------------------------------------------- */
+
+/*
+ * Makes the session's cgroup and writes its limits. Those that the kernel holds from here on are taken out of `watched`.
+ * Returns an errno, 0 when it is done.
+ */
+int make_cgroup(const char *path, const struct limits *limits, struct limits *watched);
+/* The calling process moves into it. Returns an errno, 0 when it is done. */
+int join_cgroup(const char *path);
+/* SIGKILL to all in it at one moment; does nothing where the kernel cannot. */
+void kill_cgroup(const char *path);
+/* Whether it is without a living process; true as well where there is none. */
+int is_cgroup_empty(const char *path);
+/* Calls `each` for every process in it. */
+void each_in_cgroup(const char *path, visit each, void *context);
+void remove_cgroup(const char *path);
+/* Reads a number from a file of it, behind `key` if there is one: -1 where there is no such thing. */
+long long cgroup_number(const char *path, const char *file, const char *key);
+
+/* ---- limits.c ------------------------------------------------------------------------------------- */
+
+enum limit { LIMIT_NONE = 0, LIMIT_MEMORY = 1, LIMIT_PROCESSES = 2 };
+
+struct usage {
+  enum limit over;
+  uint32_t amount; /* KiB, or processes */
+};
+
+/* How the tree below this process stands, and in `next_ms` how long that may be believed. */
+struct usage watch_tree(const struct limits *watched, int *next_ms);
+/* Whether the kernel ended the tree by itself, as it does in a cgroup. */
+struct usage look_at_cgroup(const char *path, const struct limits *limits);
+
+/* ---- probe.c -------------------------------------------------------------------------------------- */
+
+/* Tries out in a child what the level "namespace" needs, and tells the runtime. Returns at once. */
+void probe_levels(void);
+/*
+ * The same for whoever asks at a terminal: `guard 1`, where a subreaper holds trees, and `namespace STEP ERRNO`, both 0
+ * where it works.
+ */
+int probe(int argc, char **argv);
+
 /* ---- session.c, spare.c --------------------------------------------------------------------------- */
 
 struct session {
   uint32_t id;
   int commands;
   int stdio[3];
-  char path[PATH_MAX]; /* of the fifo */
+  char path[PATH_MAX];   /* of the fifo */
+  char cgroup[PATH_MAX]; /* empty: none */
 };
 
 /* The runtime's private directory. */

@@ -8,6 +8,7 @@ static const struct mode {
 } modes[] = {
     {"--serve", "guard --serve DIRECTORY (descriptors 3, 4 and 5 from the runtime)", serve},
     {"--run", "guard --run [OPTION...] -- COMMAND [ARGUMENT...] (see creche guard --help)", run},
+    {"--probe", "guard --probe", probe},
 };
 enum { MODES = sizeof modes / sizeof *modes };
 

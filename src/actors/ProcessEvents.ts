@@ -94,6 +94,10 @@ export const exited = (step: Step, exit: ExitReason): void => {
     phase._tag === "Ending" && exit.kind === "signaled"
       ? { kind: "killedByRuntime", signal: exit.signal, detail: phase.aim, at: exit.at }
       : exit
+  // Nobody asked for this end: a limit of its spec was passed.
+  if (phase._tag !== "Ending" && cause.kind === "killedByRuntime") {
+    step.append({ type: "note", text: `ended by the runtime: ${cause.detail}` })
+  }
   draft.exit = cause
   draft.phase = { ...phase, process: { ...phase.process, exit: cause } } as typeof phase
   // Whatever it left running ends without being asked.
