@@ -14,6 +14,7 @@ import { levelFor, noSubreaper, reportLevels } from "./ContainmentLevels.ts"
 import { startInGroup, type GroupSubprocess } from "./GroupSpawner.ts"
 import { findGuardBinary } from "./GuardBinary.ts"
 import { sweepLedgers } from "./LedgerSweep.ts"
+import { requireMainThread } from "./MainThread.ts"
 import type { ReportDefect } from "./PipedSubprocess.ts"
 import { ProcessLedger } from "./ProcessLedger.ts"
 import { scopedSpawn } from "./ScopedSpawn.ts"
@@ -63,6 +64,7 @@ export const layerSpawner = (options: SpawnerOptions): Layer.Layer<Spawner, Spaw
   Layer.effect(
     Spawner,
     Effect.gen(function* () {
+      requireMainThread("a runtime")
       const runFork = Effect.runForkWith(yield* Effect.context<never>())
       const reportDefect: ReportDefect = (what, error) =>
         void runFork(Effect.logError(`${what} threw: ${placeOf(error)}`))
@@ -75,6 +77,16 @@ export const layerSpawner = (options: SpawnerOptions): Layer.Layer<Spawner, Spaw
       if (swept.killed.length > 0) {
         yield* Effect.logWarning(`ended ${swept.killed.length} processes that an earlier runtime left behind`).pipe(
           Effect.annotateLogs({ pids: swept.killed.join(" ") }),
+        )
+      }
+      if (swept.survivors.length > 0) {
+        yield* Effect.logError("what an earlier runtime left behind cannot be ended from here").pipe(
+          Effect.annotateLogs({ pids: swept.survivors.join(" ") }),
+        )
+      }
+      for (const { path, why } of swept.skipped) {
+        yield* Effect.logWarning("a ledger of an earlier runtime was left as it is").pipe(
+          Effect.annotateLogs({ path, why }),
         )
       }
 

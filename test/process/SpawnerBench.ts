@@ -70,6 +70,15 @@ const readProc = (pid: number, file: string): string => {
 export const pidsWith = (token: string): ReadonlyArray<number> =>
   pids().filter((pid) => pid !== process.pid && readProc(pid, "cmdline").includes(token))
 
+/** For cleaning up: it may end by itself meanwhile. */
+export const killIfThere = (pid: number): void => {
+  try {
+    process.kill(pid, "SIGKILL")
+  } catch {
+    // It ended.
+  }
+}
+
 export const stateOf = (pid: number): string => /^State:\s+(\S)/m.exec(readProc(pid, "status"))?.[1] ?? ""
 
 export const isGone = (pid: number): boolean => {
