@@ -10,6 +10,7 @@ import { CommandFailure } from "../Failure.ts"
 import { agentClis, compiler, type Finding, nodeVersion, socketPath, writable } from "../Findings.ts"
 import type { Io } from "../Io.ts"
 import { resolvePaths } from "../../client/Paths.ts"
+import { CrecheError } from "../../client/CrecheError.ts"
 import { version } from "../../version.ts"
 
 export const run: Run<"doctor"> = async (call, io) => {
@@ -80,6 +81,8 @@ const runtime = async (call: Call, io: Io): Promise<Finding> => {
       detail: `${info.version} is running, pid ${info.pid}; containment ${info.containment.level}: ${info.containment.detail}`,
     }
   } catch (error) {
+    if (error instanceof CrecheError || (error instanceof CommandFailure && "url" in error.details))
+      return { what, status: "bad", detail: error.message, remedy: "look at --url (CRECHE_URL) and CRECHE_TOKEN" }
     if (!(error instanceof CommandFailure)) throw error
     return ["ENOENT", "ECONNREFUSED", "ENOTDIR"].includes(String(error.details["errno"]))
       ? { what, status: "missing", detail: "none is running", remedy: "creche serve" }
