@@ -7,17 +7,9 @@
 import { lstatSync, readdirSync, renameSync, rmdirSync, rmSync, statSync, unlinkSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { basename, dirname, join, resolve } from "node:path"
-import { readLedger, type Ledger, type LedgerOwner, type NotedProcess } from "./LedgerFile.ts"
-import {
-  allPids,
-  ancestorsOf,
-  bootId,
-  isAlive,
-  pidNamespace,
-  processStat,
-  startTimeOf,
-  variableOf,
-} from "./ProcessIdentity.ts"
+import { KilledProcesses } from "./Carriers.ts"
+import { readLedger, type Ledger, type LedgerOwner } from "./LedgerFile.ts"
+import { bootId, isAlive, pidNamespace, startTimeOf, variableOf } from "./ProcessIdentity.ts"
 import { ledgerPrefix, markerVariable } from "./ProcessLedger.ts"
 
 export interface Sweep {
@@ -29,64 +21,17 @@ export interface Sweep {
   readonly skipped: ReadonlyArray<{ readonly path: string; readonly why: string }>
 }
 
-/** How long a killed process may take to go, in ms. */
-const patienceMs = 2_000
-
 /** A ledger without a first line that has not changed for so long, in ms, is nobody's. */
 const unfinishedMs = 60_000
 
-/** `forbidden`: it is there, and belongs to somebody else. */
-const signalKill = (pid: number): "sent" | "forbidden" | "gone" => {
-  try {
-    process.kill(pid, "SIGKILL")
-    return "sent"
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM" ? "forbidden" : "gone"
-  }
-}
-
-const carriers = (markers: ReadonlySet<string>, spared: ReadonlySet<number>): ReadonlyArray<NotedProcess> => {
-  const found: Array<NotedProcess> = []
-  for (const pid of allPids()) {
-    if (spared.has(pid)) continue
-    const marker = variableOf(pid, markerVariable)
-    if (marker === undefined || !markers.has(marker)) continue
-    const stat = processStat(pid)
-    if (stat !== undefined && stat.state !== "Z") found.push({ pid, start: stat.start })
-  }
-  return found
-}
-
-const pause = (ms: number): Promise<void> => new Promise((resolved) => setTimeout(resolved, ms))
-
 /** `samePids`: the ledger's numbers mean here what they meant to its owner. */
 const endAll = async (ledger: Ledger, samePids: boolean): Promise<Pick<Sweep, "killed" | "survivors">> => {
-  const killed = new Map<number, number>()
-  const forbidden = new Set<number>()
-  // Whoever starts a runtime from within what another left behind shall not lose the shell under it.
-  const spared = new Set([process.pid, ...ancestorsOf(process.pid)])
-  const ownGroup = processStat(process.pid)?.group
-  const end = ({ pid, start }: NotedProcess, group: boolean): void => {
-    // Numbers are given out in turn: between this look and the signal none comes round again.
-    if (spared.has(pid) || !isAlive(pid, start)) return
-    // The leader is alive and is the one that was noted, so the group of its number is its own.
-    if (group && pid !== ownGroup) signalKill(-pid)
-    if (signalKill(pid) === "forbidden") forbidden.add(pid)
-    else killed.set(pid, start)
-  }
-  if (samePids) for (const noted of ledger.processes) end(noted, true)
-  // A carrier may fork while it is being killed: until two passes find nobody.
-  const deadline = performance.now() + patienceMs
-  for (let empty = 0; ledger.markers.size > 0 && empty < 2 && performance.now() < deadline;) {
-    const found = carriers(ledger.markers, spared).filter(({ pid }) => !forbidden.has(pid))
-    for (const carrier of found) end(carrier, false)
-    empty = found.length === 0 ? empty + 1 : 0
-    if (found.length > 0) await pause(5)
-  }
-  const left = () => [...killed].filter(([pid, start]) => isAlive(pid, start)).map(([pid]) => pid)
-  while (left().length > 0 && performance.now() < deadline) await pause(5)
-  const survivors = [...left(), ...forbidden]
-  return { killed: [...killed.keys()].filter((pid) => !survivors.includes(pid)), survivors }
+  const killed = new KilledProcesses()
+  // The leader is alive and is the one that was noted, so the group of its number is its own.
+  if (samePids) for (const noted of ledger.processes) killed.end(noted, true)
+  const { markers } = ledger
+  if (markers.size > 0) await killed.endCarriers((pid) => markers.has(variableOf(pid, markerVariable) ?? ""))
+  return killed.outcome()
 }
 
 const isOld = (path: string): boolean => {

@@ -12,6 +12,7 @@ export const ledgerPrefix = "processes-"
 export const ledgerSuffix = ".ledger"
 /** What a child carries in its environment, and hands down. */
 export const markerVariable = "CRECHE_RUNTIME"
+export const sessionVariable = "CRECHE_SESSION"
 
 /** `begin` before the spawn, `live` after it, `end` once the tree is gone. */
 export type LedgerLine =
@@ -80,6 +81,11 @@ export class ProcessLedger {
     known.start = start
     this.append({ live: entry, pid, pgid: pid, start })
     this.flushSoon()
+  }
+
+  /** Whose an entry is; undefined once it has ended. */
+  ownerOf(entry: number): { readonly session: string; readonly marker: string } | undefined {
+    return this.live.get(entry)
   }
 
   end(entry: number): void {

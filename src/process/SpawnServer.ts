@@ -11,6 +11,7 @@ import type { Containment } from "../domain/Session.ts"
 import type { CgroupTree } from "./CgroupTree.ts"
 import type { Command } from "./Command.ts"
 import type { NamespaceProbe } from "./ContainmentLevels.ts"
+import { endSession } from "./Carriers.ts"
 import { acceptConnectBacks } from "./ConnectBack.ts"
 import { encodeRequest, encodeSpareRequest, protocolVersion, tokenBytes, type GuardEvent } from "./GuardProtocol.ts"
 import { GuardSubprocess, sendToGuard, type GuardHost, type Settle } from "./GuardSubprocess.ts"
@@ -69,6 +70,8 @@ export class SpawnServer implements GuardHost {
   private readonly spare = new SpareDescriptor()
   private readonly spares: SpareGuards
   private closing = false
+  /** Whose guard and server were killed, while their strays are looked for. */
+  private readonly ending = new Set<GuardSubprocess>()
   private hello: ((event: Extract<GuardEvent, { type: "hello" }> | Error) => void) | undefined
   private probed: (() => void) | undefined
 
@@ -380,6 +383,21 @@ export class SpawnServer implements GuardHost {
     this.timer.unref()
   }
 
+  /**
+   * Guard and server are both gone, so nobody adopts what had detached from the group: it is told by what it carries. Not
+   * closed before that: a successor must not meet it.
+   */
+  private async endOrphaned(subprocess: GuardSubprocess): Promise<void> {
+    this.ending.add(subprocess)
+    if (!subprocess.exited) subprocess.killGroup()
+    subprocess.on({ type: "lost", id: subprocess.id })
+    const owner = this.options.ledger.ownerOf(subprocess.ledgerEntry)
+    const survivors = owner === undefined || owner.marker === "" ? [] : await endSession(owner.session, owner.marker)
+    for (const pid of survivors) subprocess.on({ type: "survivor", id: subprocess.id, pid })
+    this.ending.delete(subprocess)
+    subprocess.on({ type: "closed", id: subprocess.id, survivors: survivors.length })
+  }
+
   private lookAfter(): void {
     if (this.closing) return
     const now = performance.now()
@@ -399,11 +417,8 @@ export class SpawnServer implements GuardHost {
     // A dead server tells of no killed guard.
     if (this.generations.anyRetiring) {
       for (const subprocess of this.processes.values()) {
-        if (subprocess.generation === this.generations.current?.number || subprocess.starting || !subprocess.orphaned)
-          continue
-        if (!subprocess.exited) subprocess.killGroup()
-        subprocess.on({ type: "lost", id: subprocess.id })
-        subprocess.on({ type: "closed", id: subprocess.id, survivors: 0 })
+        if (subprocess.generation === this.generations.current?.number || subprocess.starting) continue
+        if (!this.ending.has(subprocess) && subprocess.orphaned) void this.endOrphaned(subprocess)
       }
     }
     const busy = this.generations.anyRetiring || this.tokens.size > 0

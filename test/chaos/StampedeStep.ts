@@ -28,7 +28,7 @@ const weights: ReadonlyArray<readonly [StampedeStep["do"], number]> = [
   ["replace", 20],
   ["disconnect", 60],
   ["deafSubscriber", 10],
-  ["killServer", 0],
+  ["killServer", 1],
 ]
 const total = weights.reduce((sum, [, weight]) => sum + weight, 0)
 

@@ -238,8 +238,11 @@ time.sleep(1000)`
       console.log(`${failures.length} of 120 failed with a name`, new Set(failures))
     })
 
-    it("the death of a guard without a server is noticed, and its command does not outlive it", async () => {
-      const started = await bench.start("sleep", [`1000.${token}`])
+    it("the death of a guard without a server is noticed, and its command does not outlive it, nor do strays", async () => {
+      const stray = `setsid sleep 1000.${token} </dev/null >/dev/null 2>&1 & exec sleep 1000.${token}`
+      const env = { PATH: process.env["PATH"] ?? "", CRECHE_RUNTIME: `marker-${token}`, CRECHE_SESSION: "s" }
+      const started = await bench.start("sh", ["-c", stray], { env })
+      await eventually("both", () => pidsWith(token).length === 2)
       const server = serverOf(process.pid, bench.directory)!
       const [guard] = guardsOf(server)
       process.kill(server, "SIGKILL")
@@ -249,8 +252,9 @@ time.sleep(1000)`
       })
       process.kill(guard!, "SIGKILL")
       expect(await started.recorder.exit).toMatchObject({ kind: "signaled", signal: "SIGKILL" })
-      await started.recorder.closed
-      await eventually("nothing left", () => pidsWith(token).length === 0)
+      expect(await started.recorder.closed).toEqual([])
+      // Not eventually: it was said that the tree is empty.
+      expect(pidsWith(token)).toEqual([])
       await started.close()
     })
   })
