@@ -55,6 +55,7 @@ _READS = frozenset(
     [
         *("initialize", "runtime/info", "runtime/stats", "runtime/health", "runtime/metrics", "runtime/tree"),
         *("session/get", "session/list", "session/transcript", "session/history", "session/search"),
+        "session/screen",
         *("turn/get", "turn/wait", "template/list", "template/get"),
     ]
 )

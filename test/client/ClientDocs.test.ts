@@ -58,7 +58,17 @@ const commandOf = (language: string, source: string, at: number): readonly [stri
   if (language === "sh") return ["sh", "-c", source]
   if (language === "python") return ["python3", "-W", "error::ResourceWarning", "-c", source]
   const file = join(directory, `example-${at}.mts`)
-  writeFileSync(file, source.replaceAll('"creche/client"', JSON.stringify(join(root, "src/client/index.ts"))))
+  const installed = {
+    "creche/client": "src/client/index.ts",
+    "creche/client/effect": "src/client/EffectClient.ts",
+    "effect/Effect": "node_modules/effect/dist/Effect.js",
+    "effect/Stream": "node_modules/effect/dist/Stream.js",
+  }
+  const here = Object.entries(installed).reduce(
+    (text, [name, path]) => text.replaceAll(JSON.stringify(name), JSON.stringify(join(root, path))),
+    source,
+  )
+  writeFileSync(file, here)
   return [process.execPath, file]
 }
 
