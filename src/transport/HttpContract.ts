@@ -134,17 +134,38 @@ const bodyFields = (route: ServedRoute): Fields => {
 
 const isOptional = (schema: Schema.Top): boolean => schema.ast.context?.isOptional === true
 
+interface Described {
+  readonly type?: string
+  readonly anyOf?: ReadonlyArray<Described>
+  readonly description?: string
+}
+
+/** What a query's text stands for, which says more than that it is text. */
+const meant = (kind: QueryField["kind"], given: Schema.Top | undefined): Described | undefined => {
+  if (kind === "boolean") return { type: "boolean" }
+  if (given === undefined || (kind !== "integer" && kind !== "list")) return undefined
+  const { schema } = Schema.toJsonSchemaDocument(given)
+  const made = schema as Described
+  // Of a union of one and several, the several.
+  return kind === "integer" ? made : (made.anyOf?.find(({ type }) => type === "array") ?? made)
+}
+
 /** What the document says besides what HttpApi makes of an endpoint. */
 const finished =
   (route: ServedRoute, body: Fields) =>
   (operation: object): object => {
     const made = operation as OpenApi.OpenAPISpecOperation
-    const lists = Object.entries(route.query).filter(([, { kind }]) => kind === "list")
+    const { fields } = contract[route.method].params as { readonly fields: Fields }
+    const flags: Readonly<Record<string, QueryField>> =
+      route.kind === "turn" ? { wait: { kind: "boolean" }, stream: { kind: "boolean" } } : {}
     for (const parameter of made.parameters) {
-      const { schema } = parameter as { schema: { description?: string } }
-      const description = parameter.name === "session" ? "name, task or id" : schema.description
+      const { name, schema } = parameter as { readonly name: string; readonly schema: Described }
+      const description = name === "session" ? "name, task or id" : schema.description
       if (description !== undefined) parameter.description = description
-      if (lists.some(([name]) => name === parameter.name)) Object.assign(parameter, { style: "form", explode: false })
+      const spec = parameter.in === "query" ? { ...route.query, ...flags }[name] : undefined
+      if (spec === undefined) continue
+      Object.assign(parameter, { schema: meant(spec.kind, fields[spec.field ?? name]) ?? schema })
+      if (spec.kind === "list") Object.assign(parameter, { style: "form", explode: false })
     }
     if (made.parameters.length === 0) delete (made as { parameters?: unknown }).parameters
     if (made.requestBody !== undefined && Object.values(body).every(isOptional)) {

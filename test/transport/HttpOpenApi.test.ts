@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from "vitest"
+import { sessionStatuses } from "../../src/domain/Session.ts"
 import { transcriptTypes } from "../../src/domain/Transcript.ts"
 import { contract } from "../../src/transport/Contract.ts"
 import { routes } from "../../src/transport/HttpRoutes.ts"
@@ -61,6 +62,14 @@ describe("/openapi.json", () => {
     expect(json.security).toEqual([{ bearer: [] }])
     for (const verbs of Object.values<Record<string, any>>(json.paths))
       for (const { security } of Object.values(verbs)) expect(security).toEqual([{ bearer: [] }])
+    const query = Object.fromEntries(json.paths["/v1/sessions"].get.parameters.map((each: any) => [each.name, each]))
+    expect(query.limit.schema).toMatchObject({ type: "integer", minimum: 1, maximum: 1000 })
+    expect(query.status).toMatchObject({
+      schema: { type: "array", items: { enum: [...sessionStatuses] } },
+      explode: false,
+    })
+    const ask = json.paths["/v1/sessions/{session}/turns"].post
+    expect(ask.parameters.find((each: any) => each.name === "wait").schema).toEqual({ type: "boolean" })
     const start = json.paths["/v1/sessions"].post
     expect([start.requestBody.required, start.responses["201"]]).toEqual([false, expect.anything()])
   })
