@@ -20,7 +20,8 @@ static void execute(const struct request *r) {
     if (n > 0 && r->candidate[n - 1] != '/') r->candidate[n++] = '/';
     strcpy(r->candidate + n, name);
     execve(r->candidate, r->argv, r->envp);
-    if (errno == EACCES) denied = 1;
+    /* Of a directory that this user may not look into nobody can say that it holds the command. */
+    if (errno == EACCES) denied |= access(r->candidate, F_OK) == 0;
     else if (errno != ENOENT && errno != ENOTDIR && errno != ESTALE && errno != ENODEV && errno != ETIMEDOUT) return;
     path += strcspn(path, ":");
     if (*path == 0) break;

@@ -9,6 +9,8 @@ pid_t namespace_init;
 
 #ifdef __linux__
 
+static int in_user_namespace;
+
 static int write_file(const char *path, const char *text) {
   int fd = open(path, O_WRONLY | O_CLOEXEC);
   if (fd < 0) return errno;
@@ -54,6 +56,7 @@ int enter_namespace(void) {
   if (unshare(CLONE_NEWPID) < 0) {
     if (errno != EPERM) return errno;
     if (unshare(CLONE_NEWUSER | CLONE_NEWPID) < 0) return errno;
+    in_user_namespace = 1;
     int failure = map_ids(uid, gid);
     if (failure != 0) return failure;
   }
@@ -72,12 +75,27 @@ int enter_namespace(void) {
   return failure;
 }
 
+/*
+ * In a user namespace one begins with every capability, and exec takes them away from all but root. What comes before exec
+ * must not be allowed more than the command: it would stand in a directory that its user may not enter.
+ */
+static int drop_capabilities(void) {
+  if (geteuid() == 0) return 0;
+  /* As linux/capability.h has it, which is not everywhere: version 3; effective, permitted and inheritable, twice. */
+  struct {
+    uint32_t version;
+    int pid;
+  } header = {0x20080522, 0};
+  uint32_t none[6] = {0};
+  return syscall(SYS_capset, &header, none) < 0 ? errno : 0;
+}
+
 int mount_proc(void) {
   if (unshare(CLONE_NEWNS) < 0) return errno;
   /* What the machine mounts and unmounts later is seen here as well; what is mounted here is not seen there. */
   if (mount("none", "/", NULL, MS_REC | MS_SLAVE, NULL) < 0) return errno;
   if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0) return errno;
-  return 0;
+  return in_user_namespace ? drop_capabilities() : 0;
 }
 
 #else

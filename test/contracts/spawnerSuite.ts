@@ -350,6 +350,7 @@ export const spawnerSuite = (level: Containment, skipReason: string) => {
         const closed = join(bench.directory, "closed")
         mkdirSync(closed, { mode: 0o000 })
         expect(await failure("true", [], { cwd: closed })).toMatchObject({ errno: "EACCES", field: "cwd" })
+        chmodSync(closed, 0o700)
       })
 
       it("arguments beyond what the system passes: E2BIG of args", async () => {

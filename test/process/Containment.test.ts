@@ -16,6 +16,7 @@ import {
   openBench,
   pidsWith,
   serverOf,
+  sparesOf,
   Recorder,
   commandOf,
   stateOf,
@@ -404,12 +405,27 @@ os.waitpid(pid, 0)`
       expect(out()).toMatch(/"errno":"(EMFILE|ENFILE)"/)
       await eventually("nothing left", () => pidsWith(token).length === 0)
     })
+  })
 
-    it("no process left: EAGAIN is named", async (context) => {
-      context.skip(process.getuid?.() === 0, "no limit of processes holds for root")
-      const { said, out } = runtime(1, "sleep", [`1000.${token}`], ["sh", "-c", 'ulimit -u 1; exec "$@"', "sh"])
-      await said("failed")
-      expect(out()).toContain('"errno":"EAGAIN"')
+  it("no process left: EAGAIN is named, and once there is room again commands start", async (context) => {
+    context.skip(process.getuid?.() === 0, "no limit of processes holds for root; AsNobody.test.ts runs this")
+    const limit = (pid: number, processes: string) =>
+      spawnSync("prlimit", ["--pid", String(pid), `--nproc=${processes}`], { encoding: "utf8" })
+    const server = serverOf(process.pid, bench.directory)!
+    const guards = await eventually("spares", () => sparesOf(server).length > 0 && sparesOf(server))
+    const lowered = [server, ...guards].map((pid) => limit(pid, "1:"))
+    context.skip(lowered[0]!.status !== 0, "there is no prlimit")
+    await expect(bench.start("true")).rejects.toMatchObject({
+      errno: "EAGAIN",
+      field: "command",
+      detail: expect.stringContaining("ulimit -u"),
+    })
+    const hard = /^Max processes\s+\S+\s+(\S+)/m.exec(readFileSync(`/proc/${server}/limits`, "latin1"))![1]
+    for (const pid of [server, ...guards]) limit(pid, `${hard}:`)
+    await eventually("it starts again", async () => {
+      const started = await bench.start("true").catch(() => undefined)
+      await started?.close()
+      return started !== undefined
     })
   })
 

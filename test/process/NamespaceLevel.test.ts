@@ -32,8 +32,11 @@ describe.skipIf(skipped !== "")(`the namespace of a session${skipped && ` (${ski
   }
   const guardOf = (leader: number) =>
     Number(/^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${leader}/status`, "latin1"))?.[1])
+  /** It has its name only once it has run, which on a busy machine the command may have done before. */
   const initOf = (leader: number) =>
-    childrenOf(guardOf(leader)).find((pid) => readFileSync(`/proc/${pid}/comm`, "latin1") === "creche-init\n")!
+    eventually("its init", () =>
+      childrenOf(guardOf(leader)).find((pid) => readFileSync(`/proc/${pid}/comm`, "latin1") === "creche-init\n"),
+    )
 
   it("a session sees its own processes and no others, under the numbers of its namespace", async () => {
     const [self, proc, others] = await lines(
@@ -74,7 +77,7 @@ describe.skipIf(skipped !== "")(`the namespace of a session${skipped && ` (${ski
       "for i in 1 2 3 4 5 6 7 8; do (setsid sh -c 'exit 0' &); done; sleep 0.05; echo ready; exec sleep 1000",
     ])
     await eventually("ready", () => recorder.stdout !== "")
-    const init = initOf(subprocess.pid)
+    const init = await initOf(subprocess.pid)
     await eventually("reaped", () => childrenOf(init).length === 0)
     await close()
   })
@@ -84,7 +87,7 @@ describe.skipIf(skipped !== "")(`the namespace of a session${skipped && ` (${ski
     const script = `setsid sleep 1000.${token} & (setsid sleep 1000.${token} >/dev/null 2>&1 <&- &) ; exec sleep 1000.${token}`
     const { subprocess, recorder, close } = await bench.start("sh", ["-c", script])
     await eventually("three", () => pidsWith(token).length === 3)
-    process.kill(initOf(subprocess.pid), "SIGKILL")
+    process.kill(await initOf(subprocess.pid), "SIGKILL")
     expect(await recorder.exit).toMatchObject({ kind: "signaled", signal: "SIGKILL" })
     expect(await recorder.closed).toEqual([])
     expect(pidsWith(token)).toEqual([])
@@ -94,11 +97,11 @@ describe.skipIf(skipped !== "")(`the namespace of a session${skipped && ` (${ski
   it("a stopped init holds nothing back: neither the end nor the kill of its guard", async () => {
     const token = freshToken()
     const first = await bench.start("sleep", [`1000.${token}`], { shutdown: "brutal_kill" })
-    process.kill(initOf(first.subprocess.pid), "SIGSTOP")
+    process.kill(await initOf(first.subprocess.pid), "SIGSTOP")
     await first.close()
     expect(pidsWith(token)).toEqual([])
     const second = await bench.start("sleep", [`1000.${token}`], { shutdown: "brutal_kill" })
-    process.kill(initOf(second.subprocess.pid), "SIGSTOP")
+    process.kill(await initOf(second.subprocess.pid), "SIGSTOP")
     process.kill(guardOf(second.subprocess.pid), "SIGKILL")
     expect(await second.recorder.closed).toEqual([])
     await eventually("none left", () => pidsWith(token).length === 0)

@@ -106,10 +106,13 @@ export const guardsOf = (server: number): ReadonlyArray<number> =>
 export const sparesOf = (server: number): ReadonlyArray<number> =>
   childrenOf(server).filter((pid) => named(pid, "creche-spare"))
 
-/** 0, 1, 2, the events, the liveness, its fifo and three streams: one that has not got so far will cost the runtime three more. */
-const isConnected = (spare: number): boolean => {
+/**
+ * It has 0, 1, 2, the events, the liveness, its fifo and three streams, and waits: one that has not got so far will cost the
+ * runtime three descriptors more, and one that runs may be about to go, since the runtime has dropped it.
+ */
+const isWaiting = (spare: number): boolean => {
   try {
-    return readdirSync(`/proc/${spare}/fd`).length >= 9
+    return readdirSync(`/proc/${spare}/fd`).length >= 9 && stateOf(spare) === "S"
   } catch {
     return false
   }
@@ -126,7 +129,7 @@ export const descriptorsAtRest = async (directory?: string): Promise<number> => 
     if (same < 10) return false
     if (directory === undefined) return true
     const server = serverOf(process.pid, directory)
-    return server !== undefined && sparesOf(server).filter(isConnected).length === defaultSpares
+    return server !== undefined && sparesOf(server).filter(isWaiting).length === defaultSpares
   })
   return last
 }
