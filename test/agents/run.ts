@@ -13,7 +13,8 @@ const given = process.argv.slice(2)
 const first = given.findIndex((arg) => arg.startsWith("-"))
 const names = first < 0 ? given : given.slice(0, first)
 const passed = first < 0 ? [] : given.slice(first).filter((arg) => arg !== "--")
-const isWanted = ({ name }: { readonly name: string }) => names.length === 0 || names.includes(name)
+const isWanted = ({ name, isByName = false }: { readonly name: string; readonly isByName?: boolean }) =>
+  names.includes(name) || (names.length === 0 && !isByName)
 const wanted = agents.filter(isWanted)
 /** These ask nobody in the network for anything, so they may run also where there is one. */
 const servers = languageServers.filter(isWanted)
