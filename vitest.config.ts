@@ -5,8 +5,7 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     // Processes, not threads: the tests spawn children, and a child's parent-death signal fires when a thread ends.
     pool: "forks",
-    maxWorkers: Number(process.env["VITEST_MAX_WORKERS"] ?? 2),
-    globalSetup: "test/chaos/globalReport.ts",
+    maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 60_000,
   },

@@ -6,6 +6,7 @@ import { randomBytes } from "node:crypto"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Scope from "effect/Scope"
 import { version } from "./version.ts"
 import { configuredOptions, noConfiguration, startConfigured } from "./config/ConfiguredRuntime.ts"
 import { type LogLevel, type LogOptions, logging } from "./config/Logging.ts"
@@ -15,12 +16,12 @@ import type { StoreKind } from "./domain/SessionStore.ts"
 import { layerSpawner } from "./process/SpawnerLayer.ts"
 import * as DataDirectoryLock from "./store/DataDirectoryLock.ts"
 import * as Stores from "./store/Stores.ts"
-import { temporaryDirectory } from "./process/TemporaryDirectory.ts"
+import { temporaryDirectory } from "./store/TemporaryDirectory.ts"
 import { CurrentMeters, Meters } from "./supervisor/Meters.ts"
 import { Runtime } from "./supervisor/Runtime.ts"
 import { defaultOptions, RuntimeConfig, type RuntimeOptions } from "./supervisor/RuntimeConfig.ts"
 import * as RuntimeLive from "./supervisor/RuntimeLive.ts"
-import { signalled } from "./transport/EndSignals.ts"
+import * as EndSignals from "./transport/EndSignals.ts"
 import * as Stdio from "./transport/Stdio.ts"
 import * as UnixSocket from "./transport/UnixSocket.ts"
 
@@ -57,6 +58,26 @@ export const runtimeLayer = ({
 
 export { logging, type LogLevel, temporaryDirectory }
 
+/** The first signal drains, the second one waits for no turn any more, the third one kills. */
+const endAtSignals = (runtime: Runtime["Service"], drainMs: number, whole: Scope.Scope) =>
+  Effect.gen(function* () {
+    // Also while everything else is closed behind the runtime.
+    const signals = yield* Scope.provide(EndSignals.listen(3), whole)
+    const ending = Effect.gen(function* () {
+      const first = yield* signals.next
+      yield* Effect.annotateLogs(Effect.logInfo("ending"), { signal: first, drainMs })
+      yield* Effect.forkChild(runtime.shutdown(drainMs), { startImmediately: true })
+      const second = yield* signals.next
+      yield* Effect.annotateLogs(Effect.logInfo("ending at once"), { signal: second })
+      yield* Effect.forkChild(runtime.shutdown(), { startImmediately: true })
+      const third = yield* signals.next
+      yield* Effect.annotateLogs(Effect.logWarning("killing every process"), { signal: third })
+      yield* runtime.kill
+      return yield* Effect.never
+    })
+    yield* Effect.forkScoped(ending, { startImmediately: true })
+  })
+
 /** The runtime on its unix socket, until SIGTERM, SIGINT, SIGHUP or `runtime/shutdown`; then with nothing left. */
 export const serve = ({
   dataDirectory,
@@ -67,39 +88,41 @@ export const serve = ({
   http = [],
   log,
   otlp,
+  drainMs = configuration.runtime.drainMs ?? 0,
   onListening,
 }: ServeOptions) =>
-  Effect.gen(function* () {
-    const runtime = yield* Runtime
-    const { eventLoop } = yield* CurrentMeters
-    yield* Effect.acquireRelease(
-      Effect.sync(() => eventLoop.start()),
-      () => Effect.sync(() => eventLoop.stop()),
-    )
-    // From here on a signal is a wish to end in order, also while the demo session is starting.
-    const ended = yield* Effect.forkScoped(Effect.raceFirst(signalled, runtime.closed), { startImmediately: true })
-    yield* UnixSocket.serve({ path: socket })
-    // Only who serves HTTP pays for loading it.
-    const Http = http.length === 0 ? undefined : yield* Effect.promise(() => import("./transport/Http.ts"))
-    const served = yield* Effect.forEach(http, (options) => Http!.serve(options))
-    if (otlp !== undefined) yield* (yield* Effect.promise(() => import("./transport/Otlp.ts"))).start(otlp)
-    if (demo) yield* runtime.configure(demoSpec({ name: "demo" }))
-    yield* Effect.raceFirst(startConfigured(runtime, configuration), Fiber.await(ended))
-    yield* runtime.opened
-    const { containment } = yield* runtime.info
-    const urls = served.map(({ url }) => url)
-    const listening = { socket, http: urls, containment: containment.level, detail: containment.detail }
-    if (onListening !== undefined) onListening(listening)
-    else yield* Effect.annotateLogs(Effect.logInfo("listening"), { ...listening, http: urls.join(" ") })
-    yield* Fiber.await(ended)
-    yield* runtime.shutdown()
-  }).pipe(
-    Effect.scoped,
-    Effect.provide(
-      runtimeLayer({ dataDirectory, socket, store, opensLater: true, ...configuredOptions(configuration) }),
+  Effect.flatMap(Effect.scope, (whole) =>
+    Effect.gen(function* () {
+      const runtime = yield* Runtime
+      const { eventLoop } = yield* CurrentMeters
+      yield* Effect.acquireRelease(
+        Effect.sync(() => eventLoop.start()),
+        () => Effect.sync(() => eventLoop.stop()),
+      )
+      // From here on a signal is a wish to end in order, also while the demo session is starting.
+      yield* endAtSignals(runtime, drainMs, whole)
+      const ended = yield* Effect.forkScoped(runtime.ending, { startImmediately: true })
+      yield* UnixSocket.serve({ path: socket })
+      // Only who serves HTTP pays for loading it.
+      const Http = http.length === 0 ? undefined : yield* Effect.promise(() => import("./transport/Http.ts"))
+      const served = yield* Effect.forEach(http, (options) => Http!.serve(options))
+      if (otlp !== undefined) yield* (yield* Effect.promise(() => import("./transport/Otlp.ts"))).start(otlp)
+      if (demo) yield* runtime.configure(demoSpec({ name: "demo" }))
+      yield* Effect.raceFirst(startConfigured(runtime, configuration), Fiber.await(ended))
+      yield* runtime.opened
+      const { containment } = yield* runtime.info
+      const urls = served.map(({ url }) => url)
+      const listening = { socket, http: urls, containment: containment.level, detail: containment.detail }
+      if (onListening !== undefined) onListening(listening)
+      else yield* Effect.annotateLogs(Effect.logInfo("listening"), { ...listening, http: urls.join(" ") })
+      yield* runtime.closed
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(
+        runtimeLayer({ dataDirectory, socket, store, opensLater: true, ...configuredOptions(configuration) }),
+      ),
     ),
-    Effect.provide(logging({ ...configuration.runtime.log, ...log })),
-  )
+  ).pipe(Effect.scoped, Effect.provide(logging({ ...configuration.runtime.log, ...log })))
 
 /** The runtime of one client, on stdin and stdout; without a data directory it uses one of its own, and removes it. */
 export const stdio = ({ dataDirectory, log }: { readonly dataDirectory: string | null; readonly log?: LogOptions }) =>
@@ -107,7 +130,7 @@ export const stdio = ({ dataDirectory, log }: { readonly dataDirectory: string |
     const directory = dataDirectory ?? (yield* temporaryDirectory)
     yield* Effect.gen(function* () {
       const runtime = yield* Runtime
-      yield* Effect.raceFirst(Stdio.serve(), signalled)
+      yield* Effect.raceFirst(Stdio.serve(), EndSignals.signalled)
       yield* runtime.shutdown()
     }).pipe(
       Effect.provide(runtimeLayer({ dataDirectory: directory, store: dataDirectory === null ? "memory" : "sqlite" })),

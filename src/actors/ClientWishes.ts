@@ -149,6 +149,7 @@ export const leave = (step: Step, reply: SessionReply): void => {
   const { draft } = step
   const { phase } = draft
   if (processOf(phase) !== null && draft.spec.restart === "temporary") return stop(step, "stop", reply, false)
+  Endings.hold(step)
   switch (phase._tag) {
     case "Busy":
       endCancelled(step, "shutdown")

@@ -24,6 +24,8 @@ export interface Mailbox<A> {
   readonly items: Line<A>
   /** Under `suspend`: offers that wait for room, not accepted yet. */
   readonly waiting: Line<A>
+  /** It gives nothing out any more: what it holds is for whoever opens it next. */
+  readonly isHeld: boolean
 }
 
 export type Offer<A> =
@@ -73,7 +75,12 @@ const lineFrom = <A>(items: ReadonlyArray<A>): Line<A> => {
   return { size: items.length, front, back: null }
 }
 
-export const empty = <A>(spec: MailboxSpec): Mailbox<A> => ({ spec, items: emptyLine, waiting: emptyLine })
+export const empty = <A>(spec: MailboxSpec): Mailbox<A> => ({
+  spec,
+  items: emptyLine,
+  waiting: emptyLine,
+  isHeld: false,
+})
 
 export const size = (mailbox: Mailbox<unknown>): number => mailbox.items.size
 
@@ -104,7 +111,7 @@ export const offer = <A>(mailbox: Mailbox<A>, item: A): Offer<A> => {
 
 export const take = <A>(mailbox: Mailbox<A>): Taken<A> | undefined => {
   const { front } = mailbox.items
-  if (front === null) return undefined
+  if (front === null || mailbox.isHeld) return undefined
   const items = shift(mailbox.items)
   if (mailbox.waiting.front === null || items.size >= mailbox.spec.capacity) {
     return { item: front.head, mailbox: { ...mailbox, items }, promoted: undefined }
@@ -116,6 +123,12 @@ export const take = <A>(mailbox: Mailbox<A>): Taken<A> | undefined => {
     promoted,
   }
 }
+
+/** Nothing is taken from it any more. What waited for room was not accepted, and has to go elsewhere. */
+export const hold = <A>(mailbox: Mailbox<A>): { readonly mailbox: Mailbox<A>; readonly waiting: ReadonlyArray<A> } => ({
+  mailbox: { ...mailbox, waiting: emptyLine, isHeld: true },
+  waiting: lineToArray(mailbox.waiting),
+})
 
 /** Puts an item that was taken back to the head, over the capacity if need be: it had its place already. */
 export const putBack = <A>(mailbox: Mailbox<A>, item: A): Mailbox<A> => ({
@@ -129,7 +142,7 @@ export const drain = <A>(
 ): { readonly items: ReadonlyArray<A>; readonly waiting: ReadonlyArray<A>; readonly mailbox: Mailbox<A> } => ({
   items: lineToArray(mailbox.items),
   waiting: lineToArray(mailbox.waiting),
-  mailbox: empty(mailbox.spec),
+  mailbox: { ...empty<A>(mailbox.spec), isHeld: mailbox.isHeld },
 })
 
 /** Takes out every item that matches, wherever it stands. O(n). Room that this makes goes to those that wait. */

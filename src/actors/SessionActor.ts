@@ -98,13 +98,13 @@ export class SessionActor implements ActorOptions<SessionEvent>, ProcessOwner {
     return this.#actor.interrupt()
   }
 
-  get state(): SessionState {
-    return this.#state
+  /** Its process gets no more time; what follows from that comes as ever. */
+  kill(): void {
+    this.#process.terminate("brutal_kill")
   }
 
-  /** As it is on record; `state` may be ahead of it. */
-  get stored(): SessionState {
-    return this.#stored
+  get state(): SessionState {
+    return this.#state
   }
 
   /** Of the newest entry that is stored. */
@@ -348,6 +348,7 @@ export class SessionActor implements ActorOptions<SessionEvent>, ProcessOwner {
       case "accepted":
         return this.#turns.accepted(action.turn)
       case "refused":
+      case "postponed":
         return this.#turns.refused(action.turn, Exit.fail(action.error))
       case "ended":
         this.#host.turnEnded(this, action.turn)

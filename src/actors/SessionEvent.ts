@@ -98,6 +98,8 @@ export type SessionEvent =
     }
   /** Another session wants its place: suspends one that is idle, answered when it is; any other refuses. */
   | { readonly type: "makeRoom"; readonly reply: SessionReply }
+  /** The runtime is about to end, and comes back: queued turns wait for the next one from now on; answered when they do. */
+  | { readonly type: "hold"; readonly reply: SessionReply }
   /** The runtime ends, and comes back: the session is suspended until then. */
   | { readonly type: "leave"; readonly reply: SessionReply }
   | { readonly type: "decision"; readonly decision: Decision }
@@ -113,6 +115,8 @@ export type SessionAction =
   // to clients
   | { readonly type: "accepted"; readonly turn: Turn }
   | { readonly type: "refused"; readonly turn: TurnId; readonly error: RuntimeError }
+  /** It stays queued for the next runtime; whoever waits for its end is told so now. */
+  | { readonly type: "postponed"; readonly turn: TurnId; readonly error: RuntimeError }
   | { readonly type: "ended"; readonly turn: Turn }
   | { readonly type: "await"; readonly turn: TurnId; readonly reply: TurnReply }
   | { readonly type: "reply"; readonly to: SessionReply; readonly error: RuntimeError | null }

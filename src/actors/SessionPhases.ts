@@ -115,5 +115,6 @@ export const notReady = ({ draft }: Step, detail: string, exit: ExitReason | nul
 
 /** A turn that was taken in is answered: nobody sleeps over one that waits. */
 export const wakeForTurns = (step: Step): void => {
-  if (!Mailbox.isEmpty(step.draft.queue)) beginStart(step, "supervision", [])
+  const { queue } = step.draft
+  if (!Mailbox.isEmpty(queue) && !queue.isHeld) beginStart(step, "supervision", [])
 }

@@ -78,6 +78,9 @@ const apply = (step: Step, event: SessionEvent): void => {
       return recover(step, event)
     case "makeRoom":
       return Wishes.makeRoom(step, event.reply)
+    case "hold":
+      Endings.hold(step)
+      return answer(step, event.reply)
     case "leave":
       return Wishes.leave(step, event.reply)
     case "admitted":
@@ -143,6 +146,7 @@ const tooLate = (step: Step, event: SessionEvent): void => {
     case "stop":
     case "remove":
     case "recover":
+    case "hold":
     case "leave":
       return answer(step, event.reply)
     case "answer":

@@ -1,7 +1,8 @@
 /** The part of the transition that ends turns: the running one, those in the queue, and those that never got in. */
-import type { RuntimeError } from "../domain/Errors.ts"
+import { Draining, type RuntimeError } from "../domain/Errors.ts"
 import { describeExit } from "../domain/ExitReason.ts"
-import type { TurnError } from "../domain/Turn.ts"
+import type { TurnId } from "../domain/Ids.ts"
+import type { Turn, TurnError } from "../domain/Turn.ts"
 import { budgetReached } from "./Budget.ts"
 import * as Mailbox from "./Mailbox.ts"
 import type { Ended, Step } from "./SessionDraft.ts"
@@ -58,6 +59,7 @@ export const cutShort = (step: Step, error: TurnError): void => {
     step.act({ type: "save", turn })
     step.append({ type: "note", text: `the turn will be asked again: ${error.message}` }, turn.id)
     draft.queue = Mailbox.putBack(draft.queue, { turn, attempts: it.attempts, dueAt: it.dueAt })
+    if (draft.queue.isHeld) step.act({ type: "postponed", turn: turn.id, error: postponed(turn) })
     step.watch(it.dueAt)
     step.enter({ _tag: "Ready", process: draft.phase.process, since: draft.phase.since, idleAt: null })
   } else {
@@ -83,6 +85,31 @@ export const endQueue = (step: Step, ending: () => Ended, why?: RuntimeError): v
   for (const pending of waiting) {
     step.act({ type: "refused", turn: pending.turn.id, error: why ?? refusal(step) })
   }
+}
+
+const postponed = ({ id }: Turn): Draining =>
+  new Draining({ detail: `the runtime is shutting down; turn ${id} stays queued for the next one` })
+
+/** What is queued waits for the next runtime. Whoever waits for the end of such a turn is told now, not by a closed connection. */
+export const hold = (step: Step): void => {
+  const { draft } = step
+  if (draft.queue.isHeld) return
+  const { mailbox, waiting } = Mailbox.hold(draft.queue)
+  draft.queue = mailbox
+  for (const { turn } of Mailbox.toArray(mailbox)) {
+    step.act({ type: "postponed", turn: turn.id, error: postponed(turn) })
+  }
+  for (const { turn } of waiting) step.act({ type: "refused", turn: turn.id, error: takesNoMore() })
+}
+
+/** Why a turn is refused that comes while the queue is held. */
+export const takesNoMore = (): Draining =>
+  new Draining({ detail: "the runtime is shutting down; it takes no more turns" })
+
+/** Why nobody waits for the end of a turn that is queued while the queue is held. */
+export const postponedIn = ({ draft }: Step, id: TurnId): Draining | undefined => {
+  const pending = draft.queue.isHeld ? Mailbox.toArray(draft.queue).find(({ turn }) => turn.id === id) : undefined
+  return pending === undefined ? undefined : postponed(pending.turn)
 }
 
 /** How a turn that was running when its process ended remembers it. */

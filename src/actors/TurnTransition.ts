@@ -8,7 +8,16 @@ import { follow, running } from "./ProtocolEvents.ts"
 import type { Step } from "./SessionDraft.ts"
 import { beginEnding, beginStart } from "./SessionPhases.ts"
 import { answers, type Cancelling, type PendingTurn, type RunningTurn, type TurnReply } from "./SessionState.ts"
-import { cutShort, endRunning, endUnstarted, refusal, replaceUnder, turnError } from "./TurnEndings.ts"
+import {
+  cutShort,
+  endRunning,
+  endUnstarted,
+  postponedIn,
+  refusal,
+  replaceUnder,
+  takesNoMore,
+  turnError,
+} from "./TurnEndings.ts"
 
 /** How long a protocol's own cancel may take before the incarnation is replaced. */
 export const cancelGraceMs = 5_000
@@ -24,6 +33,7 @@ export const submit = (step: Step, pending: PendingTurn): void => {
     step.act({ type: "refused", turn: pending.turn.id, error: refusal(step) })
     return
   }
+  if (draft.queue.isHeld) return step.act({ type: "refused", turn: pending.turn.id, error: takesNoMore() })
   const reached = budgetReached(draft)
   if (reached !== undefined) return step.act({ type: "refused", turn: pending.turn.id, error: reached })
   if (phase._tag === "Ready" && answers(phase.process) && Mailbox.isEmpty(draft.queue)) {
@@ -142,7 +152,9 @@ export const awaitEnd = (step: Step, id: TurnId, reply: TurnReply): void => {
   const open =
     (phase._tag === "Busy" && phase.running.turn.id === id) ||
     Mailbox.toArray(queue).some((pending) => pending.turn.id === id)
-  if (open) step.act({ type: "await", turn: id, reply })
+  const postponed = postponedIn(step, id)
+  if (postponed !== undefined) step.act({ type: "replyTurnFailed", to: reply, error: postponed })
+  else if (open) step.act({ type: "await", turn: id, reply })
   else step.act({ type: "replyTurnFailed", to: reply, error: new TurnNotFound({ turn: id, session: spec.name }) })
 }
 

@@ -52,29 +52,7 @@ export const sharedFlags = {
     summary:
       "socket of the runtime (default: CRECHE_SOCKET, else $XDG_RUNTIME_DIR/creche.sock, else in the data directory)",
   },
-  url: {
-    type: "string",
-    metavar: "URL",
-    summary:
-      "a runtime elsewhere, by its HTTP: http://HOST:PORT (default: CRECHE_URL, unless --socket or --data is given)",
-  },
-  token: {
-    type: "string",
-    metavar: "TOKEN",
-    summary: "token for --url; others on this machine can read a command line, so rather set CRECHE_TOKEN",
-  },
 } as const satisfies Record<string, FlagSpec>
-
-/** They speak to no runtime that is there already, so `--url` would mean nothing. */
-export const localCommands: ReadonlyArray<string> = [
-  "serve",
-  "stdio",
-  "token",
-  "guard",
-  "config",
-  "demo",
-  "completions",
-]
 
 const session = { name: "session", summary: "name, task or id of a session" } as const
 const sessions = { name: "session", summary: "names, tasks or ids of sessions", many: true } as const
@@ -113,7 +91,7 @@ export const commands = {
   serve: {
     summary: "run the runtime in the foreground and listen on the socket",
     detail:
-      "Sessions, turns and transcripts are kept in a database in the data directory, and are there again at the next start. Logs go to standard error. SIGTERM, SIGINT and SIGHUP end every session's processes, remove the socket and exit 0. One runtime per data directory.",
+      "Sessions, turns and transcripts are kept in a database in the data directory, and are there again at the next start. Logs go to standard error. SIGTERM, SIGINT and SIGHUP end every session's processes, remove the socket and exit 0; with --drain, turns that run may end first, while new ones are refused. One runtime per data directory.",
     arguments: [],
     flags: {
       demo: { type: "boolean", summary: "also start a session named demo, a small scripted agent" },
@@ -148,6 +126,12 @@ export const commands = {
         many: true,
         metavar: "NAME",
         summary: "a name under which HTTP is served, besides localhost and addresses",
+      },
+      drain: {
+        type: "integer",
+        metavar: "MS",
+        summary:
+          "how long a signal lets running turns go on (default: 0); a second signal waits no longer, a third one kills",
       },
       otlp: {
         type: "string",

@@ -109,12 +109,9 @@ export const reconnectingLink = (
         if (over === undefined) return take(link)
         await link.close()
       } catch (error) {
-        // It is there, and lets this client in no more.
-        const isRefused = error instanceof CrecheError && error.tag === "Unauthorized"
-        if (!isRefused && (withinMs === null || performance.now() - since < withinMs)) continue
+        if (withinMs === null || performance.now() - since < withinMs) continue
         const { message } = error as Error
-        const gaveUp = () => lost(`the runtime did not come back within ${withinMs} ms: ${message}`, { withinMs })
-        finish(isRefused ? error : gaveUp())
+        finish(lost(`the runtime did not come back within ${withinMs} ms: ${message}`, { withinMs }))
       }
       throw over
     }

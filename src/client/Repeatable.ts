@@ -17,7 +17,6 @@ const reads: ReadonlySet<Method> = new Set<Method>([
   "session/transcript",
   "session/history",
   "session/search",
-  "session/screen",
   "turn/get",
   "turn/wait",
   "template/list",

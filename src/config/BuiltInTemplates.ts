@@ -43,8 +43,7 @@ export const builtInTemplates: Readonly<Record<string, Template>> = {
       "GOOGLE_CLOUD_LOCATION",
       "GOOGLE_GENAI_USE_VERTEXAI",
     ),
-    // It says that it loads conversations, and finds none of its own.
-    protocol: { type: "acp", forgets: true },
+    protocol: { type: "acp" },
   },
   opencode: {
     description: "opencode, over ACP",

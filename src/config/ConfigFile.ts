@@ -30,6 +30,10 @@ export const runtimeFields = {
     }),
     "how the runtime's own words go to standard error: {format, level}; --log-format and --log-level come first",
   ),
+  drainMs: say(
+    Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)),
+    "how long running turns may go on at SIGTERM, SIGINT or SIGHUP, in ms (default: 0); --drain comes first",
+  ),
   otlp: say(
     path,
     "URL of an OTLP collector to which traces of turns and metrics are sent; --otlp and OTEL_EXPORTER_OTLP_ENDPOINT come first",

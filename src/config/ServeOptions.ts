@@ -28,6 +28,8 @@ export interface ServeOptions {
   readonly log?: LogOptions
   /** Where traces and metrics are sent; left out: nowhere. */
   readonly otlp?: OtlpTarget
+  /** How long a signal lets running turns go on (ms); default: what the configuration says, else 0. */
+  readonly drainMs?: number
   /** Called once clients can connect; left out: a line in the log says so. */
   readonly onListening?: (info: {
     readonly socket: string

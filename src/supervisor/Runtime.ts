@@ -9,7 +9,7 @@ import type * as Scope from "effect/Scope"
 import type { RuntimeError, StoreUnavailable } from "../domain/Errors.ts"
 import type { SessionId } from "../domain/Ids.ts"
 import type { Prompt } from "../domain/Prompt.ts"
-import type { ContainmentReport, Session, SessionStatus } from "../domain/Session.ts"
+import type { Containment, Session, SessionStatus } from "../domain/Session.ts"
 import type { SessionSpecInput, Signal } from "../domain/SessionSpec.ts"
 import type { TranscriptEntry, TranscriptType } from "../domain/Transcript.ts"
 import type { SearchHit, TranscriptPage, TranscriptQuery, TurnsPage, TurnsQuery } from "../domain/SessionStore.ts"
@@ -84,7 +84,7 @@ export interface RuntimeInfo {
   readonly node: string
   readonly platform: string
   readonly startedAt: number
-  readonly containment: ContainmentReport
+  readonly containment: { readonly level: Containment; readonly detail: string }
   readonly dataDirectory: string
   readonly socket: string | null
 }
@@ -165,6 +165,10 @@ export class Runtime extends Context.Service<
     readonly opened: Effect.Effect<void>
     /** Refuses new work, waits up to `drainMs` (default 0) for running turns, stops every session; later calls join, and one with no drain ends the drain of those before. */
     readonly shutdown: (drainMs?: number) => Effect.Effect<{ readonly survivors: ReadonlyArray<number> }>
+    /** Resolves once a shutdown begins. */
+    readonly ending: Effect.Effect<void>
+    /** For a shutdown that takes too long: every process gets SIGKILL now, and a store that does not answer is waited for no more. */
+    readonly kill: Effect.Effect<void>
     /** Resolves once a shutdown is complete. */
     readonly closed: Effect.Effect<void>
     /** Answers once the session is ready. When the first start fails no session is left behind. */

@@ -25,7 +25,7 @@ import { recover } from "./Recovery.ts"
 import * as RetentionSchedule from "./RetentionSchedule.ts"
 import { directoryOf, SessionDirectories } from "./SessionDirectories.ts"
 import { SessionLog } from "./SessionLog.ts"
-import { drained } from "./Shutdown.ts"
+import { type Drain, drained } from "./Shutdown.ts"
 import * as Subscriptions from "./Subscriptions.ts"
 import { makeHealth } from "./Health.ts"
 import { measured } from "./MeasuredSpawner.ts"
@@ -184,6 +184,12 @@ const make = Effect.gen(function* () {
   const closed = yield* Deferred.make<void>()
   const shuttingDown = yield* Deferred.make<{ readonly survivors: ReadonlyArray<number> }>()
   const hurry = yield* Deferred.make<void>()
+  const ending = yield* Deferred.make<void>()
+  const drain: Drain = {
+    slots: () => register.slots(),
+    listen: (listener) => supervisor.listen(listener),
+    durable: config.durable,
+  }
   const shutdown = (drainMs = 0) =>
     Effect.suspend(() => {
       if (supervisor.draining) {
@@ -192,14 +198,8 @@ const make = Effect.gen(function* () {
         return Deferred.await(shuttingDown)
       }
       supervisor.draining = true
-      return Effect.raceFirst(
-        drained(
-          () => register.slots(),
-          (listener) => supervisor.listen(listener),
-          drainMs,
-        ),
-        Deferred.await(hurry),
-      ).pipe(
+      Deferred.doneUnsafe(ending, Effect.void)
+      return Effect.raceFirst(drained(drain, drainMs), Deferred.await(hurry)).pipe(
         Effect.andThen(supervisor.stopAll()),
         Effect.map((survivors) => ({ survivors })),
         Effect.tap((outcome) => Deferred.succeed(shuttingDown, outcome)),
@@ -226,6 +226,12 @@ const make = Effect.gen(function* () {
     metrics: makeMetrics(supervisor, config, meters, health),
     opened: Effect.sync(() => void (supervisor.starting = false)),
     shutdown,
+    ending: Deferred.await(ending),
+    kill: Effect.suspend(() => {
+      Deferred.doneUnsafe(hurry, Effect.void)
+      supervisor.kill()
+      return Effect.void
+    }),
     closed: Deferred.await(closed),
     start: (input, ifExists) => Effect.flatMap(templates.expand(input), (spec) => supervisor.start(spec, ifExists)),
     configure: (input) => Effect.flatMap(templates.expand(input), (spec) => supervisor.configure(spec)),

@@ -44,7 +44,6 @@ export const launchOf = (
       }),
       shutdown: spec.shutdown,
       containment: spec.containment,
-      limits: spec.limits,
     }
     return Effect.succeed({ command, freshId })
   })

@@ -395,11 +395,17 @@ export class SessionSupervisor implements SessionHost {
     })
   }
 
+  /** SIGKILL for every process, whatever its session is waiting for. */
+  kill(): void {
+    this.#stoppingSince = this.now() - storePatienceMs
+    for (const { actor } of this.register.slots()) actor.kill()
+  }
+
   /** Ends every session's process and starts none any more. Returns the pids that could not be killed. */
   stopAll(): Effect.Effect<ReadonlyArray<number>> {
     return Effect.suspend(() => {
       this.draining = true
-      this.#stoppingSince = this.now()
+      this.#stoppingSince ??= this.now()
       return endTogether(this.register.slots(), this.#options.config.durable)
     })
   }

@@ -109,9 +109,8 @@ export const contract = {
   "runtime/info": method({
     params: Schema.Struct({}),
     result: Info,
-    gives:
-      "versions, data directory, socket, the containment that `auto` gives and every level with the reason why it is not to be had",
-    doc: "What runs here, and which levels of containment hold.",
+    gives: "versions, containment in force, data directory, socket",
+    doc: "What runs here, and which containment holds.",
     errors: [],
   }),
   "runtime/stats": method({
@@ -147,7 +146,7 @@ export const contract = {
     params: Schema.Struct({ drainMs: optional(milliseconds) }),
     result: Struct({ survivors: List(Int) }),
     gives: "{survivors}: pids that could not be killed, after the last descendant is gone",
-    doc: "Refuses new work, waits up to drainMs (default 0) for running turns, stops every session and ends the runtime.",
+    doc: "Refuses new work, waits up to drainMs (default 0) for running turns, stops every session and ends the runtime; queued turns wait for the next runtime, or, where nothing is kept, are worked off as far as drainMs goes. Asked again without drainMs it waits no longer.",
     errors: [],
   }),
   "session/start": method({
@@ -216,7 +215,7 @@ export const contract = {
     result: Turn,
     gives: "Turn, once it ended, or as it stands after timeoutMs",
     doc: "Waits for the end of a turn.",
-    errors: ["TurnNotFound", "StoreUnavailable"],
+    errors: ["TurnNotFound", "Draining", "StoreUnavailable"],
     waits: true,
   }),
   "session/cancel": method({

@@ -109,12 +109,13 @@ const rare = fc.constantFrom<Command>(
 /** What a supervisor refuses while it ends reaches no session. */
 const unlessLeaving = (command: Command): Command => [
   command[0],
-  (model) => (model.leaving ? undefined : command[1](model)),
+  (model) => (model.leaving || model.holding ? undefined : command[1](model)),
 ]
 const death = fc.constantFrom<Command>(
   ["the runtime dies", (model) => model.loseRuntime()],
   ["the runtime dies", (model) => model.loseRuntime()],
   ["the runtime ends", (model) => (model.gone > 0 ? undefined : model.leave())],
+  ["the runtime drains", (model) => (model.gone > 0 ? undefined : model.hold())],
 )
 const time = fc.constantFrom(1, 60, 100, 151, 301, 1_000).map((ms): Command => [`${ms} ms`, (model) => model.tick(ms)])
 

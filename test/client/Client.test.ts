@@ -8,7 +8,6 @@ import * as os from "node:os"
 import * as path from "node:path"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { type Client, connect, CrecheError } from "../../src/client/index.ts"
-import * as Http from "../../src/transport/Http.ts"
 import * as UnixSocket from "../../src/transport/UnixSocket.ts"
 import { deadline } from "../transport/Client.ts"
 import { makeStub, type Stub } from "../transport/StubRuntime.ts"
@@ -17,7 +16,6 @@ let directory: string
 let scope: Scope.Closeable
 let stub: Stub
 let client: Client
-let url: string
 const socket = () => path.join(directory, "s")
 
 beforeEach(async () => {
@@ -26,14 +24,13 @@ beforeEach(async () => {
   stub = makeStub({ total: 100_000, text: "x".repeat(200) })
   stub.session({ name: "a" })
   stub.session({ name: "flood" })
-  const serving = Effect.gen(function* () {
-    yield* UnixSocket.serve({ path: socket(), closeMs: 50 })
-    return yield* Http.serve({ address: { host: "127.0.0.1", port: 0 }, tokens: null, closeMs: 50 })
-  })
-  ;({ url } = await Effect.runPromise(serving.pipe(Scope.provide(scope), Effect.provide(stub.layer))))
+  await Effect.runPromise(
+    UnixSocket.serve({ path: socket(), closeMs: 50 }).pipe(Scope.provide(scope), Effect.provide(stub.layer)),
+  )
+  client = await connect({ socket: socket() })
 })
 afterEach(async () => {
-  await client?.close()
+  await client.close()
   await Effect.runPromise(Scope.close(scope, Exit.void))
   fs.rmSync(directory, { recursive: true, force: true })
 })
@@ -47,11 +44,7 @@ const failureOf = async (promise: Promise<unknown>): Promise<CrecheError> => {
   return error as CrecheError
 }
 
-describe.each(["unix socket", "WebSocket"] as const)("the client over a %s", (way) => {
-  beforeEach(async () => {
-    client = await connect(way === "WebSocket" ? { url } : { socket: socket() })
-  })
-
+describe("the client", () => {
   it("starts, asks, tells and waits", async () => {
     const session = await client.start({ name: "b", command: "cat" })
     expect(session).toMatchObject({ name: "b", status: "ready" })
@@ -121,6 +114,40 @@ describe.each(["unix socket", "WebSocket"] as const)("the client over a %s", (wa
     // In bytes, not in characters.
     expect((await failureOf(client.ask({ session: "a", prompt: "ä".repeat(9_000_000) }))).tag).toBe("MessageTooLarge")
     expect((await client.ask({ session: "a", prompt: "hi" })).text).toBe("echo hi")
+  })
+
+  it("fails what waits when the runtime refuses a message without knowing whose it was", async () => {
+    const strict = path.join(directory, "strict")
+    await Effect.runPromise(
+      UnixSocket.serve({ path: strict, closeMs: 50, maxMessageBytes: 1000 }).pipe(
+        Scope.provide(scope),
+        Effect.provide(stub.layer),
+      ),
+    )
+    const other = await connect({ socket: strict })
+    const refused = await failureOf(other.ask({ session: "a", prompt: "x".repeat(2000) }))
+    expect(refused).toMatchObject({ tag: "MessageTooLarge", data: { limitBytes: 1000 } })
+    expect((await other.ask({ session: "a", prompt: "hi" })).text).toBe("echo hi")
+    await other.close()
+  })
+
+  it("ends a subscription that the runtime ended, and says why", async () => {
+    const ending = path.join(directory, "ending")
+    const server = net.createServer((stream) => {
+      stream.on("data", () => {
+        const event = { jsonrpc: "2.0", method: "session/event", params: { subscription: "s1", ended: true } }
+        stream.write(
+          `${JSON.stringify({ jsonrpc: "2.0", id: 1, result: { subscription: "s1" } })}\n${JSON.stringify(event)}\n`,
+        )
+      })
+    })
+    await new Promise<void>((resolve) => server.listen(ending, resolve))
+    const other = await connect({ socket: ending })
+    const subscription = await other.subscribe({ session: "a" })
+    for await (const _ of subscription) expect.fail("an event")
+    expect(subscription.ending()).toBe("removed")
+    await other.close()
+    server.close()
   })
 
   it("cancels a request whose signal aborts, before or after it was sent", async () => {
@@ -196,8 +223,7 @@ describe.each(["unix socket", "WebSocket"] as const)("the client over a %s", (wa
           before = stub.pulled.entries
           return still
         })
-        // What the kernel holds for TCP is more than for a unix socket.
-        expect(stub.pulled.entries).toBeLessThan(way === "WebSocket" ? 60_000 : 10_000)
+        expect(stub.pulled.entries).toBeLessThan(10_000)
       }
       if (seen % 10_000 === 0) expect((await client.ask({ session: "a", prompt: "x" })).text).toBe("echo x")
       if (seen === 100_000) break
@@ -214,42 +240,6 @@ describe.each(["unix socket", "WebSocket"] as const)("the client over a %s", (wa
     await client.closed
     expect((await failureOf(client.request("runtime/info", {}))).tag).toBe("ConnectionLost")
     await subscription.close()
-  })
-})
-
-describe("connecting", () => {
-  it("fails what waits when the runtime refuses a message without knowing whose it was", async () => {
-    const strict = path.join(directory, "strict")
-    await Effect.runPromise(
-      UnixSocket.serve({ path: strict, closeMs: 50, maxMessageBytes: 1000 }).pipe(
-        Scope.provide(scope),
-        Effect.provide(stub.layer),
-      ),
-    )
-    const other = await connect({ socket: strict })
-    const refused = await failureOf(other.ask({ session: "a", prompt: "x".repeat(2000) }))
-    expect(refused).toMatchObject({ tag: "MessageTooLarge", data: { limitBytes: 1000 } })
-    expect((await other.ask({ session: "a", prompt: "hi" })).text).toBe("echo hi")
-    await other.close()
-  })
-
-  it("ends a subscription that the runtime ended, and says why", async () => {
-    const ending = path.join(directory, "ending")
-    const server = net.createServer((stream) => {
-      stream.on("data", () => {
-        const event = { jsonrpc: "2.0", method: "session/event", params: { subscription: "s1", ended: true } }
-        stream.write(
-          `${JSON.stringify({ jsonrpc: "2.0", id: 1, result: { subscription: "s1" } })}\n${JSON.stringify(event)}\n`,
-        )
-      })
-    })
-    await new Promise<void>((resolve) => server.listen(ending, resolve))
-    const other = await connect({ socket: ending })
-    const subscription = await other.subscribe({ session: "a" })
-    for await (const _ of subscription) expect.fail("an event")
-    expect(subscription.ending()).toBe("removed")
-    await other.close()
-    server.close()
   })
 
   it("says that no runtime is there, and what to do", async () => {
@@ -306,7 +296,7 @@ describe("connecting", () => {
       .filter((url) => url.startsWith("file:"))
     expect(loaded).toContain(index.href)
     expect(loaded.filter((url) => url.includes("node_modules"))).toEqual([])
-    // What only some programs need (reconnecting, spawning, WebSockets) is loaded when they ask for it.
-    expect(loaded.length).toBeLessThan(14)
+    // What only some programs need (reconnecting, spawning) is loaded when they ask for it.
+    expect(loaded.length).toBeLessThan(13)
   })
 })

@@ -10,7 +10,6 @@ import {
   fixture,
   freshToken,
   isGone,
-  killIfThere,
   noTree,
   pidsWith,
   stateOf,
@@ -29,7 +28,13 @@ describe.skipIf(noTree !== "")(`one command under a guard of its own${noTree && 
     for (const watched of started) watched.kill()
     started = []
     // The keepers go by themselves; a failed test shall leave nothing either.
-    for (const pid of pidsWith(token)) killIfThere(pid)
+    for (const pid of pidsWith(token)) {
+      try {
+        process.kill(pid, "SIGKILL")
+      } catch {
+        // It went.
+      }
+    }
     rmSync(scratch, { recursive: true, force: true })
   })
   const watch = <W extends Watched>(watched: W): W => {

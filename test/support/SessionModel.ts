@@ -26,7 +26,6 @@ import type { TranscriptEntry } from "../../src/domain/Transcript.ts"
 import { isTerminal, type Turn } from "../../src/domain/Turn.ts"
 import { lines } from "../../src/protocols/Lines.ts"
 import type { Protocol } from "../../src/protocols/Protocol.ts"
-import { edges } from "./StatusEdges.ts"
 import { neverBegan } from "../../src/supervisor/Recovery.ts"
 
 export const specOf = (input: Partial<SessionSpecInput> = {}): SessionSpec =>
@@ -63,6 +62,19 @@ export const cancellable: Protocol<string> = {
   },
 }
 
+export const edges: Readonly<Record<SessionStatus, ReadonlyArray<SessionStatus>>> = {
+  stopped: ["starting"],
+  starting: ["authenticating", "ready", "backoff", "stopping", "suspended", "stopped", "failed"],
+  authenticating: ["ready", "starting", "backoff", "stopping", "stopped", "failed"],
+  // Suspended: its process ended by itself while the runtime was about to end.
+  ready: ["busy", "starting", "backoff", "suspended", "stopping", "stopped", "failed"],
+  busy: ["ready", "starting", "backoff", "stopping", "stopped", "failed"],
+  backoff: ["starting", "suspended", "stopped"],
+  suspended: ["starting", "stopped"],
+  stopping: ["starting", "suspended", "stopped", "failed"],
+  failed: ["starting"],
+}
+
 type Life = "none" | "spawning" | "running" | "exited"
 
 interface Asked {
@@ -94,6 +106,7 @@ export class SessionModel {
   deaths = 0
   /** The runtime is ending in order: nothing is started any more. */
   leaving = false
+  holding = false
   /** What a store would have of it. */
   readonly #saved = new Map<TurnId, Turn>()
   #record: Session | undefined
@@ -151,6 +164,13 @@ export class SessionModel {
     return asked
   }
 
+  /** The runtime is about to end: what is queued stays for the next one. */
+  hold(): void {
+    if (this.holding || this.leaving) return
+    this.holding = true
+    this.event({ type: "hold", reply: this.#asked("hold").reply as SessionReply })
+  }
+
   /** The runtime ends in order: its last wish to the session. */
   leave(): void {
     if (this.leaving) return
@@ -162,6 +182,7 @@ export class SessionModel {
   loseRuntime(): void {
     this.deaths++
     this.leaving = false
+    this.holding = false
     this.life = "none"
     this.ending = false
     // Whoever waited is gone as well, and what was not taken in never was.
@@ -353,6 +374,13 @@ export class SessionModel {
         expect(known.accepted + known.refused).toBe(1)
         return
       }
+      case "postponed": {
+        const known = this.submitted.get(action.turn)!
+        expect([known.accepted, known.ended.length], "what is postponed is queued").toEqual([1, 0])
+        const queued = Mailbox.toArray(this.state.queue).some(({ turn }) => turn.id === action.turn)
+        expect(queued, "what is postponed stays in the queue").toBe(true)
+        return
+      }
       case "refused": {
         const known = this.submitted.get(action.turn)!
         known.refused++
@@ -410,7 +438,7 @@ export class SessionModel {
   }
 
   #decision(): Decision {
-    if (this.leaving) return { _tag: this.state.spec.restart === "temporary" ? "Done" : "Leave" }
+    if (this.leaving || this.holding) return { _tag: this.state.spec.restart === "temporary" ? "Done" : "Leave" }
     return this.decisions.shift() ?? { _tag: "Done" }
   }
 
@@ -460,7 +488,8 @@ export class SessionModel {
     const { phase } = this.state
     if (phase._tag === "Busy") expect([...this.running]).toEqual([phase.running.turn.id])
     else expect(this.running.size).toBe(0)
-    const asleep = phase._tag === "Suspended" && phase.by !== "runtime"
+    // What is held waits for the next runtime.
+    const asleep = phase._tag === "Suspended" && phase.by !== "runtime" && !this.state.queue.isHeld
     if (asleep) expect(Mailbox.everything(this.state.queue), "nobody sleeps over a turn").toEqual([])
     if (["Suspended", "Stopped", "Failed", "Gone", "Backoff"].includes(this.tag)) {
       expect(this.life, `${this.tag} has no process`).toBe("none")
@@ -479,7 +508,7 @@ export class SessionModel {
       else if (this.life === "exited") this.closed()
       else if (this.life === "running" && this.ending) this.die("SIGKILL")
       else if (this.tag === "Busy") this.say("answer")
-      else if (this.state.phase._tag === "Ready" && this.state.queue.items.size > 0) {
+      else if (this.state.phase._tag === "Ready" && this.state.queue.items.size > 0 && !this.state.queue.isHeld) {
         const { exit, eofAt } = this.state.phase.process
         expect(exit !== null || eofAt !== null, "a process that can answer gets the next turn").toBe(true)
         this.die()
@@ -493,7 +522,7 @@ export class SessionModel {
   finish(): void {
     this.rest()
     // Only a runtime that goes on can stop it.
-    if (this.leaving) {
+    if (this.leaving || this.holding) {
       this.loseRuntime()
       this.rest()
     }

@@ -250,7 +250,7 @@ export const makeStub = (flood: Flood = { total: 0, text: "" }): Stub => {
       node: process.version,
       platform: process.platform,
       startedAt: 1_750_000_000_000,
-      containment: { level: "guard", detail: "", levels: [] },
+      containment: { level: "guard", detail: "" },
       dataDirectory: "/nowhere",
       socket: null,
     }),
@@ -279,6 +279,8 @@ export const makeStub = (flood: Flood = { total: 0, text: "" }): Stub => {
     health: Effect.succeed({ status: "ok", live: true, ready: true, problems: [] }),
     metrics: Effect.succeed([]),
     opened: Effect.void,
+    ending: Effect.never,
+    kill: Effect.void,
     shutdown: (drainMs) =>
       Effect.sync(() => {
         shutdowns.push(drainMs)

@@ -32,6 +32,7 @@ export const run: Run<"serve"> = async (call, io) => {
       ...(configuration === undefined ? {} : { configuration }),
       ...(http === undefined ? {} : { http }),
       log,
+      ...(call.flags.drain === undefined ? {} : { drainMs: call.flags.drain }),
       ...(otlp === undefined ? {} : { otlp }),
       ...(inLog
         ? {}
