@@ -18,6 +18,7 @@ import type { Template } from "./domain/Template.ts"
 import type { TranscriptEntry } from "./domain/Transcript.ts"
 import type { Turn } from "./domain/Turn.ts"
 import { type LogLevel, logging, runtimeLayer, temporaryDirectory } from "./main.ts"
+import { requireMainThread } from "./process/MainThread.ts"
 import {
   Runtime,
   type ListQuery,
@@ -144,8 +145,12 @@ const checked = <M extends Method>(method: M, given: object): Params<M> => {
 const pageLimit = (limit: number | undefined, most: number): number | undefined =>
   typeof limit === "number" && limit > most && Number.isSafeInteger(limit) ? most : limit
 
-/** Opens a runtime in this process. Close it before the program ends: until then it keeps the program alive. */
+/**
+ * Opens a runtime in this process. Close it before the program ends: until then it keeps the program alive. A program that ends
+ * without closing it, however it ends, leaves no process behind; in a Worker this rejects with `NotInWorker`.
+ */
 export const openRuntime = async (options: OpenOptions = {}): Promise<EmbeddedRuntime> => {
+  requireMainThread("openRuntime")
   const scope = Scope.makeUnsafe()
   const runtime: Runtime["Service"] = await run(
     Effect.gen(function* () {

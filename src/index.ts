@@ -15,6 +15,7 @@ export type { Turn, TurnError, TurnStatus, Usage } from "./domain/Turn.ts"
 export { openRuntime, type EmbeddedRuntime, type OpenOptions, type TurnOptions } from "./EmbeddedRuntime.ts"
 export { demoSpec } from "./demo/spec.ts"
 export { runtimeLayer } from "./main.ts"
+export { NotInWorker } from "./process/MainThread.ts"
 export type { NamedTemplate, TemplateSource } from "./supervisor/Templates.ts"
 export {
   Runtime,

@@ -55,6 +55,7 @@ _READS = frozenset(
     [
         *("initialize", "runtime/info", "runtime/stats", "runtime/health", "runtime/metrics", "runtime/tree"),
         *("session/get", "session/list", "session/transcript", "session/history", "session/search"),
+        "session/screen",
         *("turn/get", "turn/wait", "template/list", "template/get"),
     ]
 )
@@ -579,7 +580,7 @@ class Client:
         `grace`: so many seconds it may take to stop its sessions at the end; then it is killed.
         Raises CrecheError with the tag `NoRuntime` where the command cannot be started. Its standard error is this program's.
         """
-        line = [*(command or ["creche", "stdio"]), *([] if data is None else ["--data", data])]
+        line = [*(command or ["creche", "stdio", "--log-level", "warn"]), *([] if data is None else ["--data", data])]
 
         def dial() -> _Link:
             try:

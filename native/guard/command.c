@@ -20,13 +20,21 @@ static void execute(const struct request *r) {
     if (n > 0 && r->candidate[n - 1] != '/') r->candidate[n++] = '/';
     strcpy(r->candidate + n, name);
     execve(r->candidate, r->argv, r->envp);
-    if (errno == EACCES) denied = 1;
+    /* Of a directory that this user may not look into nobody can say that it holds the command. */
+    if (errno == EACCES) denied |= access(r->candidate, F_OK) == 0;
     else if (errno != ENOENT && errno != ENOTDIR && errno != ESTALE && errno != ENODEV && errno != ETIMEDOUT) return;
     path += strcspn(path, ":");
     if (*path == 0) break;
     path++;
   }
   errno = denied ? EACCES : ENOENT;
+}
+
+static void give_up_unless(enum step step, int failure) {
+  if (failure == 0) return;
+  failed_step = step;
+  failed_errno = failure;
+  _exit(127);
 }
 
 /*
@@ -41,15 +49,11 @@ static void become_command(const struct request *r, const int stdio[3]) {
     else dup2(stdio[fd], fd);
   }
   restore_signals();
-  if (chdir(r->cwd) < 0) {
-    failed_step = STEP_CWD;
-    failed_errno = errno;
-    _exit(127);
-  }
+  if (r->level == LEVEL_NAMESPACE) give_up_unless(STEP_PROC, mount_proc());
+  if (r->level == LEVEL_CGROUP) give_up_unless(STEP_CGROUP, join_cgroup(r->cgroup));
+  give_up_unless(STEP_CWD, chdir(r->cwd) < 0 ? errno : 0);
   execute(r);
-  failed_step = STEP_EXEC;
-  failed_errno = errno;
-  _exit(127);
+  give_up_unless(STEP_EXEC, errno);
 }
 
 __attribute__((noinline)) pid_t start_command(const struct request *r, const int stdio[3]) {

@@ -13,10 +13,11 @@ enum { LOOK_MS = 200 };
 
 /* Whether the sender belongs to the tree that we hold: what it sends to its group reaches us too, and must not come back. */
 static int is_within(pid_t pid, pid_t keeper) {
-  unsigned long long started;
+  struct process p;
   for (int depth = 0; pid > 1 && depth < 64; depth++) {
     if (pid == keeper) return 1;
-    if (!process_stat(pid, &pid, &started)) return 0;
+    if (!process_stat(pid, &p)) return 0;
+    pid = p.parent;
   }
   return 0;
 }
@@ -79,7 +80,7 @@ static void done(void *context, uint32_t survivors, const siginfo_t *how) {
 static int end_instead_of_keeper(pid_t leader) {
   own_signals();
   siginfo_t how;
-  if (leader > 0 && waitid(P_PID, (id_t)leader, &how, WEXITED | WNOHANG | WNOWAIT) == 0) end_tree(leader, &(struct witness){NULL, nothing, nobody, done});
+  if (leader > 0 && waitid(P_PID, (id_t)leader, &how, WEXITED | WNOHANG | WNOWAIT) == 0) end_tree(leader, "", &(struct witness){NULL, nothing, nobody, done});
   else end_orphans();
   return end_as(CLD_KILLED, SIGKILL);
 }

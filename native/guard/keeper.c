@@ -171,7 +171,7 @@ void keep(const struct run *r, int front) {
   }
   if (r->in_terminal && getppid() == front_pid) kill(front_pid, SIGCONT);
   struct ending ending = {front, {0}};
-  end_tree(leader, &(struct witness){&ending, on_exited, on_survivor, on_closed});
+  end_tree(leader, "", &(struct witness){&ending, on_exited, on_survivor, on_closed});
   _exit(0);
 }
 #endif

@@ -2,10 +2,10 @@
 #include "guard.h"
 
 #ifdef __linux__
-/* False where the kernel has no CONFIG_PROC_CHILDREN, or `pid` is gone. */
-static int children_by_file(pid_t pid, visit each, void *context) {
+/* The children that one thread of it has forked, or adopted. False where there is no such file. */
+static int children_of_thread(pid_t pid, pid_t thread, visit each, void *context) {
   char path[64], buffer[1024];
-  snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)pid);
+  snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)thread);
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return 0;
   pid_t number = 0;
@@ -21,7 +21,48 @@ static int children_by_file(pid_t pid, visit each, void *context) {
   return 1;
 }
 
-int process_stat(pid_t pid, pid_t *parent, unsigned long long *started) {
+/* Calls `each` for every number among the names of a directory. */
+static void each_number_in(const char *path, visit each, void *context) {
+  DIR *directory = opendir(path);
+  if (directory == NULL) return;
+  struct dirent *entry;
+  while ((entry = readdir(directory)) != NULL) {
+    pid_t number = (pid_t)atoi(entry->d_name);
+    if (number > 0) each(number, context);
+  }
+  closedir(directory);
+}
+
+struct search {
+  pid_t parent;
+  visit each;
+  void *context;
+};
+
+static void visit_children_of_thread(pid_t thread, void *context) {
+  struct search *s = context;
+  children_of_thread(s->parent, thread, s->each, s->context);
+}
+
+static void visit_if_child(pid_t pid, void *context) {
+  struct search *s = context;
+  struct process p;
+  if (process_stat(pid, &p) && p.parent == s->parent) s->each(pid, s->context);
+}
+
+void each_child(pid_t pid, visit each, void *context) {
+  struct search s = {pid, each, context};
+  pid_t self = getpid();
+  char tasks[64];
+  /* We have one thread, and it tells whether this kernel has such files at all (CONFIG_PROC_CHILDREN). */
+  if (pid == self && children_of_thread(self, self, each, context)) return;
+  snprintf(tasks, sizeof tasks, "/proc/%d/task/%d/children", (int)self, (int)self);
+  if (access(tasks, F_OK) < 0) return each_number_in("/proc", visit_if_child, &s);
+  snprintf(tasks, sizeof tasks, "/proc/%d/task", (int)pid);
+  each_number_in(tasks, visit_children_of_thread, &s);
+}
+
+int process_stat(pid_t pid, struct process *process) {
   char path[64], buffer[1024];
   snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
   int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -35,31 +76,27 @@ int process_stat(pid_t pid, pid_t *parent, unsigned long long *started) {
   if (at == NULL) return 0;
   char *save = NULL;
   int field = 2;
-  for (char *word = strtok_r(at + 1, " ", &save); word != NULL; word = strtok_r(NULL, " ", &save)) {
-    if (++field == 4) *parent = (pid_t)atoi(word);
-    if (field == 22) {
-      *started = strtoull(word, NULL, 10);
-      return 1;
+  for (char *word = strtok_r(at + 1, " ", &save); word != NULL; word = strtok_r(NULL, " ", &save))
+    switch (++field) {
+      case 3: process->state = *word; break;
+      case 4: process->parent = (pid_t)atoi(word); break;
+      case 22: process->started = strtoull(word, NULL, 10); break;
+      case 24: process->resident = atol(word); return 1;
     }
-  }
   return 0;
 }
-
-static void children_by_scan(pid_t parent, visit each, void *context) {
-  DIR *proc = opendir("/proc");
-  if (proc == NULL) return;
-  struct dirent *entry;
-  while ((entry = readdir(proc)) != NULL) {
-    pid_t pid = (pid_t)atoi(entry->d_name), found = 0;
-    unsigned long long started;
-    if (pid > 0 && process_stat(pid, &found, &started) && found == parent) each(pid, context);
-  }
-  closedir(proc);
-}
-
-void each_child(pid_t pid, visit each, void *context) {
-  if (!children_by_file(pid, each, context) && pid == getpid()) children_by_scan(pid, each, context);
-}
 #else
+int process_stat(pid_t pid, struct process *process) { return (void)pid, (void)process, 0; }
 void each_child(pid_t pid, visit each, void *context) { (void)pid, (void)each, (void)context; }
 #endif
+
+void append_pid(pid_t pid, void *context) {
+  struct pids *into = context;
+  if (make_room((void **)&into->at, &into->room, into->count, sizeof *into->at)) into->at[into->count++] = pid;
+}
+
+void gather_below(pid_t pid, struct pids *into) {
+  size_t first = into->count;
+  each_child(pid, append_pid, into);
+  for (size_t i = first; i < into->count; i++) each_child(into->at[i], append_pid, into);
+}

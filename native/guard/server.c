@@ -27,16 +27,6 @@ static size_t guard_count, guard_room;
 static uint32_t *lost;
 static size_t lost_count, lost_room;
 
-static int make_room(void **array, size_t *room, size_t count, size_t size) {
-  if (count < *room) return 1;
-  size_t wanted = *room == 0 ? 64 : *room * 2;
-  void *grown = realloc(*array, wanted * size);
-  if (grown == NULL) return 0;
-  *array = grown;
-  *room = wanted;
-  return 1;
-}
-
 static void reap_guards(void) {
   int status;
   pid_t pid;
@@ -134,6 +124,7 @@ static int serve_requests(void) {
   if (buffer == NULL) return 1;
   int gone = 0, ready = 0;
   emit(0, EVENT_HELLO, PROTOCOL, adopt_orphans());
+  probe_levels();
   for (;;) {
     int strays = end_strays();
     /* The runtime is gone: the guards end their trees by themselves. Stay to reap them, then clean up. */

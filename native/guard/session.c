@@ -84,52 +84,90 @@ int join_runtime(struct session *s, uint32_t id, const unsigned char *token) {
   return 0;
 }
 
+/* Namespaces or a cgroup, as the level wants it. False: it failed and was told of. */
+static int prepare_level(struct session *s, const struct request *r, struct limits *watched) {
+  *watched = r->limits;
+  s->cgroup[0] = 0;
+  int failure = 0;
+  enum step step = STEP_NAMESPACE;
+  if (r->level == LEVEL_NAMESPACE) failure = enter_namespace();
+  if (r->level == LEVEL_CGROUP) {
+    step = STEP_CGROUP;
+    failure = strlen(r->cgroup) < sizeof s->cgroup ? make_cgroup(r->cgroup, &r->limits, watched) : ENAMETOOLONG;
+    if (failure == 0) strcpy(s->cgroup, r->cgroup);
+  }
+  if (failure != 0) emit(s->id, EVENT_FAILED, failure, step);
+  return failure == 0;
+}
+
+static void carry_out(const struct command *c, pid_t leader) {
+  /* The leader is unreaped as long as its session is guarded: neither number can be somebody else's. */
+  if (c->type == COMMAND_LEADER) kill(leader, c->signal);
+  /* A leader that moved to a group of its own choice leaves this one empty. */
+  else if (c->type == COMMAND_GROUP && kill(-leader, c->signal) < 0) kill(leader, c->signal);
+}
+
+/* Until the tree shall end: its leader did, the runtime says so or is gone, or it took more than it may. */
+static struct usage hold_tree(int commands, pid_t leader, const struct limits *watched) {
+  int gone = 0, ready = 0, next_ms = watched->processes > 0 || watched->memory_kib > 0 ? 0 : -1;
+  int64_t look_at = next_ms < 0 ? INT64_MAX : now_ms();
+  siginfo_t how;
+  for (;;) {
+    int64_t left = look_at - now_ms();
+    wait_for(commands, next_ms < 0 ? -1 : left > 0 ? (int)left : 0, &ready, &gone);
+    if (gone) break;
+    struct command c;
+    while (ready && read(commands, &c, sizeof c) == (ssize_t)sizeof c) {
+      if (c.type == COMMAND_KILL) return (struct usage){LIMIT_NONE, 0};
+      carry_out(&c, leader);
+    }
+    if (has_exited(leader, &how)) break;
+    reap_strays(leader);
+    if (next_ms < 0 || now_ms() < look_at) continue;
+    struct usage usage = watch_tree(watched, &next_ms);
+    if (usage.over != LIMIT_NONE) return usage;
+    look_at = now_ms() + next_ms;
+  }
+  return (struct usage){LIMIT_NONE, 0};
+}
+
+/* Among hundreds of processes that want the processor: where the user may, which is root. */
+static void hurry(void) { setpriority(PRIO_PROCESS, 0, -20); }
+
 void guard_session(struct session *s, const struct request *r, const struct mapping request[2]) {
   uint32_t id = s->id;
-  int *stdio = s->stdio, commands = s->commands;
-  const char *path = s->path;
+  struct limits limits = r->limits, watched;
 #ifdef __linux__
   prctl(PR_SET_NAME, "creche-session");
 #endif
-  pid_t leader = start_command(r, stdio);
+  if (!prepare_level(s, r, &watched)) {
+    unlink(s->path);
+    return;
+  }
+  pid_t leader = start_command(r, s->stdio);
   if (leader < 0 || failed_step != 0) {
     if (leader < 0) emit(id, EVENT_FAILED, errno, STEP_FORK);
     else emit(id, EVENT_FAILED, failed_errno, failed_step);
-    unlink(path);
+    /* Not before it has left the cgroup. */
+    if (leader > 0) waitpid(leader, NULL, 0);
+    remove_cgroup(s->cgroup);
+    unlink(s->path);
     return;
   }
   /* The streams are the command's alone from here: end of file on them must not wait for us. */
-  for (int i = 0; i < 3; i++) close(stdio[i]);
+  for (int i = 0; i < 3; i++) close(s->stdio[i]);
   emit(id, EVENT_SPAWNED, leader, getpid());
   for (int i = 0; i < 2; i++) munmap(request[i].at, request[i].bytes);
-#ifdef __linux__
-  unsigned long long started = 0;
-  pid_t parent;
-  if (process_stat(leader, &parent, &started)) emit(id, EVENT_STARTED, (int32_t)(uint32_t)started, (int32_t)(uint32_t)(started >> 32));
-#endif
+  struct process process;
+  if (process_stat(leader, &process))
+    emit(id, EVENT_STARTED, (int32_t)(uint32_t)process.started, (int32_t)(uint32_t)(process.started >> 32));
 
-  int gone = 0, ready = 0, end = 0;
-  siginfo_t how;
-  while (!end) {
-    wait_for(commands, -1, &ready, &gone);
-    if (gone) break;
-    if (ready) {
-      struct command c;
-      while (!end && read(commands, &c, sizeof c) == (ssize_t)sizeof c) {
-        if (c.type == COMMAND_KILL) end = 1;
-        /* The leader is unreaped as long as we are in this loop: neither number can be somebody else's. */
-        else if (c.type == COMMAND_GROUP) {
-          /* A leader that moved to a group of its own choice leaves this one empty. */
-          if (kill(-leader, c.signal) < 0) kill(leader, c.signal);
-        }
-        else if (c.type == COMMAND_LEADER) kill(leader, c.signal);
-      }
-    }
-    if (has_exited(leader, &how)) end = 1;
-    else if (!end) reap_strays(leader);
-  }
+  struct usage usage = hold_tree(s->commands, leader, &watched);
+  if (usage.over == LIMIT_NONE) usage = look_at_cgroup(s->cgroup, &limits);
+  if (usage.over != LIMIT_NONE) hurry();
+  if (usage.over != LIMIT_NONE) emit(id, EVENT_LIMIT, (int32_t)usage.over, (int32_t)usage.amount);
   /* A session's tree ends with its leader, by command, or with the runtime: no grace here, that was the runtime's to give. */
-  unlink(path);
-  close(commands);
-  end_tree(leader, &(struct witness){&id, tell_exited, tell_survivor, tell_closed});
+  unlink(s->path);
+  close(s->commands);
+  end_tree(leader, s->cgroup, &(struct witness){&id, tell_exited, tell_survivor, tell_closed});
 }

@@ -18,13 +18,35 @@ enum { UNKILLABLE_MS = 5000 };
 
 struct survey {
   const struct witness *witness;
-  uint32_t survivors;
+  struct pids told;
 };
 
+/* Whoever lives, each once. */
 static void report_survivor(pid_t pid, void *context) {
   struct survey *survey = context;
+  struct process p;
+  if (process_stat(pid, &p) && (p.state == 'Z' || p.state == 'X')) return;
+  for (size_t i = 0; i < survey->told.count; i++)
+    if (survey->told.at[i] == pid) return;
+  if (!make_room((void **)&survey->told.at, &survey->told.room, survey->told.count, sizeof pid)) return;
+  survey->told.at[survey->told.count++] = pid;
   survey->witness->survivor(survey->witness->context, pid);
-  survey->survivors++;
+}
+
+static uint32_t report_survivors(pid_t leader, const char *cgroup, const struct witness *witness) {
+  struct survey survey = {witness, {NULL, 0, 0}};
+  struct pids below = {NULL, 0, 0};
+  gather_below(getpid(), &below);
+  for (size_t i = 0; i < below.count; i++)
+    if (below.at[i] != namespace_init) report_survivor(below.at[i], &survey);
+  each_in_cgroup(cgroup, report_survivor, &survey);
+  uint32_t survivors = (uint32_t)survey.told.count;
+  free(below.at);
+  free(survey.told.at);
+  if (survivors > 0) return survivors;
+  /* What is left is dead, and somebody who traces it does not let it go. */
+  witness->survivor(witness->context, leader);
+  return 1;
 }
 
 int adopt_orphans(void) {
@@ -66,21 +88,25 @@ static enum reaped reap_all(void) {
   }
 }
 
+static int is_empty(const char *cgroup) { return reap_all() == REAPED_ALL && is_cgroup_empty(cgroup); }
+
 /*
  * Nothing is left when the kernel says so (ECHILD). A child of ours cannot be recycled before we reap it, so killing
  * by pid is safe here. What a killed process leaves behind becomes our child (we are its subreaper), so every pass
  * goes one level deeper; a fork with SIGKILL pending never returns.
  */
-void end_tree(pid_t leader, const struct witness *witness) {
+void end_tree(pid_t leader, const char *cgroup, const struct witness *witness) {
   int64_t deadline = now_ms() + UNKILLABLE_MS;
   int exited, exit_told = 0, reported = 0, gone = 1, ready;
   siginfo_t how;
   pid_t self = getpid();
   /* The leader is unreaped at this point: its group is still its own. */
   kill(-leader, SIGKILL);
+  kill_cgroup(cgroup);
   exited = has_exited(leader, &how);
   if (!exited) kill(leader, SIGKILL);
-  else if (reap_all() == REAPED_ALL) {
+  else if (is_empty(cgroup)) {
+    remove_cgroup(cgroup);
     /* Most commands end alone, and then both ends are one piece of news. */
     witness->closed(witness->context, 0, &how);
     return;
@@ -92,6 +118,7 @@ void end_tree(pid_t leader, const struct witness *witness) {
       each_child(self, freeze_below, &depth);
     }
     each_child(self, kill_child, NULL);
+    if (pass > 0) kill_cgroup(cgroup);
     /* A wide tree dies one SIGCHLD at a time: later passes are spaced out, so that the work stays in proportion. */
     int64_t next = now_ms() + (pass < 3 ? 0 : pass < 50 ? 2 : pass < 100 ? 20 : 200);
     do {
@@ -101,7 +128,8 @@ void end_tree(pid_t leader, const struct witness *witness) {
         exit_told = 1;
       }
       /* Not before: how the leader ended is lost with its reaping. */
-      if (exited && reap_all() == REAPED_ALL) {
+      if (exited && is_empty(cgroup)) {
+        remove_cgroup(cgroup);
         if (!reported) witness->closed(witness->context, 0, NULL);
         return;
       }
@@ -109,10 +137,7 @@ void end_tree(pid_t leader, const struct witness *witness) {
       wait_for(-1, left > 1 ? (int)left : 1, &ready, &gone);
     } while (now_ms() < next);
     if (!reported && now_ms() >= deadline) {
-      struct survey survey = {witness, 0};
-      each_child(self, report_survivor, &survey);
-      if (survey.survivors == 0) report_survivor(leader, &survey);
-      witness->closed(witness->context, survey.survivors, NULL);
+      witness->closed(witness->context, report_survivors(leader, cgroup, witness), NULL);
       reported = 1;
     }
   }

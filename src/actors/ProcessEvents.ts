@@ -5,6 +5,7 @@
 import { type LimitReached, SessionNotRunning, type RuntimeError } from "../domain/Errors.ts"
 import { describeExit, isNormal, type ExitReason } from "../domain/ExitReason.ts"
 import type { SuspendedBy } from "../domain/Session.ts"
+import { resumedConversation } from "../domain/SessionSpec.ts"
 import type { Step } from "./SessionDraft.ts"
 import type { SessionEvent } from "./SessionEvent.ts"
 import { answer, beginStart, goAway, notReady, refuse, wakeForTurns } from "./SessionPhases.ts"
@@ -21,7 +22,8 @@ export const spawned = (step: Step, event: Extract<SessionEvent, { readonly type
   const { phase } = draft
   const { pid, containment, cwd, freshId } = event
   step.append({ type: "process/spawned", pid, containment })
-  const first = draft.protocol.start({ from: resumptionOf(draft), freshId, cwd, now })
+  const costUsd = resumedConversation(draft.spec) === null ? (draft.usage?.["costUsd"] ?? 0) : null
+  const first = draft.protocol.start({ from: resumptionOf(draft), freshId, cwd, costUsd, now })
   const process = { pid, containment, protocol: first.state, protocolDeadline: null, eofAt: null, exit: null }
   // A stop may have come while the spawn was under way; its terminate ends this process too.
   if (phase._tag === "Ending") draft.phase = { ...phase, process }
@@ -94,6 +96,10 @@ export const exited = (step: Step, exit: ExitReason): void => {
     phase._tag === "Ending" && exit.kind === "signaled"
       ? { kind: "killedByRuntime", signal: exit.signal, detail: phase.aim, at: exit.at }
       : exit
+  // Nobody asked for this end: a limit of its spec was passed.
+  if (phase._tag !== "Ending" && cause.kind === "killedByRuntime") {
+    step.append({ type: "note", text: `ended by the runtime: ${cause.detail}` })
+  }
   draft.exit = cause
   draft.phase = { ...phase, process: { ...phase.process, exit: cause } } as typeof phase
   // Whatever it left running ends without being asked.

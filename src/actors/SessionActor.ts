@@ -107,6 +107,11 @@ export class SessionActor implements ActorOptions<SessionEvent>, ProcessOwner {
     return this.#state
   }
 
+  /** As it is on record; `state` may be ahead of it. */
+  get stored(): SessionState {
+    return this.#stored
+  }
+
   /** Of the newest entry that is stored. */
   get seq(): number {
     return this.#stored.seq

@@ -52,7 +52,29 @@ export const sharedFlags = {
     summary:
       "socket of the runtime (default: CRECHE_SOCKET, else $XDG_RUNTIME_DIR/creche.sock, else in the data directory)",
   },
+  url: {
+    type: "string",
+    metavar: "URL",
+    summary:
+      "a runtime elsewhere, by its HTTP: http://HOST:PORT (default: CRECHE_URL, unless --socket or --data is given)",
+  },
+  token: {
+    type: "string",
+    metavar: "TOKEN",
+    summary: "token for --url; others on this machine can read a command line, so rather set CRECHE_TOKEN",
+  },
 } as const satisfies Record<string, FlagSpec>
+
+/** They speak to no runtime that is there already, so `--url` would mean nothing. */
+export const localCommands: ReadonlyArray<string> = [
+  "serve",
+  "stdio",
+  "token",
+  "guard",
+  "config",
+  "demo",
+  "completions",
+]
 
 const session = { name: "session", summary: "name, task or id of a session" } as const
 const sessions = { name: "session", summary: "names, tasks or ids of sessions", many: true } as const

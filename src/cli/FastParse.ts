@@ -147,6 +147,6 @@ export const invocation = (
   args: Readonly<Record<string, unknown>>,
   commandLine: ReadonlyArray<string>,
 ): Invocation => {
-  const { json, data, socket, ...own } = flags
-  return { name, shared: { json, data, socket }, flags: own, args, commandLine } as unknown as Invocation
+  const { json, data, socket, url, token, ...own } = flags
+  return { name, shared: { json, data, socket, url, token }, flags: own, args, commandLine } as unknown as Invocation
 }

@@ -10,7 +10,7 @@ import { join } from "node:path"
 import { fastParse } from "./FastParse.ts"
 import type { ExitCode, Io } from "./Io.ts"
 import type { Run } from "./Run.ts"
-import type { CommandName, Invocation } from "./Commands.ts"
+import { type CommandName, type Invocation, localCommands } from "./Commands.ts"
 
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number)
 if (major < 22 || (major === 22 && minor < 19)) {
@@ -64,6 +64,10 @@ const main = async (argv: ReadonlyArray<string>): Promise<ExitCode> => {
   if (call.name === "serve" || call.name === "stdio") (await import("./MemoryFlags.ts")).takeMemoryFlags()
   const { loaders } = await import("./Dispatch.ts")
   try {
+    if ((call.shared.url ?? call.shared.token) !== undefined && localCommands.includes(call.name)) {
+      const { wrongUsage } = await import("./Failure.ts")
+      throw wrongUsage("--url and --token are for commands that speak to a runtime that runs")
+    }
     const { run } = await loaders[call.name]()
     return await (run as Run<CommandName>)(call, io)
   } catch (error) {

@@ -1,21 +1,29 @@
 /**
- * Finds a runtime's socket and opens a client on it. Fails in words where nobody answers, or where another runtime
+ * Finds a runtime, by its socket or its URL, and opens a client on it. Fails in words where nobody answers, or where another runtime
  * does than the one whose data directory was named. Used by programs (`connect`) and by the CLI (`connectTo`).
  */
 import * as net from "node:net"
 import { type Client, clientOf } from "./Client.ts"
 import { CrecheError } from "./CrecheError.ts"
 import type { Link } from "./Link.ts"
-import { type Paths, resolvePaths } from "./Paths.ts"
+import type { Paths } from "./Paths.ts"
 import type { Reconnect } from "./Reconnect.ts"
 import type { SpawnOptions } from "./SpawnedRuntime.ts"
 import { streamLink } from "./StreamLink.ts"
+import { resolveTarget, type Target } from "./Target.ts"
 
 export interface ConnectOptions {
   /** The path of the runtime's socket. Default: found as the CLI finds it: CRECHE_SOCKET, else $XDG_RUNTIME_DIR/creche.sock, else in the data directory. */
   readonly socket?: string | undefined
   /** The data directory of the runtime meant. Default: CRECHE_DATA, else $XDG_STATE_HOME/creche, else ~/.local/state/creche. */
   readonly dataDirectory?: string | undefined
+  /**
+   * The URL of a runtime's HTTP, as `http://127.0.0.1:8420` or `https://creche.example`: its WebSocket is opened. Default:
+   * CRECHE_URL, unless a socket or a data directory is named.
+   */
+  readonly url?: string | undefined
+  /** Whose it is: what `creche token create` printed. Goes with `url`; default: CRECHE_TOKEN. */
+  readonly token?: string | undefined
   /**
    * Milliseconds until `connect` gives up; default 5000. A runtime that is spawned has no such limit: it is there, or its
    * process has ended.
@@ -34,10 +42,13 @@ export interface ConnectOptions {
   readonly reconnect?: boolean | Partial<Reconnect> | undefined
 }
 
-/** Connects to a runtime; fails with the tag `NoRuntime` where none is, `OtherRuntime` where the wrong one answers. */
+/**
+ * Connects to a runtime; fails with the tag `NoRuntime` where none is, `OtherRuntime` where the wrong one answers, `Unauthorized`
+ * where the token does not count.
+ */
 export const connect = async (options: ConnectOptions = {}): Promise<Client> => {
-  const { socket, dataDirectory, timeoutMs, stdio, reconnect = false } = checked(options)
-  const dial = await dialer({ socket, dataDirectory, timeoutMs, stdio })
+  const { reconnect = false, ...where } = checked(options)
+  const dial = await dialer(where)
   const first = await dial()
   if (reconnect === false) return clientOf(first)
   const { reconnectingLink } = await import("./ReconnectingLink.ts")
@@ -45,10 +56,11 @@ export const connect = async (options: ConnectOptions = {}): Promise<Client> => 
 }
 
 /** What opens a link each time: the paths are those of the first time, whatever becomes of the environment. */
-const dialer = async ({ socket, dataDirectory, timeoutMs, stdio }: ConnectOptions): Promise<() => Promise<Link>> => {
+const dialer = async (options: Omit<ConnectOptions, "reconnect">): Promise<() => Promise<Link>> => {
+  const { socket, dataDirectory, url, token, timeoutMs, stdio } = options
   if (stdio === undefined) {
-    const paths = resolvePaths({ data: dataDirectory, socket }, process.env, process.cwd())
-    return () => linkTo(paths, timeoutMs)
+    const target = resolveTarget({ data: dataDirectory, socket, url, token }, process.env, process.cwd())
+    return () => linkTo(target, timeoutMs)
   }
   const { spawnRuntime } = await import("./SpawnedRuntime.ts")
   return () => spawnRuntime(stdio)
@@ -56,11 +68,22 @@ const dialer = async ({ socket, dataDirectory, timeoutMs, stdio }: ConnectOption
 
 const defaultTimeoutMs = 5000
 
-/** The same for paths that were resolved before. */
-export const connectTo = async (paths: Paths, timeoutMs?: number): Promise<Client> =>
-  clientOf(await linkTo(paths, timeoutMs))
+/** The same for what was resolved before. */
+export const connectTo = async (target: Target, timeoutMs?: number): Promise<Client> =>
+  clientOf(await linkTo(target, timeoutMs))
 
-const linkTo = async (paths: Paths, timeoutMs = defaultTimeoutMs): Promise<Link> => {
+const linkTo = async (target: Target, timeoutMs = defaultTimeoutMs): Promise<Link> => {
+  switch (target._tag) {
+    case "Malformed":
+      throw new TypeError(`the url ${target.detail}`)
+    case "Remote":
+      return (await import("./WebSocketLink.ts")).openWebSocket({ ...target, timeoutMs })
+    case "Socket":
+      return linkToSocket(target, timeoutMs)
+  }
+}
+
+const linkToSocket = async (paths: Paths, timeoutMs: number): Promise<Link> => {
   const link = await openSocket(paths.socket, timeoutMs)
   if (!paths.socketIsShared) return link
   try {
@@ -77,6 +100,8 @@ const linkTo = async (paths: Paths, timeoutMs = defaultTimeoutMs): Promise<Link>
 const types: Readonly<Record<keyof ConnectOptions, ReadonlyArray<string>>> = {
   socket: ["string"],
   dataDirectory: ["string"],
+  url: ["string"],
+  token: ["string"],
   timeoutMs: ["number"],
   stdio: ["object"],
   reconnect: ["boolean", "object"],
@@ -84,7 +109,7 @@ const types: Readonly<Record<keyof ConnectOptions, ReadonlyArray<string>>> = {
 
 /** Callers without types pass anything; a path where the options belong would else be taken for no socket at all. */
 const checked = (options: unknown): ConnectOptions => {
-  const wants = "connect takes { socket?, dataDirectory?, timeoutMs?, stdio?, reconnect? }"
+  const wants = "connect takes { socket?, dataDirectory?, url?, token?, timeoutMs?, stdio?, reconnect? }"
   if (typeof options !== "object" || options === null)
     throw new TypeError(`${wants}, and was given ${typeof options === "string" ? "a string" : String(options)}`)
   for (const [name, value] of Object.entries(options)) {
@@ -95,7 +120,9 @@ const checked = (options: unknown): ConnectOptions => {
         `${wants}; ${name} must be a ${allowed.join(" or ")}, and is ${value === null ? "null" : `a ${typeof value}`}`,
       )
   }
-  const { socket, dataDirectory, stdio, reconnect = false } = options as ConnectOptions
+  const { socket, dataDirectory, url, stdio, reconnect = false } = options as ConnectOptions
+  if (url !== undefined && (socket !== undefined || dataDirectory !== undefined || stdio !== undefined))
+    throw new TypeError("connect takes either a url, or socket and dataDirectory, or stdio")
   if (stdio !== undefined && (socket !== undefined || dataDirectory !== undefined))
     throw new TypeError(
       "connect takes either a socket and dataDirectory to look for, or stdio; a spawned runtime's directory is stdio.data",

@@ -109,9 +109,12 @@ export const reconnectingLink = (
         if (over === undefined) return take(link)
         await link.close()
       } catch (error) {
-        if (withinMs === null || performance.now() - since < withinMs) continue
+        // It is there, and lets this client in no more.
+        const isRefused = error instanceof CrecheError && error.tag === "Unauthorized"
+        if (!isRefused && (withinMs === null || performance.now() - since < withinMs)) continue
         const { message } = error as Error
-        finish(lost(`the runtime did not come back within ${withinMs} ms: ${message}`, { withinMs }))
+        const gaveUp = () => lost(`the runtime did not come back within ${withinMs} ms: ${message}`, { withinMs })
+        finish(isRefused ? error : gaveUp())
       }
       throw over
     }

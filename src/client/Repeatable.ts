@@ -17,6 +17,7 @@ const reads: ReadonlySet<Method> = new Set<Method>([
   "session/transcript",
   "session/history",
   "session/search",
+  "session/screen",
   "turn/get",
   "turn/wait",
   "template/list",

@@ -10,7 +10,7 @@ import type { Link } from "./Link.ts"
 import { streamLink } from "./StreamLink.ts"
 
 export interface SpawnOptions {
-  /** The whole command line, as `["ssh", "host", "creche", "stdio"]`; default: `creche stdio` of this very package. */
+  /** The whole command line, as `["ssh", "host", "creche", "stdio"]`; default: `creche stdio` of this very package, whose log tells warnings alone. */
   readonly command?: ReadonlyArray<string> | undefined
   /** The runtime's data directory, added as `--data`; default: one of its own, gone with it. */
   readonly data?: string | undefined
@@ -21,6 +21,9 @@ const ownCommand = (): ReadonlyArray<string> => [
   process.execPath,
   fileURLToPath(new URL(`../cli/bin.${extension}`, import.meta.url)),
   "stdio",
+  // Its standard error is that of the program, which has something to say of its own.
+  "--log-level",
+  "warn",
 ]
 
 /** A runtime stops its sessions before it ends, and they may take their grace; one that hangs is killed after so long. */

@@ -43,7 +43,8 @@ export const builtInTemplates: Readonly<Record<string, Template>> = {
       "GOOGLE_CLOUD_LOCATION",
       "GOOGLE_GENAI_USE_VERTEXAI",
     ),
-    protocol: { type: "acp" },
+    // It says that it loads conversations, and finds none of its own.
+    protocol: { type: "acp", forgets: true },
   },
   opencode: {
     description: "opencode, over ACP",

@@ -120,6 +120,7 @@ export const ProtocolSpec = Schema.Union([
     type: Schema.Literal("acp"),
     ...agentOptions,
     files: Schema.optionalKey(Schema.Literals(["read", "write"])),
+    forgets: Schema.optionalKey(Schema.Boolean),
   }),
   Schema.Struct({ type: Schema.Literal("pty") }),
 ])

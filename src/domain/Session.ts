@@ -18,8 +18,26 @@ export const sessionStatuses = [
 ] as const
 export type SessionStatus = (typeof sessionStatuses)[number]
 
-/** `guard`: the whole tree, also setsid and daemons. `group`: the process group alone. */
-export type Containment = "guard" | "group"
+/**
+ * How a process tree is held, from weak to strong: `group`: the process group alone. `guard`: the whole tree, also setsid
+ * and daemons, also when the runtime dies. `namespace` and `cgroup`: the same, and the kernel itself ends the tree.
+ */
+export const containments = ["group", "guard", "namespace", "cgroup"] as const
+export type Containment = (typeof containments)[number]
+
+/** Whether a level is to be had here; if not, `detail` says why, and what would have to change. */
+export interface LevelReport {
+  readonly level: Containment
+  readonly available: boolean
+  readonly detail: string
+}
+
+/** The level that `auto` gives here, and every level there is. */
+export interface ContainmentReport {
+  readonly level: Containment
+  readonly detail: string
+  readonly levels: ReadonlyArray<LevelReport>
+}
 
 export interface TurnCounts {
   readonly queued: number

@@ -150,7 +150,7 @@ export const sessionSpecFields = {
   permissions: say(Permissions, "how permission requests of an agent are answered"),
   limits: say(
     Limits,
-    "lineBytes, transcriptEntries, transcriptBytes, memoryBytes, processes; costUsd, tokens, turns: once used up, turns are refused and the session is suspended or stopped (onReached)",
+    "lineBytes, transcriptEntries, transcriptBytes; memoryBytes, processes: of the whole process tree, which is ended when it takes more; costUsd, tokens, turns: once used up, turns are refused and the session is suspended or stopped (onReached)",
   ),
   attachments: say(
     Attachments,
@@ -162,7 +162,7 @@ export const sessionSpecFields = {
   ),
   containment: say(
     Schema.Literals(["auto", "group", "guard", "namespace", "cgroup"]),
-    "the level asked for; never silently less",
+    "the level asked for, never silently less: docs/containment.md",
   ),
   task: say(Schema.NullOr(nonEmpty), "the caller's own id; at most one live session each"),
   tags: say(Schema.Record(Schema.String, Schema.String), "string to string, to find sessions by"),

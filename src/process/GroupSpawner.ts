@@ -1,6 +1,7 @@
 /**
  * The declared fallback where there is no guard: Node's own spawn with a process group for each command. It
- * reaches the group and no further: a descendant that calls setsid, or the death of the runtime, is beyond it.
+ * reaches the group and no further: a descendant that calls setsid, or SIGKILL of the runtime, is beyond it. Where the
+ * runtime's process ends otherwise, the groups end with it.
  */
 import { spawn, type ChildProcess } from "node:child_process"
 import { closeSync, openSync, readSync, statSync } from "node:fs"
@@ -8,6 +9,7 @@ import type { Socket } from "node:net"
 import { isAbsolute, join } from "node:path"
 import type { SpawnErrno, SpawnFailed } from "../domain/Errors.ts"
 import type { Signal } from "../domain/SessionSpec.ts"
+import { atExit } from "./AtExit.ts"
 import type { Command } from "./Command.ts"
 import { PipedSubprocess, type ReportDefect } from "./PipedSubprocess.ts"
 import { allPids, processStat, startTimeOf } from "./ProcessIdentity.ts"
@@ -41,6 +43,8 @@ export class GroupSubprocess extends PipedSubprocess {
   private readonly host: GroupHost
   private child: ChildProcess | undefined
   private killedAt: number | undefined
+  /** Takes back what is to be done when this process ends. */
+  private endsHere: (() => void) | undefined
 
   constructor(host: GroupHost, handlers: SubprocessHandlers) {
     super(handlers, host.reportDefect)
@@ -63,6 +67,7 @@ export class GroupSubprocess extends PipedSubprocess {
       this.killTree()
       this.awaitEmptyGroup(1)
     })
+    this.endsHere = atExit(() => this.killTree())
     this.host.live.add(this)
     this.host.ledger.complete(this.ledgerEntry, this.pid, startTimeOf(this.pid) ?? 0)
   }
@@ -98,6 +103,7 @@ export class GroupSubprocess extends PipedSubprocess {
 
   protected override forget(): void {
     this.child = undefined
+    this.endsHere?.()
     this.host.live.delete(this)
     this.host.ledger.end(this.ledgerEntry)
   }

@@ -3,12 +3,13 @@
  * together and count `protocolVersion` up. Numbers are in the machine's own order; all machines are one.
  */
 import { endianness } from "node:os"
+import type { ResourceLimits } from "./Command.ts"
 
-export const protocolVersion = 2
+export const protocolVersion = 3
 export const tokenBytes = 16
 
 const little = endianness() === "LE"
-const headBytes = 4 + tokenBytes + 4 + 4
+const headBytes = 4 + tokenBytes + 5 * 4
 const eventBytes = 16
 
 export interface GuardRequest {
@@ -19,14 +20,30 @@ export interface GuardRequest {
   readonly args: ReadonlyArray<string>
   readonly cwd: string
   readonly env: Readonly<Record<string, string>>
+  /** Default `guard`. */
+  readonly level?: GuardLevel
+  /** A directory that the guard makes, at the level `cgroup`. */
+  readonly cgroup?: string
+  readonly limits?: ResourceLimits
 }
+
+/** What a guard can hold a tree by. */
+export type GuardLevel = "guard" | "namespace" | "cgroup"
+const levelNumbers = { guard: 1, namespace: 2, cgroup: 3 } as const
+
+/** KiB travel, in 32 bits; less than one is one, since 0 means that there is no limit. */
+const kib = (bytes: number | undefined): number =>
+  bytes === undefined ? 0 : Math.min(Math.max(1, Math.floor(bytes / 1024)), 0xffff_ffff)
 
 const putU32 = (into: Buffer, value: number, at: number): number =>
   little ? into.writeUInt32LE(value, at) : into.writeUInt32BE(value, at)
 
-/** u32 bytes that follow; u32 id; token; u32 argc; u32 envc; cwd, arguments, environment, each with its NUL. */
+/**
+ * u32 bytes that follow; u32 id; token; u32 argc; u32 envc; u32 level; u32 processes; u32 memory in KiB; cwd, cgroup,
+ * arguments, environment, each with its NUL.
+ */
 export const encodeRequest = (request: GuardRequest): Buffer => {
-  let text = `${request.cwd}\0${request.command}\0`
+  let text = `${request.cwd}\0${request.cgroup ?? ""}\0${request.command}\0`
   for (const arg of request.args) text += `${arg}\0`
   let variables = 0
   for (const name in request.env) {
@@ -40,6 +57,9 @@ export const encodeRequest = (request: GuardRequest): Buffer => {
   request.token.copy(encoded, 8)
   putU32(encoded, 1 + request.args.length, 8 + tokenBytes)
   putU32(encoded, variables, 12 + tokenBytes)
+  putU32(encoded, levelNumbers[request.level ?? "guard"], 16 + tokenBytes)
+  putU32(encoded, Math.min(request.limits?.processes ?? 0, 0xffff_ffff), 20 + tokenBytes)
+  putU32(encoded, kib(request.limits?.memoryBytes), 24 + tokenBytes)
   encoded.write(text, 4 + headBytes)
   return encoded
 }
@@ -63,7 +83,7 @@ export const encodeCommand = (command: GuardCommand): Buffer => {
   return encoded
 }
 
-export const guardSteps = ["fork", "connect", "cwd", "exec"] as const
+export const guardSteps = ["fork", "connect", "cwd", "exec", "namespace", "proc", "cgroup"] as const
 export type GuardStep = (typeof guardSteps)[number]
 
 export type GuardEvent =
@@ -77,6 +97,15 @@ export type GuardEvent =
   /** Field 22 of the command's /proc/PID/stat: with the pid, an identity that no later process has. */
   | { readonly type: "started"; readonly id: number; readonly startTime: number }
   | { readonly type: "lost"; readonly id: number }
+  /** The tree took more than its limit and is being ended. `amount`: bytes, or processes. */
+  | {
+      readonly type: "limit"
+      readonly id: number
+      readonly limit: keyof ResourceLimits
+      readonly amount: number
+    }
+  /** What a start at the level `namespace` came to; null: it worked. */
+  | { readonly type: "probed"; readonly failed: { readonly step: GuardStep; readonly errno: number } | null }
 
 const decodeEvent = (bytes: Buffer, at: number): GuardEvent | undefined => {
   const id = little ? bytes.readUInt32LE(at) : bytes.readUInt32BE(at)
@@ -102,6 +131,12 @@ const decodeEvent = (bytes: Buffer, at: number): GuardEvent | undefined => {
       return { type: "started", id, startTime: (b >>> 0) * 2 ** 32 + (a >>> 0) }
     case 9:
       return { type: "lost", id }
+    case 10:
+      return a === 1
+        ? { type: "limit", id, limit: "memoryBytes", amount: (b >>> 0) * 1024 }
+        : { type: "limit", id, limit: "processes", amount: b >>> 0 }
+    case 11:
+      return { type: "probed", failed: a === 0 ? null : { step: guardSteps[a - 1] ?? "exec", errno: b } }
     default:
       return undefined
   }

@@ -8,7 +8,7 @@ import { constants as os } from "node:os"
 import type { SpawnErrno, SpawnFailed } from "../domain/Errors.ts"
 import type { Containment } from "../domain/Session.ts"
 import type { Signal } from "../domain/SessionSpec.ts"
-import type { Command } from "./Command.ts"
+import type { Command, ResourceLimits } from "./Command.ts"
 import { encodeCommand, type GuardCommand, type GuardEvent } from "./GuardProtocol.ts"
 import type { SpareGuard } from "./SpareGuards.ts"
 import { streamNames, type StreamName } from "./OwnedStream.ts"
@@ -19,8 +19,6 @@ import type { SubprocessHandlers } from "./Subprocess.ts"
 /** What a subprocess needs of the server that made it. */
 export interface GuardHost {
   readonly directory: string
-  /** Without a subreaper a guard holds the process group and no more. */
-  readonly containment: Containment
   /** The spawn came to its end, one way or the other: its token is void. */
   readonly settled: (subprocess: GuardSubprocess) => void
   /** Pid and start time are known: the process can be told from every other. */
@@ -85,10 +83,21 @@ export const sendToGuard = (host: GuardHost, id: number, command: GuardCommand):
   }
 }
 
+/** Says which limit, how much of it there was, and how much may be. */
+const overLimit = (limit: keyof ResourceLimits, amount: number, limits: ResourceLimits | undefined): string =>
+  limit === "processes"
+    ? `limits.processes: more than ${limits?.processes ?? amount - 1} at once`
+    : `limits.memoryBytes: ${amount} bytes, and ${limits?.memoryBytes ?? "fewer"} are allowed`
+
 export class GuardSubprocess extends PipedSubprocess {
   get containment(): Containment {
-    return this.host.containment
+    return this.level
   }
+  readonly level: Containment
+  /** Its own, at the level `cgroup`; otherwise empty. */
+  cgroup = ""
+  /** Its guard was killed. */
+  lost = false
   id = 0
   guardPid = 0
   /** Field 22 of the leader's stat; 0 until it is known, and where there is none. */
@@ -106,10 +115,14 @@ export class GuardSubprocess extends PipedSubprocess {
   private connected = 0
   /** The tree was gone before the last connection was accepted: there is still something to read. */
   private closedEarly = false
+  private limits: ResourceLimits | undefined
+  /** Why its guard ended it, where it took more than it may. */
+  private over: string | undefined
 
-  constructor(host: GuardHost, handlers: SubprocessHandlers, reportDefect: ReportDefect) {
+  constructor(host: GuardHost, level: Containment, handlers: SubprocessHandlers, reportDefect: ReportDefect) {
     super(handlers, reportDefect)
     this.host = host
+    this.level = level
   }
 
   get starting(): boolean {
@@ -164,13 +177,22 @@ export class GuardSubprocess extends PipedSubprocess {
       case "failed":
         return this.fail(event.step, refusal(event.step, errnoName(event.errno)))
       case "exited":
-        return this.leaderExited({ kind: "exited", code: event.code, at: Date.now() })
-      case "signaled":
-        return this.leaderExited({
-          kind: "signaled",
-          signal: signalNames.get(event.signal) ?? `signal ${event.signal}`,
-          at: Date.now(),
-        })
+        return this.leaderExited(
+          this.over === undefined
+            ? { kind: "exited", code: event.code, at: Date.now() }
+            : { kind: "killedByRuntime", code: event.code, detail: this.over, at: Date.now() },
+        )
+      case "signaled": {
+        const signal = signalNames.get(event.signal) ?? `signal ${event.signal}`
+        return this.leaderExited(
+          this.over === undefined
+            ? { kind: "signaled", signal, at: Date.now() }
+            : { kind: "killedByRuntime", signal, detail: this.over, at: Date.now() },
+        )
+      }
+      case "limit":
+        this.over = overLimit(event.limit, event.amount, this.limits)
+        return
       case "survivor":
         ;(this.reportedSurvivors ??= []).push(event.pid)
         return
@@ -190,12 +212,14 @@ export class GuardSubprocess extends PipedSubprocess {
         this.startTime = event.startTime
         return this.host.identified(this)
       case "hello":
+      case "probed":
         return
     }
   }
 
   /** The guard was killed by somebody. Its server, or whoever reports this, ends the tree. */
   guardLost(): void {
+    this.lost = true
     // A spare one dies unnoticed until it is asked: what it was asked is repeated once its tree is gone.
     if (this.starting && this.asked) return
     if (this.starting) return this.fail("fork", "EAGAIN")
@@ -298,6 +322,7 @@ export class GuardSubprocess extends PipedSubprocess {
   private settle(result: GuardSubprocess | SpawnFailed | undefined): void {
     const request = this.request
     if (request === undefined) return
+    this.limits = request.command.limits
     this.host.settled(this)
     this.request = undefined
     if (result !== undefined) request.settle(result)

@@ -1,132 +1,37 @@
 /**
- * Ends what a dead runtime left behind, at the start of the next one: the processes that its ledger names,
- * then whoever carries its marker. A pid counts only with its boot id and start time; a runtime that lives is
- * never touched; two sweeps at once share the work by claiming a ledger with a rename.
+ * Ends what a dead runtime left behind, at the start of the next one: the processes that its ledger names, then whoever
+ * carries its marker. A pid counts only with its boot id, its PID namespace and its start time; a runtime that lives is never
+ * touched, nor is what this process descends from; two sweeps at once share the work by claiming a ledger with a rename.
+ * The caller holds the directory alone, so a ledger whose owner cannot be seen from here is a dead one's.
  */
-import { readFileSync, readdirSync, renameSync, rmSync, statSync } from "node:fs"
-import { basename, join } from "node:path"
-import { allPids, bootId, hasVariable, isAlive, processStat } from "./ProcessIdentity.ts"
-import { ledgerPrefix, type LedgerOwner } from "./ProcessLedger.ts"
+import { lstatSync, readdirSync, renameSync, rmdirSync, rmSync, statSync, unlinkSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { basename, dirname, join, resolve } from "node:path"
+import { KilledProcesses } from "./Carriers.ts"
+import { readLedger, type Ledger, type LedgerOwner } from "./LedgerFile.ts"
+import { bootId, isAlive, pidNamespace, startTimeOf, variableOf } from "./ProcessIdentity.ts"
+import { ledgerPrefix, markerVariable } from "./ProcessLedger.ts"
 
 export interface Sweep {
   /** Processes that were ended. */
   readonly killed: ReadonlyArray<number>
-  /** Processes that SIGKILL did not end in time. */
+  /** Processes that SIGKILL did not end in time, or that this user may not signal. */
   readonly survivors: ReadonlyArray<number>
+  /** Ledgers that could not be read or claimed, with the reason: what they name is not looked for. */
+  readonly skipped: ReadonlyArray<{ readonly path: string; readonly why: string }>
 }
-
-/** How long a killed process may take to go, in ms. */
-const patienceMs = 2_000
 
 /** A ledger without a first line that has not changed for so long, in ms, is nobody's. */
 const unfinishedMs = 60_000
 
-interface Stale {
-  readonly pid: number
-  readonly start: number
-}
-
-interface Ledger {
-  readonly owner: LedgerOwner
-  readonly processes: ReadonlyArray<Stale>
-  readonly markers: ReadonlySet<string>
-  readonly directory: string | undefined
-}
-
-const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null
-
-/** Undefined for a line that a crash cut short. */
-const parseLine = (line: string): Record<string, unknown> | undefined => {
-  try {
-    const value: unknown = JSON.parse(line)
-    return isObject(value) ? value : undefined
-  } catch {
-    return undefined
-  }
-}
-
-/** Undefined: it does not even say who wrote it. */
-export const parseLedger = (text: string): Ledger | undefined => {
-  const [first, ...rest] = text.split("\n")
-  const head = parseLine(first ?? "")
-  if (head === undefined || typeof head["pid"] !== "number" || typeof head["start"] !== "number") return undefined
-  const begun = new Map<number, string>()
-  const live = new Map<number, Stale>()
-  let directory: string | undefined
-  for (const raw of rest) {
-    const line = parseLine(raw)
-    if (line === undefined) continue
-    const { begin, marker, pid, start, end } = line
-    if (typeof begin === "number" && typeof marker === "string") begun.set(begin, marker)
-    else if (typeof line["live"] === "number" && typeof pid === "number" && typeof start === "number") {
-      live.set(line["live"], { pid, start })
-    } else if (typeof end === "number") {
-      begun.delete(end)
-      live.delete(end)
-    } else if (typeof line["directory"] === "string") directory = line["directory"]
-  }
-  return {
-    owner: { pid: head["pid"], start: head["start"], boot: String(head["boot"] ?? "") },
-    processes: [...live.values()].filter(({ pid, start }) => pid > 1 && start > 0),
-    markers: new Set([...begun.values()].filter((marker) => marker !== "")),
-    directory,
-  }
-}
-
-const signalKill = (pid: number): void => {
-  try {
-    process.kill(pid, "SIGKILL")
-  } catch {
-    // It is gone, or not ours to signal.
-  }
-}
-
-const carriers = (markers: ReadonlySet<string>): ReadonlyArray<Stale> => {
-  const found: Array<Stale> = []
-  if (markers.size === 0) return found
-  for (const pid of allPids()) {
-    if (pid === process.pid) continue
-    for (const marker of markers) {
-      if (!hasVariable(pid, "CRECHE_RUNTIME", marker)) continue
-      const stat = processStat(pid)
-      if (stat !== undefined && stat.state !== "Z") found.push({ pid, start: stat.start })
-    }
-  }
-  return found
-}
-
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
-
-const endAll = async (ledger: Ledger): Promise<Sweep> => {
-  const killed = new Map<number, number>()
-  const end = ({ pid, start }: Stale, group: boolean): void => {
-    if (!isAlive(pid, start)) return
-    killed.set(pid, start)
-    // The leader is alive and is the one that was noted, so the group of its number is its own.
-    if (group) signalKill(-pid)
-    signalKill(pid)
-  }
-  for (const process of ledger.processes) end(process, true)
-  // A carrier may fork while it is being killed: until two passes find nobody.
-  const deadline = performance.now() + patienceMs
-  for (let empty = 0; empty < 2 && performance.now() < deadline;) {
-    const found = carriers(ledger.markers)
-    for (const process of found) end(process, false)
-    empty = found.length === 0 ? empty + 1 : 0
-    if (ledger.markers.size === 0) break
-    if (found.length > 0) await pause(5)
-  }
-  const left = () => [...killed].filter(([pid, start]) => isAlive(pid, start)).map(([pid]) => pid)
-  while (left().length > 0 && performance.now() < deadline) await pause(5)
-  return { killed: [...killed.keys()], survivors: left() }
-}
-
-const read = (path: string): string | undefined => {
-  try {
-    return readFileSync(path, "utf8")
-  } catch {
-    return undefined
-  }
+/** `samePids`: the ledger's numbers mean here what they meant to its owner. */
+const endAll = async (ledger: Ledger, samePids: boolean): Promise<Pick<Sweep, "killed" | "survivors">> => {
+  const killed = new KilledProcesses()
+  // The leader is alive and is the one that was noted, so the group of its number is its own.
+  if (samePids) for (const noted of ledger.processes) killed.end(noted, true)
+  const { markers } = ledger
+  if (markers.size > 0) await killed.endCarriers((pid) => markers.has(variableOf(pid, markerVariable) ?? ""))
+  return killed.outcome()
 }
 
 const isOld = (path: string): boolean => {
@@ -146,40 +51,77 @@ const isThere = (pid: number): boolean => {
   }
 }
 
-/** Sweeps every ledger in `directory` but `own`, which is the path of this runtime's. */
+const hasSamePids = ({ boot, namespace }: LedgerOwner): boolean =>
+  boot === bootId() && (namespace === "" || namespace === pidNamespace())
+
+/** Whether the runtime that wrote it lives, as far as can be seen from here. */
+export const ownerLives = (owner: LedgerOwner): boolean =>
+  hasSamePids(owner) && (owner.start === 0 ? isThere(owner.pid) : isAlive(owner.pid, owner.start))
+
+/** A spawn server's directory: it holds sockets and fifos. Whatever else a ledger names, or holds, stays as it is. */
+const removeSocketDirectory = (path: string, data: string): void => {
+  const parent = dirname(resolve(path))
+  if (parent !== resolve(data) && parent !== resolve(tmpdir())) return
+  if (!/^(spawn|creche)-[A-Za-z0-9]+$/.test(basename(path))) return
+  try {
+    const stat = lstatSync(path)
+    if (!stat.isDirectory() || stat.uid !== process.getuid?.()) return
+    for (const name of readdirSync(path)) {
+      const within = lstatSync(join(path, name))
+      if (within.isSocket() || within.isFIFO()) unlinkSync(join(path, name))
+    }
+    rmdirSync(path)
+  } catch {
+    // It is gone, or not what it was taken for.
+  }
+}
+
+type Outcome = Partial<Sweep> | undefined
+
+const sweepLedger = async (directory: string, path: string): Promise<Outcome> => {
+  const ledger = readLedger(path)
+  if (ledger === undefined) {
+    // Without a whole first line it may be one that is being begun this very moment.
+    if (isOld(path)) rmSync(path, { force: true })
+    return undefined
+  }
+  const { owner } = ledger
+  if (ownerLives(owner)) return undefined
+  if (owner.start > 0 && startTimeOf(process.pid) === undefined)
+    return { skipped: [{ path, why: "without /proc no process can be told from another" }] }
+  const claimed = `${path.replace(/\.swept-\d+$/, "")}.swept-${process.pid}`
+  renameSync(path, claimed)
+  // Processes of an earlier boot are gone, and their numbers are other people's.
+  const sweep = owner.boot === bootId() ? await endAll(ledger, hasSamePids(owner)) : undefined
+  if (ledger.directory !== undefined) removeSocketDirectory(ledger.directory, directory)
+  rmSync(claimed, { force: true })
+  return sweep
+}
+
+/** Sweeps every ledger in `directory` but `own`, which is the path of this runtime's. Never fails: it says what it could not do. */
 export const sweepLedgers = async (directory: string, own: string): Promise<Sweep> => {
   const killed: Array<number> = []
   const survivors: Array<number> = []
-  for (const name of readdirSync(directory)) {
+  const skipped: Array<Sweep["skipped"][number]> = []
+  let names: ReadonlyArray<string> = []
+  try {
+    names = readdirSync(directory)
+  } catch (error) {
+    skipped.push({ path: directory, why: (error as Error).message })
+  }
+  for (const name of names) {
     const path = join(directory, name)
     if (!name.startsWith(ledgerPrefix) || path === own) continue
-    const text = read(path)
-    const ledger = text === undefined ? undefined : parseLedger(text)
-    if (ledger === undefined) {
-      // Without a whole first line it may be one that is being begun this very moment.
-      if (text !== undefined && isOld(path)) rmSync(path, { force: true })
-      continue
-    }
-    const { owner } = ledger
-    const sameBoot = owner.boot === bootId()
-    if (sameBoot && (owner.start === 0 ? isThere(owner.pid) : isAlive(owner.pid, owner.start))) continue
-    const claimed = `${path.replace(/\.swept-\d+$/, "")}.swept-${process.pid}`
     try {
-      renameSync(path, claimed)
-    } catch {
-      // Another sweep has it.
-      continue
+      const outcome = await sweepLedger(directory, path)
+      killed.push(...(outcome?.killed ?? []))
+      survivors.push(...(outcome?.survivors ?? []))
+      skipped.push(...(outcome?.skipped ?? []))
+    } catch (error) {
+      // ENOENT: another sweep has it.
+      const { code, message } = error as NodeJS.ErrnoException
+      if (code !== "ENOENT") skipped.push({ path, why: message })
     }
-    // Processes of an earlier boot are gone, and their numbers are other people's.
-    if (sameBoot) {
-      const sweep = await endAll(ledger)
-      killed.push(...sweep.killed)
-      survivors.push(...sweep.survivors)
-    }
-    if (ledger.directory !== undefined && /^(spawn|creche)-[^/]*$/.test(basename(ledger.directory))) {
-      rmSync(ledger.directory, { recursive: true, force: true })
-    }
-    rmSync(claimed, { force: true })
   }
-  return { killed, survivors }
+  return { killed, survivors, skipped }
 }

@@ -2,7 +2,7 @@
  * What makes a pid mean one process for good: the boot it lives in and the time it started. Reads /proc; where
  * there is none it says so, and nobody is signalled on the strength of a bare number.
  */
-import { readFileSync, readdirSync } from "node:fs"
+import { readFileSync, readdirSync, readlinkSync } from "node:fs"
 
 let boot: string | undefined
 
@@ -16,6 +16,20 @@ export const bootId = (): string => {
     }
   }
   return boot
+}
+
+let namespace: string | undefined
+
+/** In which PID namespace our numbers are meant; empty where the platform has none. */
+export const pidNamespace = (): string => {
+  if (namespace === undefined) {
+    try {
+      namespace = readlinkSync("/proc/self/ns/pid")
+    } catch {
+      namespace = ""
+    }
+  }
+  return namespace
 }
 
 export interface ProcessStat {
@@ -64,11 +78,26 @@ export const allPids = (): ReadonlyArray<number> => {
   }
 }
 
-/** Whether the process was started with this variable. False also where its environment may not be read. */
-export const hasVariable = (pid: number, name: string, value: string): boolean => {
+/** What the process was started with under this name. Undefined also where its environment may not be read. */
+export const variableOf = (pid: number, name: string): string | undefined => {
+  let environ: string
   try {
-    return `\0${readFileSync(`/proc/${pid}/environ`, "utf8")}`.includes(`\0${name}=${value}\0`)
+    environ = `\0${readFileSync(`/proc/${pid}/environ`, "utf8")}`
   } catch {
-    return false
+    return undefined
   }
+  const at = environ.indexOf(`\0${name}=`)
+  if (at < 0) return undefined
+  const from = at + name.length + 2
+  const to = environ.indexOf("\0", from)
+  return environ.slice(from, to < 0 ? undefined : to)
+}
+
+/** Whom this process descends from, nearest first. */
+export const ancestorsOf = (pid: number): ReadonlyArray<number> => {
+  const found: Array<number> = []
+  for (let at = processStat(pid)?.parent ?? 0; at > 0 && !found.includes(at); at = processStat(at)?.parent ?? 0) {
+    found.push(at)
+  }
+  return found
 }

@@ -5,18 +5,14 @@
  */
 import { closeSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from "node:fs"
 import { join } from "node:path"
-import { bootId, startTimeOf } from "./ProcessIdentity.ts"
+import type { LedgerOwner } from "./LedgerFile.ts"
+import { bootId, pidNamespace, startTimeOf } from "./ProcessIdentity.ts"
 
 export const ledgerPrefix = "processes-"
 export const ledgerSuffix = ".ledger"
-
-/** The first line of a ledger: who wrote it. */
-export interface LedgerOwner {
-  readonly pid: number
-  /** Field 22 of its stat; 0 where the platform has none. */
-  readonly start: number
-  readonly boot: string
-}
+/** What a child carries in its environment, and hands down. */
+export const markerVariable = "CRECHE_RUNTIME"
+export const sessionVariable = "CRECHE_SESSION"
 
 /** `begin` before the spawn, `live` after it, `end` once the tree is gone. */
 export type LedgerLine =
@@ -35,6 +31,8 @@ interface Entry {
 
 /** How long a line that completes or ends an entry may wait for others, in ms. */
 const lazyMs = 50
+/** What waits for a disk that takes nothing; older lines are dropped beyond this many characters. */
+const mostPending = 1024 * 1024
 /** Fewer lines than this are not worth compacting. */
 const compactAtLeast = 2000
 
@@ -46,14 +44,26 @@ export class ProcessLedger {
   private readonly live = new Map<number, Entry>()
   private directory: string | undefined
   private pending = ""
+  /** The disk took the beginning of a line and no more: the next one must not become a part of it. */
+  private torn = false
+  /** There is no ledger by its name yet: the disk was full when it was begun. */
+  private unnamed = false
   private timer: NodeJS.Timeout | undefined
 
   constructor(directory: string, name: string) {
     mkdirSync(directory, { recursive: true, mode: 0o700 })
     this.path = join(directory, `${ledgerPrefix}${name}${ledgerSuffix}`)
-    this.fd = openSync(this.path, "a", 0o600)
-    this.pending = owner()
-    this.flush()
+    // Whole or not at all: a sweep that finds it at any moment knows whose it is.
+    const beside = `${this.path}.new`
+    this.fd = openSync(beside, "w", 0o600)
+    try {
+      writeWhole(this.fd, owner())
+      renameSync(beside, this.path)
+    } catch {
+      // The disk is full: the markers in the environment of what is spawned remain.
+      rmSync(beside, { force: true })
+      this.unnamed = true
+    }
   }
 
   /** Notes that a spawn follows; the line is on its way to the disk once `flush` was called. Returns the entry's number. */
@@ -71,6 +81,11 @@ export class ProcessLedger {
     known.start = start
     this.append({ live: entry, pid, pgid: pid, start })
     this.flushSoon()
+  }
+
+  /** Whose an entry is; undefined once it has ended. */
+  ownerOf(entry: number): { readonly session: string; readonly marker: string } | undefined {
+    return this.live.get(entry)
   }
 
   end(entry: number): void {
@@ -91,12 +106,18 @@ export class ProcessLedger {
     clearTimeout(this.timer)
     this.timer = undefined
     if (this.pending === "") return
+    if (this.unnamed) return this.compact()
+    const text = this.torn ? `\n${this.pending}` : this.pending
     try {
-      writeSync(this.fd, this.pending)
+      writeWhole(this.fd, text)
+      this.pending = ""
+      this.torn = false
     } catch {
-      // The sweep has one way less to find strays: the markers in their environment remain.
+      // With the next lines. Until then the sweep has one way less to find strays: the markers in their environment remain.
+      this.torn = true
+      if (this.pending.length > mostPending)
+        this.pending = this.pending.slice(this.pending.indexOf("\n", -mostPending) + 1)
     }
-    this.pending = ""
     if (this.lines > compactAtLeast && this.lines > this.live.size * 4) this.compact()
   }
 
@@ -126,19 +147,33 @@ export class ProcessLedger {
       if (pid !== 0) text += `${JSON.stringify({ live: entry, pid, pgid: pid, start })}\n`
     }
     const beside = `${this.path}.new`
+    let fd: number | undefined
     try {
-      const fd = openSync(beside, "w", 0o600)
-      writeSync(fd, text)
+      fd = openSync(beside, "w", 0o600)
+      writeWhole(fd, text)
       renameSync(beside, this.path)
       closeSync(this.fd)
       this.fd = fd
       this.lines = this.live.size * 2
+      this.pending = ""
+      this.torn = false
+      this.unnamed = false
     } catch {
+      if (fd !== undefined) closeSync(fd)
       this.lines = 0
       rmSync(beside, { force: true })
     }
   }
 }
 
-const owner = (): string =>
-  `${JSON.stringify({ pid: process.pid, start: startTimeOf(process.pid) ?? 0, boot: bootId() } satisfies LedgerOwner)}\n`
+const owner = (): string => {
+  const start = startTimeOf(process.pid) ?? 0
+  const line: LedgerOwner = { pid: process.pid, start, boot: bootId(), namespace: pidNamespace() }
+  return `${JSON.stringify(line)}\n`
+}
+
+/** A disk that is nearly full takes a part and says how much. */
+const writeWhole = (fd: number, text: string): void => {
+  const bytes = Buffer.from(text)
+  for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at)
+}

@@ -114,7 +114,7 @@ export class SpareGuards {
   }
 
   /** True: the event was about a spare. */
-  on(event: Exclude<GuardEvent, { type: "hello" }>): boolean {
+  on(event: Exclude<GuardEvent, { type: "hello" | "probed" }>): boolean {
     const spare = this.spares.get(event.id)
     if (spare === undefined) return false
     this.failed(spare)

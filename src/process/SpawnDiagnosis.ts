@@ -8,7 +8,7 @@ import { constants } from "node:os"
 import { SpawnFailed, type SpawnErrno } from "../domain/Errors.ts"
 import type { Command } from "./Command.ts"
 
-export type SpawnStep = "fork" | "connect" | "cwd" | "exec"
+export type SpawnStep = "fork" | "connect" | "cwd" | "exec" | "namespace" | "proc" | "cgroup"
 
 /** The first name of a number is the usual one: EAGAIN, not its alias EWOULDBLOCK. */
 const names = new Map(
@@ -133,13 +133,36 @@ const atExec = (errno: SpawnErrno, command: Command): Said => {
   }
 }
 
+/** It held when it was tried, or nobody could try it. */
+const atLevel = (step: SpawnStep, errno: SpawnErrno): Said => {
+  switch (step) {
+    case "cgroup":
+      return {
+        field: "containment",
+        detail: `a cgroup for the session could not be made or joined: see what is delegated to the runtime, or ask for "guard"`,
+      }
+    case "proc":
+      return { field: "containment", detail: `/proc could not be mounted in the session's namespace: ask for "guard"` }
+    default:
+      return {
+        field: "containment",
+        detail:
+          errno === "ENOSPC"
+            ? "no more namespaces are allowed: raise user.max_pid_namespaces and user.max_user_namespaces, or run fewer sessions"
+            : `a namespace for the session could not be made: ask for "guard"`,
+      }
+  }
+}
+
 export const diagnoseSpawn = (command: Command, step: SpawnStep, errno: SpawnErrno): SpawnFailed => {
   const said: Said =
     step === "cwd"
       ? atCwd(errno, command.cwd)
-      : step === "exec" && errno !== "ENOMEM" && errno !== "EAGAIN" && errno !== "EMFILE"
-        ? atExec(errno, command)
-        : { field: "command", detail: exhausted(errno) }
+      : step === "namespace" || step === "proc" || step === "cgroup"
+        ? atLevel(step, errno)
+        : step === "exec" && errno !== "ENOMEM" && errno !== "EAGAIN" && errno !== "EMFILE"
+          ? atExec(errno, command)
+          : { field: "command", detail: exhausted(errno) }
   return new SpawnFailed({ command: command.command, errno, ...said })
 }
 

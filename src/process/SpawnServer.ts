@@ -8,7 +8,10 @@ import { rmSync } from "node:fs"
 import { createServer, type Server } from "node:net"
 import { SpawnFailed } from "../domain/Errors.ts"
 import type { Containment } from "../domain/Session.ts"
+import type { CgroupTree } from "./CgroupTree.ts"
 import type { Command } from "./Command.ts"
+import type { NamespaceProbe } from "./ContainmentLevels.ts"
+import { endSession } from "./Carriers.ts"
 import { acceptConnectBacks } from "./ConnectBack.ts"
 import { encodeRequest, encodeSpareRequest, protocolVersion, tokenBytes, type GuardEvent } from "./GuardProtocol.ts"
 import { GuardSubprocess, sendToGuard, type GuardHost, type Settle } from "./GuardSubprocess.ts"
@@ -20,7 +23,7 @@ import { ServerGenerations } from "./ServerGenerations.ts"
 import { makeSocketDirectory } from "./SocketDirectory.ts"
 import { defaultSpares, SpareGuards, type SpareGuard } from "./SpareGuards.ts"
 import { SpareDescriptor } from "./SpareDescriptor.ts"
-import { preflight } from "./SpawnDiagnosis.ts"
+import { diagnoseSpawn, preflight } from "./SpawnDiagnosis.ts"
 import type { SubprocessHandlers } from "./Subprocess.ts"
 
 /** How long after a server's death its last forks may still report themselves, in ms, before their requests are repeated. */
@@ -29,6 +32,8 @@ const evidenceMs = 150
 const lookAfterMs = 1_000
 /** How long the first server may take to answer, in ms. */
 const helloMs = 5_000
+/** How long after that it may take to try out a namespace, in ms. */
+const probeMs = 1_000
 
 /** Who talks to a guard over its own streams needs no other proof. */
 const noToken = Buffer.alloc(tokenBytes)
@@ -43,11 +48,16 @@ export interface SpawnServerOptions {
   readonly spawnTimeoutMs?: number
   /** Default 4. Guards that are kept ready for the next commands. */
   readonly spares?: number
+  /** Where sessions of the level `cgroup` live; left out: no command asks for it. */
+  readonly cgroups?: CgroupTree
 }
 
 export class SpawnServer implements GuardHost {
   readonly directory: string
-  containment: Containment = "group"
+  /** What its guards hold at least: `group` where the system has no subreaper. */
+  containment: "guard" | "group" = "group"
+  /** What the first server said of the level `namespace`; undefined: nothing. */
+  namespace: NamespaceProbe = undefined
   private readonly options: SpawnServerOptions
   private readonly listener: Server
   private readonly generations: ServerGenerations
@@ -60,7 +70,10 @@ export class SpawnServer implements GuardHost {
   private readonly spare = new SpareDescriptor()
   private readonly spares: SpareGuards
   private closing = false
+  /** Whose guard and server were killed, while their strays are looked for. */
+  private readonly ending = new Set<GuardSubprocess>()
   private hello: ((event: Extract<GuardEvent, { type: "hello" }> | Error) => void) | undefined
+  private probed: (() => void) | undefined
 
   private constructor(options: SpawnServerOptions) {
     this.options = options
@@ -113,8 +126,16 @@ export class SpawnServer implements GuardHost {
         }
         server.startGeneration()
       })
+      const probed = new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, probeMs)
+        server.probed = () => {
+          clearTimeout(timer)
+          server.probed = undefined
+          resolve()
+        }
+      })
       // From here on the runtime holds as many processes and descriptors as it will when it is idle again.
-      await server.spares.fill()
+      await Promise.all([server.spares.fill(), probed])
       return server
     } catch (error) {
       await server.close()
@@ -122,10 +143,18 @@ export class SpawnServer implements GuardHost {
     }
   }
 
-  /** `settle` is called once, never before this returns. */
-  spawn(command: Command, handlers: SubprocessHandlers, settle: Settle): GuardSubprocess {
-    const subprocess = new GuardSubprocess(this, handlers, this.options.reportDefect)
-    const failure = preflight(command) ?? (this.closing ? this.unavailable(command, "it is closing") : undefined)
+  /** `settle` is called once, never before this returns. `level` is one that holds here. */
+  spawn(
+    command: Command,
+    handlers: SubprocessHandlers,
+    settle: Settle,
+    level: Containment = this.containment,
+  ): GuardSubprocess {
+    const subprocess = new GuardSubprocess(this, level, handlers, this.options.reportDefect)
+    const failure =
+      preflight(command) ??
+      (this.closing ? this.unavailable(command, "it is closing") : undefined) ??
+      (level === "cgroup" ? this.openCgroups(command) : undefined)
     if (failure !== undefined) {
       queueMicrotask(() => settle(failure))
       return subprocess
@@ -156,6 +185,7 @@ export class SpawnServer implements GuardHost {
     for (const subprocess of Array.from(this.processes.values())) subprocess.neverHeardOfAgain()
     await new Promise<void>((resolve) => this.listener.close(() => resolve()))
     this.spare.close()
+    await this.options.cgroups?.close()
     rmSync(this.directory, { recursive: true, force: true })
   }
 
@@ -174,6 +204,7 @@ export class SpawnServer implements GuardHost {
     if (!this.processes.delete(subprocess.id)) return
     this.options.ledger.end(subprocess.ledgerEntry)
     this.generations.release(subprocess.generation)
+    if (subprocess.cgroup !== "" && subprocess.lost) void this.options.cgroups?.remove(subprocess.cgroup)
   }
 
   repeat(subprocess: GuardSubprocess): void {
@@ -211,8 +242,20 @@ export class SpawnServer implements GuardHost {
     subprocess.ledgerEntry = ledger.begin(command.session, command.env["CRECHE_RUNTIME"] ?? "")
     spare.generation.held++
     ledger.flush()
-    spare.streams.stdin.write(encodeRequest({ ...command, id: spare.id, token: noToken }))
+    spare.streams.stdin.write(this.encode(subprocess, command, noToken))
     this.lookAfterSoon(lookAfterMs)
+  }
+
+  private encode(subprocess: GuardSubprocess, command: Command, token: Buffer): Buffer {
+    const { id, level } = subprocess
+    if (level === "cgroup") subprocess.cgroup = this.options.cgroups!.of(command.session, id)
+    return encodeRequest({
+      ...command,
+      id,
+      token,
+      level: level === "group" ? "guard" : level,
+      cgroup: subprocess.cgroup,
+    })
   }
 
   private deadline(): number {
@@ -254,11 +297,21 @@ export class SpawnServer implements GuardHost {
       subprocess.generation = generation.number
       subprocess.ledgerEntry = ledger.begin(command.session, command.env["CRECHE_RUNTIME"] ?? "")
       generation.held++
-      encoded.push(encodeRequest({ ...command, id: subprocess.id, token: Buffer.from(token, "latin1") }))
+      encoded.push(this.encode(subprocess, command, Buffer.from(token, "latin1")))
     }
     // The lines of the whole batch are written before its first process exists.
     ledger.flush()
     generation.send(encoded)
+  }
+
+  private openCgroups(command: Command): SpawnFailed | undefined {
+    try {
+      if (this.options.cgroups === undefined) return this.unavailable(command, "it was started without cgroups")
+      this.options.cgroups.open()
+      return undefined
+    } catch (error) {
+      return diagnoseSpawn(command, "cgroup", (error as NodeJS.ErrnoException).code ?? "EIO")
+    }
   }
 
   private unavailable(command: Command, why: string): SpawnFailed {
@@ -287,6 +340,10 @@ export class SpawnServer implements GuardHost {
   }
 
   private dispatch(generation: ServerGeneration, event: GuardEvent): void {
+    if (event.type === "probed") {
+      this.namespace = event.failed
+      return this.probed?.()
+    }
     if (event.type === "hello") {
       this.containment = event.subreaper ? "guard" : "group"
       if (this.hello === undefined) this.spares.refillSoon()
@@ -326,6 +383,21 @@ export class SpawnServer implements GuardHost {
     this.timer.unref()
   }
 
+  /**
+   * Guard and server are both gone, so nobody adopts what had detached from the group: it is told by what it carries. Not
+   * closed before that: a successor must not meet it.
+   */
+  private async endOrphaned(subprocess: GuardSubprocess): Promise<void> {
+    this.ending.add(subprocess)
+    if (!subprocess.exited) subprocess.killGroup()
+    subprocess.on({ type: "lost", id: subprocess.id })
+    const owner = this.options.ledger.ownerOf(subprocess.ledgerEntry)
+    const survivors = owner === undefined || owner.marker === "" ? [] : await endSession(owner.session, owner.marker)
+    for (const pid of survivors) subprocess.on({ type: "survivor", id: subprocess.id, pid })
+    this.ending.delete(subprocess)
+    subprocess.on({ type: "closed", id: subprocess.id, survivors: survivors.length })
+  }
+
   private lookAfter(): void {
     if (this.closing) return
     const now = performance.now()
@@ -334,8 +406,8 @@ export class SpawnServer implements GuardHost {
       if (subprocess.request === undefined || subprocess.request.deadline > now) continue
       // A server that does not answer is ended; its running sessions do not need it.
       if (subprocess.generation === 0) this.failUnavailable(subprocess, "it could not be started again")
-      else if (subprocess.pid !== 0) subprocess.fail("connect", "EMFILE")
-      // Its guard stands at the exec, say of a file on a disk that does not answer, or was stopped.
+      // Its guard stands at the exec, say of a file on a disk that does not answer, or was stopped; or it runs, and this
+      // runtime has too much to do to take its streams.
       else if (subprocess.heardOf) subprocess.fail("exec", "ETIMEDOUT")
       else if (subprocess.generation === current?.number) current.kill()
       else subprocess.fail("exec", "ETIMEDOUT")
@@ -345,11 +417,8 @@ export class SpawnServer implements GuardHost {
     // A dead server tells of no killed guard.
     if (this.generations.anyRetiring) {
       for (const subprocess of this.processes.values()) {
-        if (subprocess.generation === this.generations.current?.number || subprocess.starting || !subprocess.orphaned)
-          continue
-        if (!subprocess.exited) subprocess.killGroup()
-        subprocess.on({ type: "lost", id: subprocess.id })
-        subprocess.on({ type: "closed", id: subprocess.id, survivors: 0 })
+        if (subprocess.generation === this.generations.current?.number || subprocess.starting) continue
+        if (!this.ending.has(subprocess) && subprocess.orphaned) void this.endOrphaned(subprocess)
       }
     }
     const busy = this.generations.anyRetiring || this.tokens.size > 0

@@ -9,9 +9,12 @@ import { placeOf } from "../domain/Defect.ts"
 import { SpawnFailed } from "../domain/Errors.ts"
 import type { Containment } from "../domain/Session.ts"
 import type { Command } from "./Command.ts"
+import { CgroupTree, probeCgroup, sweepCgroups } from "./CgroupTree.ts"
+import { levelFor, noSubreaper, reportLevels } from "./ContainmentLevels.ts"
 import { startInGroup, type GroupSubprocess } from "./GroupSpawner.ts"
 import { findGuardBinary } from "./GuardBinary.ts"
 import { sweepLedgers } from "./LedgerSweep.ts"
+import { requireMainThread } from "./MainThread.ts"
 import type { ReportDefect } from "./PipedSubprocess.ts"
 import { ProcessLedger } from "./ProcessLedger.ts"
 import { scopedSpawn } from "./ScopedSpawn.ts"
@@ -33,6 +36,7 @@ const startGuard = (
   whole: boolean,
   directory: string,
   ledger: ProcessLedger,
+  cgroups: CgroupTree | undefined,
   reportDefect: ReportDefect,
 ): Effect.Effect<SpawnServer, string> =>
   Effect.suspend(() => {
@@ -40,7 +44,13 @@ const startGuard = (
     if (!binary.found) return Effect.fail(binary.detail)
     return Effect.tryPromise({
       try: async () => {
-        const server = await SpawnServer.start({ binary: binary.path, directory, ledger, reportDefect })
+        const server = await SpawnServer.start({
+          binary: binary.path,
+          directory,
+          ledger,
+          reportDefect,
+          ...(cgroups === undefined ? {} : { cgroups }),
+        })
         if (server.containment === "guard" || !whole) return server
         await server.close()
         throw new Error(noSubreaper)
@@ -49,27 +59,12 @@ const startGuard = (
     })
   })
 
-const noSubreaper = "the process group, also when the runtime is killed; this system lets no guard adopt daemons"
-
-/** Undefined: this level holds here, so the command may start. */
-const refuse = (command: Command, guard: boolean, why: string): SpawnFailed | undefined => {
-  switch (command.containment) {
-    case "auto":
-    case "group":
-      return undefined
-    case "guard":
-      return guard ? undefined : refused(command.command, `the level "guard" does not hold here: ${why}`)
-    case "namespace":
-    case "cgroup":
-      return refused(command.command, `the level "${command.containment}" is not available: ask for "auto" or "guard"`)
-  }
-}
-
 /** Fails only when `level: "guard"` is asked for and cannot be had. */
 export const layerSpawner = (options: SpawnerOptions): Layer.Layer<Spawner, SpawnFailed> =>
   Layer.effect(
     Spawner,
     Effect.gen(function* () {
+      requireMainThread("a runtime")
       const runFork = Effect.runForkWith(yield* Effect.context<never>())
       const reportDefect: ReportDefect = (what, error) =>
         void runFork(Effect.logError(`${what} threw: ${placeOf(error)}`))
@@ -84,20 +79,33 @@ export const layerSpawner = (options: SpawnerOptions): Layer.Layer<Spawner, Spaw
           Effect.annotateLogs({ pids: swept.killed.join(" ") }),
         )
       }
+      if (swept.survivors.length > 0) {
+        yield* Effect.logError("what an earlier runtime left behind cannot be ended from here").pipe(
+          Effect.annotateLogs({ pids: swept.survivors.join(" ") }),
+        )
+      }
+      for (const { path, why } of swept.skipped) {
+        yield* Effect.logWarning("a ledger of an earlier runtime was left as it is").pipe(
+          Effect.annotateLogs({ path, why }),
+        )
+      }
+
+      const cgroup = probeCgroup()
+      if (cgroup.available) yield* Effect.promise(() => sweepCgroups(cgroup.root))
 
       const level = options.level ?? "auto"
       const guard =
         level === "group"
           ? { server: undefined, detail: "the configuration asks for process groups" }
           : yield* Effect.acquireRelease(
-              startGuard(level === "guard", options.directory, ledger, reportDefect).pipe(
-                Effect.map((server) => ({
-                  server,
-                  detail:
-                    server.containment === "guard"
-                      ? "the whole tree, also setsid and daemons, also when the runtime is killed"
-                      : noSubreaper,
-                })),
+              startGuard(
+                level === "guard",
+                options.directory,
+                ledger,
+                cgroup.available ? new CgroupTree(cgroup) : undefined,
+                reportDefect,
+              ).pipe(
+                Effect.map((server) => ({ server, detail: noSubreaper })),
                 Effect.catch((detail) =>
                   level === "guard"
                     ? Effect.fail(refused("guard", `the level "guard" does not hold here: ${detail}`))
@@ -113,17 +121,36 @@ export const layerSpawner = (options: SpawnerOptions): Layer.Layer<Spawner, Spaw
       )
       const server = guard.server
       if (server !== undefined) ledger.holds(server.directory)
-      const spawnUnderGuard =
+      const containment = reportLevels({
+        server: server?.containment ?? null,
+        detail: guard.detail,
+        namespace: server?.namespace,
+        cgroup,
+      })
+      const under = (held: Containment) =>
         server === undefined
           ? spawnInGroup
-          : scopedSpawn((command, handlers, settle) => server.spawn(command, handlers, settle))
+          : scopedSpawn((command, handlers, settle) => server.spawn(command, handlers, settle, held))
+      const spawners = {
+        // Asked for by name it is Node's own spawn, whatever the guard could do.
+        group: { auto: under("group"), named: spawnInGroup },
+        guard: under("guard"),
+        namespace: under("namespace"),
+        cgroup: under("cgroup"),
+      }
 
       return Spawner.of({
-        containment: { level: server?.containment ?? "group", detail: guard.detail },
+        containment,
         spawn: (command: Command, handlers: SubprocessHandlers) => {
-          const refusal = refuse(command, server?.containment === "guard", guard.detail)
-          if (refusal !== undefined) return Effect.fail(refusal)
-          return command.containment === "group" ? spawnInGroup(command, handlers) : spawnUnderGuard(command, handlers)
+          const held = levelFor(command, containment)
+          if (typeof held !== "string") return Effect.fail(held)
+          const start =
+            held !== "group"
+              ? spawners[held]
+              : command.containment === "auto"
+                ? spawners.group.auto
+                : spawners.group.named
+          return start(command, handlers)
         },
         live: Effect.sync(() => [...(server?.live ?? []), ...[...inGroups].map((subprocess) => subprocess.pid)]),
       })

@@ -11,7 +11,7 @@ import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { SpawnFailed } from "../domain/Errors.ts"
 import type { ExitReason } from "../domain/ExitReason.ts"
-import type { Containment } from "../domain/Session.ts"
+import type { Containment, ContainmentReport } from "../domain/Session.ts"
 import type { Signal, ShutdownSpec } from "../domain/SessionSpec.ts"
 import type { Command } from "./Command.ts"
 
@@ -57,8 +57,8 @@ export interface Subprocess {
 export class Spawner extends Context.Service<
   Spawner,
   {
-    /** The level that `auto` gives here, and why it is not a stronger one when it is not. */
-    readonly containment: { readonly level: Containment; readonly detail: string }
+    /** The level that `auto` gives here, and all others. */
+    readonly containment: ContainmentReport
     /**
      * Starts a process. The scope's close is `terminate(command.shutdown)`. Interrupting a spawn under way
      * leaves nothing behind.

@@ -32,6 +32,8 @@ export interface AcpOptions {
   readonly extraArgs?: ReadonlyArray<string>
   /** Whether the agent may have files below its working directory read, or written as well, by creche. */
   readonly files?: "read" | "write"
+  /** It cannot go on with a conversation, whatever it says: every process begins a new one. */
+  readonly forgets?: boolean
 }
 
 const methodNotFound = -32601
@@ -91,7 +93,7 @@ const cancelTurn = (state: AcpState): Step<AcpState> => {
 }
 
 export const makeAcp = (
-  { model, resume, systemPrompt, extraArgs, files }: AcpOptions = {},
+  { model, resume, systemPrompt, extraArgs, files, forgets = false }: AcpOptions = {},
   /** More of an answer than this is passed on but not kept; its turn then fails as `AnswerTooLong`. */
   answerChars: number = defaultAnswerChars,
 ): Protocol<AcpState> => {
@@ -186,9 +188,9 @@ export const makeAcp = (
     framing: "lines",
     // Of the many agents the one that is nothing but this; the others are named by a command or a template.
     command: { command: "claude-agent-acp", args: [] },
-    canFork: true,
+    canFork: !forgets,
     ...(extraArgs === undefined ? undefined : { args: () => extraArgs }),
-    start: ({ from, cwd }) => {
+    start: ({ from, cwd, costUsd }) => {
       const events: Events = []
       const state: AcpState = {
         phase: { tag: "opening", by: "session/new", session: null },
@@ -196,11 +198,11 @@ export const makeAcp = (
         agent: unknownAgent,
         cwd,
         systemPrompt: systemPrompt ?? null,
-        from: from ?? (resume === undefined ? null : { conversation: resume, fork: false }),
+        from: forgets ? null : (from ?? (resume === undefined ? null : { conversation: resume, fork: false })),
         told: false,
         requests: new Map(),
         calls: new Map(),
-        cost: 0,
+        cost: costUsd,
       }
       const params = {
         protocolVersion: 1,

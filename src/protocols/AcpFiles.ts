@@ -103,7 +103,9 @@ export const returned = (state: AcpState, call: string, answer: HostAnswer, even
     tell(events, call, open, "completed", output)
   } else {
     const { reason } = answer
-    const message = `${JSON.stringify(told["path"])} ${answer.message}`
+    const said = `${JSON.stringify(told["path"])} ${answer.message}`
+    // The words of the official library: there are agents that know a missing file by them alone.
+    const message = reason === "missing" ? `Resource not found: ${said}` : said
     const code = reason === "missing" ? resourceNotFound : reason === "failed" ? internalError : invalidParams
     write(events, RpcPeer.failure(state.peer, id, { code, message, data: { reason } }))
     tell(events, call, open, "failed", { error: message, reason })

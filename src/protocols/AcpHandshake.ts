@@ -80,7 +80,9 @@ export const answered = (
         return broken(next, detail, events)
       }
       const told = by === "session/resume" || by === "session/load"
-      return open({ ...next, told, cost: by === "session/new" || next.agent.costsAnew ? 0 : null }, by, events)
+      // A new conversation has cost nothing; of one that goes on the record knows, and of any other nobody does.
+      const cost = by === "session/new" || next.agent.costsAnew ? 0 : by === "session/fork" ? null : next.cost
+      return open({ ...next, told, cost }, by, events)
     }
     case "authenticate":
       return phase.tag === "opening" ? open(state, phase.by, events) : state

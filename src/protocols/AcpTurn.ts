@@ -181,14 +181,14 @@ export const addUpdate = (turn: AcpTurn, update: JsonObject, answerChars: number
   }
 }
 
-/** Their names here and in the agent's answer. */
-const counted: ReadonlyArray<readonly [own: string, theirs: string]> = [
-  ["inputTokens", "inputTokens"],
-  ["outputTokens", "outputTokens"],
-  ["cacheReadTokens", "cachedReadTokens"],
-  ["cacheWriteTokens", "cachedWriteTokens"],
-  ["thoughtTokens", "thoughtTokens"],
-  ["totalTokens", "totalTokens"],
+/** Their names here, in the agent's answer, and as gemini-cli has them in a place of its own. */
+const counted: ReadonlyArray<readonly [own: string, theirs: string, inQuota: string]> = [
+  ["inputTokens", "inputTokens", "input_tokens"],
+  ["outputTokens", "outputTokens", "output_tokens"],
+  ["cacheReadTokens", "cachedReadTokens", ""],
+  ["cacheWriteTokens", "cachedWriteTokens", ""],
+  ["thoughtTokens", "thoughtTokens", ""],
+  ["totalTokens", "totalTokens", ""],
 ]
 
 /** What was spent since then. One sum that is less than before began from nothing. */
@@ -201,8 +201,9 @@ const spentSince = (before: number | null, cost: number | null): number => {
 
 const usageOf = (answer: JsonObject, turn: AcpTurn, cost: number | null): Usage | undefined => {
   const said = objectOf(answer["usage"])
-  const numbers = counted.flatMap(([own, theirs]) => {
-    const value = said[theirs]
+  const quota = objectOf(objectOf(objectOf(answer["_meta"])["quota"])["token_count"])
+  const numbers = counted.flatMap(([own, theirs, inQuota]) => {
+    const value = said[theirs] ?? quota[inQuota]
     return typeof value === "number" && Number.isFinite(value) ? [[own, value] as const] : []
   })
   const spent = spentSince(turn.costBefore, cost)

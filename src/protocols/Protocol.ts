@@ -89,6 +89,8 @@ export interface StartContext {
   readonly freshId: string
   /** Absolute; where the process runs. */
   readonly cwd: string
+  /** What the conversation has cost by the session's record (USD); null: it has a past that is not on it. */
+  readonly costUsd: number | null
   readonly now: number
 }
 

@@ -9,7 +9,7 @@ import type * as Scope from "effect/Scope"
 import type { RuntimeError, StoreUnavailable } from "../domain/Errors.ts"
 import type { SessionId } from "../domain/Ids.ts"
 import type { Prompt } from "../domain/Prompt.ts"
-import type { Containment, Session, SessionStatus } from "../domain/Session.ts"
+import type { ContainmentReport, Session, SessionStatus } from "../domain/Session.ts"
 import type { SessionSpecInput, Signal } from "../domain/SessionSpec.ts"
 import type { TranscriptEntry, TranscriptType } from "../domain/Transcript.ts"
 import type { SearchHit, TranscriptPage, TranscriptQuery, TurnsPage, TurnsQuery } from "../domain/SessionStore.ts"
@@ -84,7 +84,7 @@ export interface RuntimeInfo {
   readonly node: string
   readonly platform: string
   readonly startedAt: number
-  readonly containment: { readonly level: Containment; readonly detail: string }
+  readonly containment: ContainmentReport
   readonly dataDirectory: string
   readonly socket: string | null
 }

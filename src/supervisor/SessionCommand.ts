@@ -44,6 +44,7 @@ export const launchOf = (
       }),
       shutdown: spec.shutdown,
       containment: spec.containment,
+      limits: spec.limits,
     }
     return Effect.succeed({ command, freshId })
   })

@@ -2,6 +2,7 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type { SessionActor } from "../actors/SessionActor.ts"
+import type { SessionState } from "../actors/SessionState.ts"
 import type { RestartHistory } from "./RestartPolicy.ts"
 
 export interface Slot {
@@ -19,9 +20,14 @@ export interface Slot {
 export const whenRemoved = (slot: Slot): Effect.Effect<void> =>
   Effect.suspend(() => (slot.removed === undefined ? Effect.void : Deferred.await(slot.removed)))
 
-/** Over with: its name, its task and its conversation are whoever's wants them. */
-export const isOver = ({ actor, returning }: Slot): boolean => {
-  const { phase, incarnation } = actor.state
+/**
+ * Over with, and that on record: its name, its task and its conversation are whoever's wants them. Before the record says so,
+ * a runtime that comes back would find two that bear them.
+ */
+export const isOver = ({ actor, returning }: Slot): boolean =>
+  isOverIn(actor.state, returning) && isOverIn(actor.stored, returning)
+
+const isOverIn = ({ phase, incarnation }: SessionState, returning: number): boolean => {
   switch (phase._tag) {
     case "Gone":
       return true

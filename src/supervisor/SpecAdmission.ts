@@ -33,9 +33,6 @@ export const expand = (input: SessionSpecInput, find: FindTemplate): Effect.Effe
     return resolved instanceof Error ? Effect.fail(resolved) : Effect.succeed({ ...resolved, template: input.template })
   })
 
-/** Limits that no part of this build enforces: accepting one would be a promise not kept. */
-const unenforced = ["memoryBytes", "processes"] as const
-
 export const admit = (input: SessionSpecInput, generateName: () => string): Effect.Effect<Admitted, Refusal> =>
   Effect.suspend((): Effect.Effect<Admitted, Refusal> => {
     if (input.supervisor !== undefined && input.supervisor !== "root") {
@@ -43,13 +40,6 @@ export const admit = (input: SessionSpecInput, generateName: () => string): Effe
     }
     if (input.cwd !== undefined && !isAbsolute(input.cwd)) {
       return invalid("cwd", "must be an absolute path")
-    }
-    for (const limit of unenforced) {
-      if (input.limits?.[limit] !== undefined) {
-        return Effect.fail(
-          new Unsupported({ what: `limits.${limit}`, detail: "this build does not enforce it; leave it out" }),
-        )
-      }
     }
     const protocol = protocolFor(protocolSpec(input.protocol))
     if (protocol === undefined) {

@@ -109,8 +109,9 @@ export const contract = {
   "runtime/info": method({
     params: Schema.Struct({}),
     result: Info,
-    gives: "versions, containment in force, data directory, socket",
-    doc: "What runs here, and which containment holds.",
+    gives:
+      "versions, data directory, socket, the containment that `auto` gives and every level with the reason why it is not to be had",
+    doc: "What runs here, and which levels of containment hold.",
     errors: [],
   }),
   "runtime/stats": method({

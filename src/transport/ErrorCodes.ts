@@ -23,7 +23,7 @@ interface ErrorCode<E> {
   readonly identity: (error: E) => Readonly<Record<string, unknown>>
 }
 
-export const errorCodes: { readonly [Tag in ErrorTag]: ErrorCode<Extract<RuntimeError, { readonly _tag: Tag }>> } = {
+export const errorCodes = {
   InvalidParams: { code: invalidParams, http: 400, identity: ({ issues }) => ({ issues }) },
   SessionNotFound: { code: -32001, http: 404, identity: ({ session }) => ({ session }) },
   TurnNotFound: { code: -32001, http: 404, identity: ({ turn }) => ({ turn }) },
@@ -59,7 +59,10 @@ export const errorCodes: { readonly [Tag in ErrorTag]: ErrorCode<Extract<Runtime
   LimitReached: { code: -32011, http: 429, identity: ({ limit, value }) => ({ limit, value }) },
   Unsupported: { code: -32012, http: 501, identity: ({ what }) => ({ what }) },
   StoreUnavailable: { code: -32013, http: 503, identity: () => ({}) },
-}
+} as const satisfies { readonly [Tag in ErrorTag]: ErrorCode<Extract<RuntimeError, { readonly _tag: Tag }>> }
+
+/** `error.data` of each tag, as clients get it. */
+export type Identity<Tag extends ErrorTag> = ReturnType<(typeof errorCodes)[Tag]["identity"]>
 
 const entryOf = (error: RuntimeError): ErrorCode<RuntimeError> | undefined =>
   Object.hasOwn(errorCodes, error._tag) ? (errorCodes[error._tag] as ErrorCode<RuntimeError>) : undefined

@@ -1,8 +1,5 @@
 /**
  * Serves the contract over HTTP on TCP or on a unix socket, to whom it may be served. Called by main.
- *
- * On node:http and no framework: the contract's params, decoders and wire shapes are there once already, and streams have
- * to be made only while their reader reads.
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -11,6 +8,7 @@ import { measure } from "../supervisor/Meters.ts"
 import { Runtime } from "../supervisor/Runtime.ts"
 import { makeAccess } from "./HttpAccess.ts"
 import { type HttpAddress, type HttpSocket, isLoopback, urlOf } from "./HttpAddress.ts"
+import { makeHttpApp } from "./HttpApp.ts"
 import { makeDocs } from "./HttpDocs.ts"
 import { defaultLimits, type HttpLimits } from "./HttpLimits.ts"
 import { makeHttpMcp } from "./HttpMcp.ts"
@@ -69,7 +67,8 @@ export const serve = (options: HttpOptions): Effect.Effect<HttpListening, HttpEr
     const { version } = yield* runtime.info
     const probes = (path: ProbePath) => probe(runtime, path)
     const mcp = makeHttpMcp(version, services)
-    const server = new HttpServer(limits, access, makeDocs(version), probes, mcp, services, names)
+    const app = yield* makeHttpApp()
+    const server = new HttpServer(limits, access, makeDocs(version), probes, mcp, app, services, names)
     yield* measure((emit) => {
       const { streams, webSockets, pending } = server.counts
       emit.gauge("creche_connections", streams, { transport: "sse" })

@@ -10,9 +10,10 @@ import { placesOf } from "../domain/Defect.ts"
 import { InvalidParams, type LimitReached, type RuntimeError } from "../domain/Errors.ts"
 import type { WireMetrics } from "./RuntimeSchema.ts"
 import type { Call, Method, Methods, Peer } from "./Dispatcher.ts"
+import { answerJson, answerProblem, answerTagged, mostTagged } from "./HttpAnswer.ts"
 import { type Body, readBody } from "./HttpBody.ts"
 import { gather, type Gathered } from "./HttpParams.ts"
-import type { Route } from "./HttpRoutes.ts"
+import { pathParams, type Route } from "./HttpRoutes.ts"
 import * as Problem from "./Problem.ts"
 import { Sse, type Stream } from "./Sse.ts"
 import type { SessionEvent, WireSession } from "./Wire.ts"
@@ -21,7 +22,8 @@ export interface ExchangeOptions {
   readonly request: IncomingMessage
   readonly response: ServerResponse
   readonly route: Route
-  readonly path: Readonly<Record<string, string>>
+  /** As it was sent. */
+  readonly path: string
   readonly query: string
   readonly methods: Methods
   readonly services: Context.Context<never>
@@ -29,51 +31,23 @@ export interface ExchangeOptions {
   readonly beforeRead: () => void
   /** Asks for room for so many bytes of the body or the answer; what there is no room for is refused. */
   readonly hold: (bytes: number) => LimitReached | undefined
-  /** A stream was opened; the server looks after it until it is over. */
-  readonly onStream: (stream: Stream) => void
+  /** A stream was opened; the server looks after it until it is over. `listens`: it carries no answer that is due. */
+  readonly onStream: (stream: Stream, listens: boolean) => void
+  /** Whether one more may be opened that listens. */
+  readonly mayListen: () => LimitReached | undefined
 }
 
 type Settled = (exit: Exit.Exit<unknown, RuntimeError>) => void
 
-export const answerJson = (response: ServerResponse, status: number, text: string, contentType: string): void => {
-  response.writeHead(status, headOf(text, contentType))
-  response.end(text)
-}
-
-const headOf = (text: string, contentType: string) => ({
-  "Content-Type": contentType,
-  "Content-Length": Buffer.byteLength(text),
-  "Cache-Control": "no-store",
-  "X-Content-Type-Options": "nosniff",
-})
-
-const lingerMs = 1000
-
-export const answerProblem = (response: ServerResponse, { status, headers, body }: Problem.Problem): void => {
-  if (response.headersSent || response.destroyed) return
-  for (const [name, value] of Object.entries(headers ?? {})) response.setHeader(name, value)
-  const text = JSON.stringify(body)
-  const { req } = response
-  const isRead =
-    req.complete || (req.headers["transfer-encoding"] === undefined && !Number(req.headers["content-length"]))
-  if (isRead) return answerJson(response, status, text, Problem.contentType)
-  // What was not read of the body is not waited for. But a connection that is closed with something unread is reset, and a
-  // peer that still writes would lose the answer: so it is read on for a moment, and thrown away.
-  response.setHeader("Connection", "close")
-  response.writeHead(status, headOf(text, Problem.contentType))
-  response.write(text)
-  const end = () => {
-    clearTimeout(timer)
-    response.end()
-  }
-  const timer = setTimeout(end, lingerMs)
-  req.once("close", end)
-  req.once("end", end)
-  req.resume()
-}
-
 export const exchange = (options: ExchangeOptions): void => {
   const { request, response } = options
+  if (options.route.kind === "events") {
+    if (request.method === "HEAD") {
+      return answerProblem(response, Problem.problem(405, "MethodNotAllowed", "a stream has no HEAD"))
+    }
+    const limit = options.mayListen()
+    if (limit !== undefined) return answerProblem(response, Problem.ofError(limit))
+  }
   if (!options.route.body) return run(options, {})
   readBody(request, options, (body: Body) => {
     if (body._tag === "Read") run(options, body.fields)
@@ -88,7 +62,7 @@ const run = (options: ExchangeOptions, body: Readonly<Record<string, unknown>>):
     return typeof value === "string" ? value : undefined
   }
   const gathered = gather(route, {
-    path: options.path,
+    path: pathParams(route, options.path),
     query: new URLSearchParams(options.query),
     body,
     idempotencyKey: header("idempotency-key"),
@@ -108,6 +82,9 @@ const wrong = ({ route, methods }: ExchangeOptions, { params, issues }: Gathered
   const isNew = ({ path }: { readonly path: string }) => !issues.some((known) => known.path === path)
   return new InvalidParams({ issues: [...issues, ...others.filter(isNew)] })
 }
+
+/** What is another thing each time that it is asked for. */
+const changing: ReadonlySet<string> = new Set(["runtime/info", "runtime/stats", "runtime/health", "turn/wait"])
 
 /** Tells when the last one is gone: its stream has no more to send. */
 class WatchedSubscriptions extends Map<string, () => void> {
@@ -206,7 +183,7 @@ class Exchange {
     if (this.#stream !== undefined) return this.#stream
     const stream = new Sse(this.#response, Date.now())
     this.#stream = stream
-    this.#options.onStream(stream)
+    this.#options.onStream(stream, this.#options.route.kind === "events")
     return stream
   }
 
@@ -259,7 +236,10 @@ class Exchange {
     }
     const limit = this.#options.hold(text.length)
     if (limit !== undefined) return answerProblem(this.#response, Problem.ofError(limit))
-    answerJson(this.#response, status, text, "application/json")
+    const { request, route } = this.#options
+    if (route.verb === "GET" && !changing.has(route.method) && text.length <= mostTagged)
+      answerTagged(request, this.#response, text, "application/json")
+    else answerJson(this.#response, status, text, "application/json")
   }
 }
 

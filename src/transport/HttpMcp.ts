@@ -5,10 +5,10 @@
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { IncomingMessage, ServerResponse } from "node:http"
-import { Unauthorized } from "../domain/Errors.ts"
+import { type LimitReached, Unauthorized } from "../domain/Errors.ts"
 import type { Caller } from "./HttpAccess.ts"
 import { type BodyOptions, readText } from "./HttpBody.ts"
-import { answerJson, answerProblem } from "./HttpExchange.ts"
+import { answerJson, answerProblem } from "./HttpAnswer.ts"
 import { makeMcpHttp, type McpHttp, type McpHttpResponse } from "./McpHttp.ts"
 import { type McpUpstream, methodsUpstream } from "./McpUpstream.ts"
 import { ofError } from "./Problem.ts"
@@ -21,7 +21,9 @@ export interface McpRequest extends BodyOptions {
   readonly response: ServerResponse
   readonly caller: Caller
   /** The answer is a stream; the server looks after it until it is over. */
-  readonly onStream: (stream: Stream) => void
+  readonly onStream: (stream: Stream, listens: boolean) => void
+  /** Whether one more may be opened that carries no answer. */
+  readonly mayListen: () => LimitReached | undefined
 }
 
 export interface HttpMcp {
@@ -71,6 +73,8 @@ export const makeHttpMcp = (version: string, services: Context.Context<never>): 
         .handle(asked, by)
         .then((answered) => answer(given, answered))
     }
+    const limit = request.method === "GET" ? given.mayListen() : undefined
+    if (limit !== undefined) return answerProblem(response, ofError(limit))
     if (request.method !== "POST") return pass("")
     readText(request, given, (body) => {
       if (body._tag === "Read") pass(body.text)
@@ -99,7 +103,8 @@ const answer = (
   }
   response.writeHead(status)
   response.flushHeaders()
-  onStream(new McpBody(response, body, request.method === "GET"))
+  const listens = request.method === "GET"
+  onStream(new McpBody(response, body, listens), listens)
 }
 
 /** The pieces of an answer, each written when the peer has taken those before. */

@@ -1,6 +1,6 @@
 /**
  * Every route as data: which method of the contract it calls, and where that method's params stand in a request. The
- * server dispatches by it and the OpenAPI document is made from it. Decodes nothing: the contract's decoders do.
+ * HttpApi is made from it. Decodes nothing: the contract's decoders do.
  */
 import type { Method, notOffered } from "./Contract.ts"
 
@@ -109,7 +109,7 @@ export const routes: ReadonlyArray<Route> = [
 ]
 
 export type Match =
-  | { readonly _tag: "Found"; readonly route: Route; readonly path: Readonly<Record<string, string>> }
+  | { readonly _tag: "Found"; readonly route: Route }
   | { readonly _tag: "WrongVerb"; readonly allow: ReadonlyArray<string> }
   | { readonly _tag: "Malformed" }
   | { readonly _tag: "Unknown" }
@@ -120,7 +120,17 @@ const fits = (pattern: ReadonlyArray<string>, segments: ReadonlyArray<string>): 
   pattern.length === segments.length &&
   pattern.every((part, at) => (part.startsWith("{") ? segments[at] !== "" : part === segments[at]))
 
-/** `path`: as it stands in the request, without its query. HEAD is found as GET. */
+/** `path`: as it stands in a request that goes there, well encoded. */
+export const pathParams = (route: Route, path: string): Readonly<Record<string, string>> => {
+  const segments = path.split("/")
+  const given: Record<string, string> = {}
+  for (const [index, part] of route.path.split("/").entries()) {
+    if (part.startsWith("{")) given[part.slice(1, -1)] = decodeURIComponent(segments[index]!)
+  }
+  return given
+}
+
+/** Where a path would lead, for those that the router leads nowhere. HEAD is found as GET. */
 export const match = (verb: string, path: string): Match => {
   const segments = path.split("/")
   const at = compiled.filter(({ segments: pattern }) => fits(pattern, segments))
@@ -129,14 +139,10 @@ export const match = (verb: string, path: string): Match => {
   if (found === undefined) {
     return { _tag: "WrongVerb", allow: at.flatMap(({ each: { verb } }) => (verb === "GET" ? ["GET", "HEAD"] : [verb])) }
   }
-  const given: Record<string, string> = {}
-  for (const [index, part] of found.segments.entries()) {
-    if (!part.startsWith("{")) continue
-    try {
-      given[part.slice(1, -1)] = decodeURIComponent(segments[index]!)
-    } catch {
-      return { _tag: "Malformed" }
-    }
+  try {
+    pathParams(found.each, path)
+    return { _tag: "Found", route: found.each }
+  } catch {
+    return { _tag: "Malformed" }
   }
-  return { _tag: "Found", route: found.each, path: given }
 }

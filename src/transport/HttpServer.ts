@@ -10,14 +10,15 @@ import * as http from "node:http"
 import type { AddressInfo, Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { Draining, Forbidden, LimitReached, Unauthorized } from "../domain/Errors.ts"
-import type { Access, Caller } from "./HttpAccess.ts"
+import type { Access } from "./HttpAccess.ts"
 import { type HttpAddress, urlOf } from "./HttpAddress.ts"
 import type { Docs } from "./HttpDocs.ts"
-import { answerJson, answerProblem, exchange } from "./HttpExchange.ts"
+import type { HttpApp } from "./HttpApp.ts"
+import { answerJson, answerProblem } from "./HttpAnswer.ts"
+import { HttpLoad } from "./HttpLoad.ts"
 import { type HttpLimits, maxHeaderBytes } from "./HttpLimits.ts"
 import { problemOfClientError, problemOfMatch, refuseRaw, unknownRoute, webSocketPath } from "./HttpRefusal.ts"
 import { type HttpMcp, mcpPath } from "./HttpMcp.ts"
-import { match } from "./HttpRoutes.ts"
 import { cutUntaken } from "./HttpUntaken.ts"
 import { checkOrigin } from "./OriginCheck.ts"
 import { isProbe, type ProbeAnswer, type ProbePath } from "./Probes.ts"
@@ -49,20 +50,17 @@ export class HttpServer {
   readonly #docs: Docs
   readonly #probes: (path: ProbePath) => Effect.Effect<ProbeAnswer>
   readonly #mcp: HttpMcp
+  readonly #app: HttpApp
   readonly #services: Context.Context<never>
   readonly #names: ReadonlySet<string>
   readonly #server: http.Server
   readonly #upgrades: WebSocketServer
-  readonly #streams = new Map<Stream, Caller>()
+  readonly #load: HttpLoad
   readonly #webSockets = new Set<WebSocketConnection>()
-  /** Requests under way by token; null for those without. */
-  readonly #pending = new Map<string | null, number>()
   #timer: NodeJS.Timeout | undefined
   #tickedAt = 0
   #isClosing = false
   #unclaim: () => void = () => {}
-  #heldBytes = 0
-  readonly #held = new WeakMap<http.ServerResponse, number>()
 
   constructor(
     limits: HttpLimits,
@@ -70,14 +68,17 @@ export class HttpServer {
     docs: Docs,
     probes: (path: ProbePath) => Effect.Effect<ProbeAnswer>,
     mcp: HttpMcp,
+    app: HttpApp,
     services: Context.Context<never>,
     names: ReadonlySet<string>,
   ) {
     this.#limits = limits
+    this.#load = new HttpLoad(limits)
     this.#access = access
     this.#docs = docs
     this.#probes = probes
     this.#mcp = mcp
+    this.#app = app
     this.#services = services
     this.#names = names
     this.#upgrades = new WebSocketServer({
@@ -113,9 +114,7 @@ export class HttpServer {
   }
 
   get counts() {
-    let pending = 0
-    for (const each of this.#pending.values()) pending += each
-    return { streams: this.#streams.size, webSockets: this.#webSockets.size, pending }
+    return { ...this.#load.counts, webSockets: this.#webSockets.size }
   }
 
   /** On TCP; gives the port. */
@@ -166,7 +165,7 @@ export class HttpServer {
       resume(Effect.void)
     })
     const why = Problem.ofError(new Draining({ detail: "the runtime ends" })).body
-    for (const stream of this.#streams.keys()) stream.close("closing", why)
+    for (const [stream] of this.#load.streams) stream.close("closing", why)
     for (const webSocket of this.#webSockets) webSocket.drain(closeMs)
     this.#server.closeIdleConnections()
   })
@@ -181,7 +180,7 @@ export class HttpServer {
     this.#mcp.look()
     const { heartbeatMs, stalledMs } = this.#limits
     const gone = Problem.ofError(new Unauthorized({ detail: "the token is not valid any more" })).body
-    for (const [stream, caller] of this.#streams) {
+    for (const [stream, caller] of this.#load.streams) {
       if (caller.isCurrent()) stream.tick(now, heartbeatMs, stalledMs)
       else stream.close("closing", gone)
     }
@@ -202,24 +201,9 @@ export class HttpServer {
     if (isProbe(path)) return this.#probe(path, request, response)
     const caller = this.#access.authenticate(request.headers.authorization, from)
     if (caller instanceof Unauthorized) return answerProblem(response, Problem.ofError(caller))
-    const limit = caller.charge() ?? this.#limitOf(caller)
+    const limit = caller.charge() ?? this.#load.take(caller, response)
     if (limit !== undefined) return answerProblem(response, Problem.ofError(limit))
-    const isMcp = path === mcpPath
-    const found = isMcp ? undefined : match(request.method ?? "", path)
-    if (found !== undefined && found._tag !== "Found") {
-      return answerProblem(response, problemOfMatch(found, path, request.method ?? ""))
-    }
-    const isEvents = isMcp ? request.method === "GET" : found?.route.kind === "events"
-    if (isEvents && request.method === "HEAD") {
-      return answerProblem(response, Problem.problem(405, "MethodNotAllowed", "a stream has no HEAD"))
-    }
-    if (isEvents && this.#streams.size >= this.#limits.maxStreams) {
-      const limit = new LimitReached({ limit: "event streams", value: this.#limits.maxStreams })
-      return answerProblem(response, Problem.ofError(limit))
-    }
-    this.#count(caller, 1)
     response.once("close", () => {
-      this.#count(caller, -1)
       // Its connection would be kept for a next request.
       if (this.#isClosing) setImmediate(() => this.#server.closeIdleConnections())
     })
@@ -228,12 +212,12 @@ export class HttpServer {
       response,
       beforeRead,
       maxBodyBytes: this.#limits.maxMessageBytes,
-      hold: (bytes: number) => this.#hold(response, bytes),
-      onStream: (stream: Stream) => this.#keep(stream, caller, response, isEvents),
+      hold: (bytes: number) => this.#load.hold(response, bytes),
+      mayListen: () => this.#load.streamsLimit(),
+      onStream: (stream: Stream, listens: boolean) => this.#load.keep(stream, caller, response, listens),
     }
-    if (found === undefined) return this.#mcp.handle({ ...way, caller })
-    const { route, path: given } = found
-    exchange({ ...way, route, path: given, query, methods: caller.methods, services: this.#services })
+    if (path === mcpPath) this.#mcp.handle({ ...way, caller })
+    else this.#app({ ...way, path, query, methods: caller.methods })
   }
 
   /** Without a token: whoever keeps this process running asks. */
@@ -247,41 +231,6 @@ export class HttpServer {
       const { status, text, contentType } = exit.value
       if (!response.destroyed) answerJson(response, status, text, contentType)
     })
-  }
-
-  #keep(stream: Stream, caller: Caller, response: http.ServerResponse, isEvents: boolean): void {
-    this.#streams.set(stream, caller)
-    // Events are bounded by `maxStreams`, and no request that somebody waits for.
-    if (isEvents) this.#count(caller, -1)
-    response.once("close", () => {
-      this.#streams.delete(stream)
-      if (isEvents) this.#count(caller, 1)
-    })
-  }
-
-  /** Whether there is room for so much more; it is given back when the response is over. */
-  #hold(response: http.ServerResponse, bytes: number): LimitReached | undefined {
-    const { maxHeldBytes } = this.#limits
-    if (this.#heldBytes + bytes > maxHeldBytes) {
-      return new LimitReached({ limit: "bytes of bodies and answers on their way", value: maxHeldBytes })
-    }
-    this.#heldBytes += bytes
-    const before = this.#held.get(response)
-    this.#held.set(response, (before ?? 0) + bytes)
-    if (before === undefined) response.once("close", () => (this.#heldBytes -= this.#held.get(response) ?? 0))
-    return undefined
-  }
-
-  #count({ id }: Caller, by: 1 | -1): void {
-    const count = (this.#pending.get(id) ?? 0) + by
-    if (count === 0) this.#pending.delete(id)
-    else this.#pending.set(id, count)
-  }
-
-  #limitOf({ id }: Caller): LimitReached | undefined {
-    const { maxPending } = this.#limits
-    if ((this.#pending.get(id) ?? 0) < maxPending) return undefined
-    return new LimitReached({ limit: "pending requests of a token", value: maxPending })
   }
 
   #originProblem(request: http.IncomingMessage, from: string): Problem.Problem | undefined {

@@ -2,7 +2,7 @@
  * What clients see of the runtime as a whole, as schemas: see `WireSchema`. Called by `Contract`.
  */
 import * as Schema from "effect/Schema"
-import { sessionStatuses } from "../domain/Session.ts"
+import { containments, sessionStatuses } from "../domain/Session.ts"
 import { terminalTurnStatuses } from "../domain/Turn.ts"
 import type { TreeNode } from "../supervisor/Runtime.ts"
 import { Time } from "./WireSchema.ts"
@@ -13,7 +13,7 @@ const count = Int.check(Schema.isGreaterThanOrEqualTo(0))
 const amount = Finite.check(Schema.isGreaterThanOrEqualTo(0))
 const counts = <const S extends ReadonlyArray<string>>(of: S) => Record(Literals(of), count)
 const usage = Record(Text, Finite)
-const containment = Literals(["guard", "group"])
+const containment = Literals(containments)
 
 export const Initialized = Struct({
   protocolVersion: Int,
@@ -37,7 +37,11 @@ export const Info = Struct({
   node: Text,
   platform: Text,
   startedAt: Time,
-  containment: Struct({ level: containment, detail: Text }),
+  containment: Struct({
+    level: containment,
+    detail: Text,
+    levels: List(Struct({ level: containment, available: Boolean, detail: Text })),
+  }),
   dataDirectory: Text,
   socket: NullOr(Text),
 }).annotate({ identifier: "RuntimeInfo" })

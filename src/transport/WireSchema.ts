@@ -6,7 +6,7 @@
 import * as Schema from "effect/Schema"
 import { Prompt } from "../domain/Prompt.ts"
 import { ProtocolSpec } from "../domain/ProtocolSpec.ts"
-import { sessionStatuses } from "../domain/Session.ts"
+import { containments, sessionStatuses } from "../domain/Session.ts"
 import { RetentionSpec, Signal } from "../domain/SessionSpec.ts"
 import { Template } from "../domain/Template.ts"
 import { terminalTurnStatuses } from "../domain/Turn.ts"
@@ -173,7 +173,7 @@ export const Session = named(
       Struct({ queued: count, running: count, completed: count, failed: count }),
       "failed: ended in any other way than completed",
     ),
-    containment: says(NullOr(Literals(["guard", "group"])), "in force; null before its first process"),
+    containment: says(NullOr(Literals(containments)), "in force; null before its first process"),
     agentSessionId: says(NullOr(Text), "the agent's own id of the conversation"),
     forkedFrom: says(NullOr(Text), "the agent's conversation that it was forked from, until its own has an id"),
     suspendedBy: says(

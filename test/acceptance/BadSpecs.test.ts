@@ -9,6 +9,7 @@ describe("a bad spec gets the right tag and names the field", () => {
   let runtime: EmbeddedRuntime
   let directory: string
   beforeAll(async () => {
+    process.env["CRECHE_CGROUP"] = "/no/such/cgroup"
     runtime = await openRuntime()
     directory = mkdtempSync(join(tmpdir(), "creche-specs-"))
     writeFileSync(join(directory, "file"), "no program")
@@ -18,6 +19,7 @@ describe("a bad spec gets the right tag and names the field", () => {
   afterAll(async () => {
     rmSync(directory, { recursive: true, force: true })
     await runtime.close()
+    delete process.env["CRECHE_CGROUP"]
   })
 
   const refused = async (spec: object): Promise<Record<string, unknown>> => {
@@ -71,10 +73,17 @@ describe("a bad spec gets the right tag and names the field", () => {
       "args",
       "E2BIG",
     ],
+    ["a containment that is not to be had", () => ({ command: "cat", containment: "cgroup" }), "containment", "ELEVEL"],
     [
-      "a containment that is not to be had",
-      () => ({ command: "cat", containment: "namespace" }),
-      "containment",
+      "a limit of memory at a level that holds none",
+      () => ({ command: "cat", containment: "group", limits: { memoryBytes: 1 << 30 } }),
+      "limits",
+      "ELEVEL",
+    ],
+    [
+      "a limit of processes at a level that holds none",
+      () => ({ command: "cat", containment: "group", limits: { processes: 10 } }),
+      "limits",
       "ELEVEL",
     ],
   ]
@@ -90,10 +99,6 @@ describe("a bad spec gets the right tag and names the field", () => {
   }
 
   it("what this build cannot do is refused by name, not ignored", async () => {
-    expect(await refused({ command: "cat", limits: { memoryBytes: 1 } })).toMatchObject({
-      _tag: "Unsupported",
-      what: "limits.memoryBytes",
-    })
     expect(await refused({ command: "cat", protocol: "pty" })).toMatchObject({ _tag: "Unsupported", what: "protocol" })
     expect(await refused({ command: "cat", template: "t" })).toMatchObject({ _tag: "TemplateNotFound" })
     expect(await refused({ command: "cat", supervisor: "root/a" })).toMatchObject({ _tag: "SupervisorNotFound" })

@@ -1,5 +1,7 @@
 import { spawn, spawnSync } from "node:child_process"
 import { fileURLToPath } from "node:url"
+import { isRepeatable } from "../../src/client/Repeatable.ts"
+import { methods } from "../../src/transport/Contract.ts"
 import { describe, expect, it } from "vitest"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
@@ -15,6 +17,16 @@ const noPython = (): string | undefined => {
 }
 
 describe("the Python client", () => {
+  it("repeats what the TypeScript client repeats", (context) => {
+    const missing = noPython()
+    if (missing !== undefined) context.skip(missing)
+    const script = "import json, creche; print(json.dumps(sorted(creche._READS)))"
+    const env = { ...process.env, PYTHONPATH: `${root}clients/python`, PYTHONDONTWRITEBYTECODE: "1" }
+    const { stdout } = spawnSync("python3", ["-c", script], { encoding: "utf8", env })
+    const reads = methods.filter((method) => method !== "session/ask" && method !== "session/tell")
+    expect(JSON.parse(stdout)).toEqual(reads.filter((method) => isRepeatable(method, {} as never)).toSorted())
+  })
+
   it("does what its own tests say, against real runtimes that are killed under it", async (context) => {
     const missing = noPython()
     if (missing !== undefined) context.skip(missing)

@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
 import { readFileSync } from "node:fs"
+import * as net from "node:net"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
@@ -33,6 +34,17 @@ export const noMounts = (): string | undefined => {
   const { status, error, stderr } = spawnSync(program!, args, { encoding: "utf8" })
   return status === 0 ? undefined : `nothing can be mounted here: ${error?.message ?? stderr}`
 }
+
+/** One that is free now: for a runtime that comes back where it was. */
+export const freePort = (): Promise<number> =>
+  new Promise((resolve, reject) => {
+    const server = net.createServer()
+    server.once("error", reject)
+    server.listen(0, "127.0.0.1", () => {
+      const { port } = server.address() as net.AddressInfo
+      server.close(() => resolve(port))
+    })
+  })
 
 let marks = 0
 
@@ -74,7 +86,7 @@ export class ServedRuntime {
     const until = Date.now() + deadlineMs
     while (true) {
       try {
-        const paths = { dataDirectory: "", socket: this.socket, socketIsShared: false }
+        const paths = { _tag: "Socket" as const, dataDirectory: "", socket: this.socket, socketIsShared: false }
         return await connectTo(paths, deadlineMs)
       } catch (error) {
         if (this.outcome !== undefined) throw new Error(`the runtime ended: ${this.stderr}`, { cause: error })

@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
-import type { Agent, Place } from "./Agent.ts"
+import { inheritedEnvironment, type Agent, type Place } from "./Agent.ts"
 import type { Launch } from "./CodexDriver.ts"
 
 const program = "node_modules/@agentclientprotocol/claude-agent-acp/dist/index.js"
@@ -21,7 +21,7 @@ export const acpLaunch = (place: Place, cwd: string): Launch => ({
   command: process.execPath,
   args: [join(place.directory, program)],
   cwd,
-  env: { PATH: process.env["PATH"] ?? "", TMPDIR: place.home, ...environment(place) },
+  env: { ...inheritedEnvironment(), TMPDIR: place.home, ...environment(place) },
 })
 
 export const acp: Agent = {

@@ -1,5 +1,5 @@
 /** What the suite has to know of a real CLI to put it through its scenes. One file each, listed in `Agents`. */
-import type { SessionSpecInput } from "../../src/domain/SessionSpec.ts"
+import { specDefaults, type SessionSpecInput } from "../../src/domain/SessionSpec.ts"
 
 export interface Place {
   /** The CLI's packages are installed in here. */
@@ -8,6 +8,12 @@ export interface Place {
   readonly home: string
   readonly url: string
 }
+
+/** What a session passes on of its runtime's environment: the same for a CLI that is driven by hand. */
+export const inheritedEnvironment = (): Readonly<Record<string, string>> =>
+  Object.fromEntries(
+    specDefaults.inheritEnv.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
+  )
 
 /** The CLI without creche, to measure what creche adds: the least that asks it and reads to the end of its answer. */
 export interface ByHand {
@@ -34,5 +40,10 @@ export interface Agent {
   readonly anonymous?: (place: Place) => SessionSpecInput
   /** Scenes of the suite that it cannot play, by their titles, with the reason. */
   readonly cannot: Readonly<Record<string, string>>
-  readonly byHand: (place: Place, cwd: string) => Promise<ByHand>
+  /** Undefined: nobody measures it. */
+  readonly byHand?: (place: Place, cwd: string) => Promise<ByHand>
+  /** It is put through the suite only where it is named. */
+  readonly isByName?: boolean
+  /** A prompt upon which it has a file written by its client. */
+  readonly writes?: (file: string, text: string) => string
 }

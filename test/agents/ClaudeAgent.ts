@@ -1,8 +1,9 @@
 /** Claude Code under test, and how it is driven by hand. */
 import { spawn } from "node:child_process"
+import { randomUUID } from "node:crypto"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
-import type { Agent, Place } from "./Agent.ts"
+import { inheritedEnvironment, type Agent, type Place } from "./Agent.ts"
 
 const program = "node_modules/.bin/claude"
 
@@ -35,10 +36,10 @@ export const claude: Agent = {
     `use Bash ${JSON.stringify({ command: `touch aside; ${command}`, description: "aside", run_in_background: true })}`,
   cannot: {},
   byHand: async (place, cwd) => {
-    const child = spawn(join(place.directory, program), flags.split(" "), {
+    const child = spawn(join(place.directory, program), [...flags.split(" "), `--session-id=${randomUUID()}`], {
       cwd,
       // A directory for temporary files that it shares with nobody, as a session has one.
-      env: { PATH: process.env["PATH"], TMPDIR: place.home, ...environment(place) },
+      env: { ...inheritedEnvironment(), TMPDIR: place.home, ...environment(place) },
       stdio: ["pipe", "pipe", "ignore"],
     })
     const exited = new Promise<void>((resolve) => child.on("exit", () => resolve()))

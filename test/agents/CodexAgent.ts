@@ -3,7 +3,7 @@ import { spawn } from "node:child_process"
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
-import type { Agent } from "./Agent.ts"
+import { inheritedEnvironment, type Agent } from "./Agent.ts"
 import { codexEnvironment, codexPackage, codexProgram } from "./CodexLaunch.ts"
 
 interface Answer {
@@ -36,7 +36,7 @@ export const codex: Agent = {
   byHand: async ({ directory, home, url }, cwd) => {
     const child = spawn(join(directory, codexProgram), ["app-server"], {
       cwd,
-      env: { PATH: process.env["PATH"], ...codexEnvironment(home, url) },
+      env: { ...inheritedEnvironment(), ...codexEnvironment(home, url) },
       stdio: ["pipe", "pipe", "ignore"],
     })
     const exited = new Promise<void>((resolve) => child.on("exit", () => resolve()))

@@ -113,7 +113,7 @@ export const drive = <S>(
   const prompt = (what: Prompt): void => step(protocol.prompt(state, what, "token", Date.now()))
 
   // In the next turn of the loop: whoever opened it waits for events first.
-  setImmediate(() => step(protocol.start({ freshId, cwd, from, now: Date.now() })))
+  setImmediate(() => step(protocol.start({ freshId, cwd, from, now: Date.now(), costUsd: null })))
   return {
     child,
     events,

@@ -80,7 +80,7 @@ const record = async (name: string, scene: Scene, from: Resumption | null = null
     wire.push({ dir: "out", data: plain(JSON.parse(line)) })
     take(protocol.frames(state, [line], Date.now()))
   })
-  take(protocol.start({ from, freshId, cwd, now: Date.now() }))
+  take(protocol.start({ from, freshId, cwd, now: Date.now(), costUsd: null }))
   let at = 0
   await scene({
     tell: (prompt) => take(protocol.prompt(state, prompt, "t", Date.now())),

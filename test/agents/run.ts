@@ -7,15 +7,18 @@ import { fileURLToPath } from "node:url"
 import { agents } from "./Agents.ts"
 import { install } from "./install.ts"
 import { languageServers } from "./LanguageServers.ts"
+import { tools } from "./Tools.ts"
 
 const given = process.argv.slice(2)
 const first = given.findIndex((arg) => arg.startsWith("-"))
 const names = first < 0 ? given : given.slice(0, first)
 const passed = first < 0 ? [] : given.slice(first).filter((arg) => arg !== "--")
-const isWanted = ({ name }: { readonly name: string }) => names.length === 0 || names.includes(name)
+const isWanted = ({ name, isByName = false }: { readonly name: string; readonly isByName?: boolean }) =>
+  names.includes(name) || (names.length === 0 && !isByName)
 const wanted = agents.filter(isWanted)
 /** These ask nobody in the network for anything, so they may run also where there is one. */
 const servers = languageServers.filter(isWanted)
+const others = tools.filter(isWanted)
 const missing: Record<string, string> = {}
 
 /** The arguments that put a program into a namespace of its own; a string: why that is not possible here. */
@@ -28,7 +31,7 @@ const namespace = (): ReadonlyArray<string> | string => {
 }
 
 const inside = namespace()
-for (const agent of [...wanted, ...servers]) {
+for (const agent of [...wanted, ...servers, ...others]) {
   const needsNamespace = wanted.some(({ name }) => name === agent.name)
   const why = typeof inside === "string" && needsNamespace ? inside : install(agent)
   if (why === undefined) continue
@@ -39,14 +42,18 @@ for (const agent of [...wanted, ...servers]) {
 const vitest = fileURLToPath(new URL("../../node_modules/vitest/vitest.mjs", import.meta.url))
 const config = fileURLToPath(new URL("vitest.config.ts", import.meta.url))
 // A file without a test is a failure.
-const files = wanted.length === 0 ? ["LanguageServers"] : servers.length === 0 ? ["RealAgents", "ClaudeMcp"] : []
+const files = [
+  ...(wanted.length === 0 ? [] : ["RealAgents", "ClaudeMcp", "acp"]),
+  ...(servers.length === 0 ? [] : ["LanguageServers"]),
+  ...others.map(({ suite }) => suite),
+].map((name) => `${name}.suite`)
 const command = [process.execPath, vitest, "run", "--config", config, ...files, ...passed]
 const [program, ...args] = typeof inside === "string" ? command : ["unshare", ...inside, ...command]
 const child = spawn(program!, args, {
   stdio: "inherit",
   env: {
     ...process.env,
-    CRECHE_AGENTS_WANTED: JSON.stringify([...wanted, ...servers].map(({ name }) => name)),
+    CRECHE_AGENTS_WANTED: JSON.stringify([...wanted, ...servers, ...others].map(({ name }) => name)),
     CRECHE_AGENTS_MISSING: JSON.stringify(missing),
   },
 })

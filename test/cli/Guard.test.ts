@@ -4,7 +4,7 @@ import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
-import { eventually, fixture, freshToken, noTree, pidsWith } from "../process/SpawnerBench.ts"
+import { eventually, fixture, freshToken, killIfThere, noTree, pidsWith } from "../process/SpawnerBench.ts"
 import { guard, Watched } from "../spawn/GuardedCommand.ts"
 import { bin } from "./Cli.ts"
 
@@ -15,7 +15,7 @@ beforeEach(() => {
   scratch = mkdtempSync(join(tmpdir(), "creche-guard-"))
 })
 afterEach(() => {
-  for (const pid of pidsWith(token)) process.kill(pid, "SIGKILL")
+  for (const pid of pidsWith(token)) killIfThere(pid)
   rmSync(scratch, { recursive: true, force: true })
 })
 const nothingLeft = () => eventually("nothing left", () => pidsWith(token).length === 0)

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
+import { cleanUp, tokenFile } from "../transport/HttpFixture.ts"
 import { bin, ServedRuntime } from "../acceptance/ServedRuntime.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
@@ -27,7 +28,9 @@ let env: NodeJS.ProcessEnv
 
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), "creche-docs-"))
-  runtime = new ServedRuntime(join(directory, "data"), [], { socket: join(directory, "s") })
+  const { file, tokens } = tokenFile({ name: "docs", scopes: ["admin"] })
+  const flags = ["--http", "127.0.0.1:0", "--token-file", file]
+  runtime = new ServedRuntime(join(directory, "data"), flags, { socket: join(directory, "s") })
   await runtime.listening()
   const creche = join(directory, "creche")
   writeFileSync(creche, `#!/bin/sh\nexec '${process.execPath}' '${bin}' "$@"\n`)
@@ -36,6 +39,8 @@ beforeAll(async () => {
     ...process.env,
     PATH: `${directory}:${process.env["PATH"]}`,
     CRECHE_SOCKET: runtime.socket,
+    CRECHE_HTTP: /http:[^\s]+/.exec(runtime.stderr)![0],
+    CRECHE_TOKEN: tokens["docs"],
     PYTHONPATH: join(root, "clients", "python"),
     PYTHONDONTWRITEBYTECODE: "1",
   }
@@ -44,6 +49,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await runtime.kill()
   rmSync(directory, { recursive: true, force: true, maxRetries: 5 })
+  await cleanUp()
 })
 
 const has = (program: string): boolean => spawnSync("sh", ["-c", `command -v ${program}`]).status === 0
@@ -52,7 +58,17 @@ const commandOf = (language: string, source: string, at: number): readonly [stri
   if (language === "sh") return ["sh", "-c", source]
   if (language === "python") return ["python3", "-W", "error::ResourceWarning", "-c", source]
   const file = join(directory, `example-${at}.mts`)
-  writeFileSync(file, source.replaceAll('"creche/client"', JSON.stringify(join(root, "src/client/index.ts"))))
+  const installed = {
+    "creche/client": "src/client/index.ts",
+    "creche/client/effect": "src/client/EffectClient.ts",
+    "effect/Effect": "node_modules/effect/dist/Effect.js",
+    "effect/Stream": "node_modules/effect/dist/Stream.js",
+  }
+  const here = Object.entries(installed).reduce(
+    (text, [name, path]) => text.replaceAll(JSON.stringify(name), JSON.stringify(join(root, path))),
+    source,
+  )
+  writeFileSync(file, here)
   return [process.execPath, file]
 }
 
@@ -66,7 +82,11 @@ describe("the examples of docs/clients.md", () => {
 
   for (const [at, { section, language, source, output }] of runnable.entries()) {
     it(`${section}, example ${at + 1} prints what the page says`, (context) => {
-      const program = { ts: "node", python: "python3", sh: source.includes("socat") ? "socat" : "sh" }[language]!
+      const program = {
+        ts: "node",
+        python: "python3",
+        sh: ["socat", "curl"].find((each) => source.includes(each)) ?? "sh",
+      }[language]!
       if (language !== "ts" && !has(program)) context.skip(`${program} is not installed`)
       const [command, ...args] = commandOf(language, source, at)
       const { status, stdout, stderr } = spawnSync(command, args, { env, cwd: directory, encoding: "utf8" })

@@ -6,14 +6,16 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { type Client, type ClientSubscription, connect, CrecheError, type WireTurn } from "../../src/client/index.ts"
 import { demoSpec } from "../../src/demo/spec.ts"
 import { drawSeed, eventually, seeded } from "../acceptance/Processes.ts"
-import { ServedRuntime } from "../acceptance/ServedRuntime.ts"
+import { freePort, ServedRuntime } from "../acceptance/ServedRuntime.ts"
 
 let directory = ""
 let runtimes: Array<ServedRuntime> = []
 let clients: Array<Client> = []
+let port = 0
 
-beforeEach(() => {
+beforeEach(async () => {
   directory = mkdtempSync(join(tmpdir(), "creche-reconnect-"))
+  port = await freePort()
   runtimes = []
   clients = []
 })
@@ -24,15 +26,18 @@ afterEach(async () => {
 })
 
 const up = async (): Promise<ServedRuntime> => {
-  const runtime = new ServedRuntime(directory)
+  const runtime = new ServedRuntime(directory, ["--http", `127.0.0.1:${port}`, "--no-auth"])
   runtimes.push(runtime)
   await runtime.listening()
   return runtime
 }
 
-const lasting = async (options: object = {}): Promise<Client> => {
+const ways = ["unix socket", "WebSocket"] as const
+
+const lasting = async (way: (typeof ways)[number], options: object = {}): Promise<Client> => {
   const reconnect = { initialMs: 5, maxMs: 50, ...options }
-  const client = await connect({ socket: join(directory, "s"), reconnect })
+  const where = way === "WebSocket" ? { url: `http://127.0.0.1:${port}` } : { socket: join(directory, "s") }
+  const client = await connect({ ...where, reconnect })
   clients.push(client)
   return client
 }
@@ -63,11 +68,11 @@ const transcriptOf = async (client: Client, session: string): Promise<ReadonlyAr
   return seen
 }
 
-describe("a client that reconnects", () => {
+describe.each(ways)("a client that reconnects over a %s", (way) => {
   it("sees every entry once and asks every prompt once, whenever the runtime is killed", async () => {
     const random = seeded(drawSeed("reconnecting client"))
     let runtime = await up()
-    const client = await lasting()
+    const client = await lasting(way)
     const names = ["a", "b"]
     const all = await client.subscribe({})
     const following = follow(all)
@@ -128,7 +133,7 @@ describe("a client that reconnects", () => {
 
   it("goes on with an answer that streams when the runtime dies, each piece once", async () => {
     const runtime = await up()
-    const client = await lasting()
+    const client = await lasting(way)
     await client.start(demoSpec({ name: "a", retryTurns: 1 }))
     const asked = client.session("a").ask("/slow 1500 late")
     const types: Array<string> = []
@@ -147,7 +152,7 @@ describe("a client that reconnects", () => {
 
   it("waits with what it may repeat, and says of the rest that it was not sent", async () => {
     const runtime = await up()
-    const client = await lasting()
+    const client = await lasting(way)
     await client.start(demoSpec({ name: "a" }))
     await runtime.kill()
     // It may not know yet that nobody is there: then it was sent, and is not repeated either.
@@ -173,7 +178,7 @@ describe("a client that reconnects", () => {
 
   it("says of what was on its way that it may have been done", async () => {
     const runtime = await up()
-    const client = await lasting()
+    const client = await lasting(way)
     await client.start({ name: "slow", command: "sh", args: ["-c", "trap '' TERM; while :; do sleep 0.1; done"] })
     const stopping = failureOf(client.request("session/stop", { session: "slow" }))
     await eventually("it stops", async () => {
@@ -185,7 +190,7 @@ describe("a client that reconnects", () => {
 
   it("ends the subscription of a session that was removed, or replaced by its namesake, meanwhile", async () => {
     const runtime = await up()
-    const client = await lasting()
+    const client = await lasting(way)
     await client.start(demoSpec({ name: "a" }))
     const subscription = await client.subscribe({ session: "a", after: 0 })
     const { done } = follow(subscription)
@@ -203,7 +208,7 @@ describe("a client that reconnects", () => {
 
   it("is told what the limits dropped while it was away, and misses nothing else", async () => {
     const runtime = await up()
-    const client = await lasting()
+    const client = await lasting(way)
     const limits = { transcriptEntries: 20 }
     const { id } = await client.start(demoSpec({ name: "a", limits, retention: { maxBytes: 1 } }))
     const subscriptions = [await client.subscribe({ session: "a", after: 0 }), await client.subscribe({})]
@@ -228,7 +233,7 @@ describe("a client that reconnects", () => {
 
   it("is over when the runtime stays away for too long", async () => {
     const runtime = await up()
-    const client = await lasting({ withinMs: 150 })
+    const client = await lasting(way, { withinMs: 150 })
     await client.start(demoSpec({ name: "a" }))
     const subscription = await client.subscribe({ session: "a" })
     const { done } = follow(subscription)
@@ -243,7 +248,7 @@ describe("a client that reconnects", () => {
 
   it("closes while the runtime is away, and leaves nobody waiting", async () => {
     const runtime = await up()
-    const client = await lasting({ initialMs: 10_000, maxMs: 10_000 })
+    const client = await lasting(way, { initialMs: 10_000, maxMs: 10_000 })
     await client.start(demoSpec({ name: "a" }))
     const subscription = await client.subscribe({ session: "a" })
     const { done } = follow(subscription)
@@ -257,7 +262,7 @@ describe("a client that reconnects", () => {
 
   it("fails an ask whose listener throws with what it threw, and keeps the connection", async () => {
     await up()
-    const client = await lasting()
+    const client = await lasting(way)
     await client.start(demoSpec({ name: "a" }))
     const broken = new Error("the listener broke")
     for (const onEntry of [
@@ -272,7 +277,7 @@ describe("a client that reconnects", () => {
 
   it("outlives a runtime that ends in good order and refuses work meanwhile", async () => {
     const runtime = await up()
-    const client = await lasting()
+    const client = await lasting(way)
     await client.start(demoSpec({ name: "a" }))
     const told = await client.tell({ session: "a", prompt: "/slow 400 x" })
     const other = await connect({ socket: join(directory, "s") })

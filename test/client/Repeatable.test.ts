@@ -10,7 +10,7 @@ describe("what is repeated", () => {
       [
         ...["initialize", "runtime/health", "runtime/info", "runtime/metrics", "runtime/stats", "runtime/tree"],
         ...["session/ask", "session/get", "session/history", "session/list", "session/search", "session/tell"],
-        ...["session/transcript", "template/get", "template/list", "turn/get", "turn/wait"],
+        ...["session/transcript", "session/screen", "template/get", "template/list", "turn/get", "turn/wait"],
       ].toSorted(),
     )
   })

@@ -54,6 +54,16 @@ describe("the examples do what they say", () => {
     )
   })
 
+  it("websocket-client.ts asks from elsewhere, and may do no more", () => {
+    const out = run(process.execPath, ["examples/websocket-client.ts"])
+    expect(out).toBe("word\nword\nword\ncompleted\nForbidden\n")
+  })
+
+  it("effect-client.ts asks, streams, gives up and follows", () => {
+    const out = run(process.execPath, ["examples/effect-client.ts"])
+    expect(out).toBe("there is no ada yet\nword, word, word\nno answer yet: cancelled\nturns that ended: 2\n")
+  })
+
   it("stdio.py speaks to a runtime from Python", (context) => {
     if (spawnSync("python3", ["--version"]).status !== 0) context.skip("python3 is not installed")
     const out = run("python3", ["examples/stdio.py"])

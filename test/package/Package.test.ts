@@ -99,7 +99,10 @@ describe("the packed package, in an empty project", () => {
     expect(packed).toEqual(
       expect.arrayContaining(["dist/index.js", "dist/index.d.ts", "dist/cli/bin.js", "dist/client/index.js"]),
     )
-    expect(packed.filter((path) => !/^(?:dist|native)\/|^[A-Z]+(?:\.md)?$|^package\.json$/.test(path))).toEqual([])
+    expect(packed).toContain("clients/python/creche.py")
+    expect(
+      packed.filter((path) => !/^(?:dist|native|clients\/python)\/|^[A-Z]+(?:\.md)?$|^package\.json$/.test(path)),
+    ).toEqual([])
     expect(packed.filter((path) => /\.test\.|(?<!\.d)\.ts$/.test(path))).toEqual([])
   })
 
@@ -142,6 +145,8 @@ describe("the packed package, in an empty project", () => {
       join(project, "library.mjs"),
       `import { openRuntime } from "creche"
        import { connect } from "creche/client"
+       import { layer } from "creche/client/effect"
+       if (typeof layer !== "function") throw new Error("no client for Effect")
        if (typeof connect !== "function") throw new Error("no client")
        const runtime = await openRuntime()
        await runtime.start({ name: "echo", command: "cat" })
@@ -179,13 +184,20 @@ describe("the packed package, in an empty project", () => {
     needsInstall(context)
     await writeFile(
       join(project, "types.ts"),
-      `import { openRuntime, type Turn } from "creche"
+      `import * as Effect from "effect/Effect"
+       import { openRuntime, type Turn } from "creche"
+       import type { CrecheClient, CrecheFailure } from "creche/client/effect"
        import { connect } from "creche/client"
        import { spawn } from "creche/spawn"
        export const piped = spawn("a", ["b"], { graceMs: 5, containment: "guard" }).stdout.read() as unknown
        export const inherited: null | object = spawn("a", { stdio: "inherit", graceMs: 5 }).stdout
        export const turn = async (): Promise<Turn> => (await openRuntime()).ask("a", "b")
        export const text = async (): Promise<string> => (await (await connect({ socket: "x" })).ask({ session: "a", prompt: "b" })).text
+       export const missing = (creche: CrecheClient): Effect.Effect<string, Exclude<CrecheFailure, { _tag: "SessionNotFound" }>> =>
+         creche.session("a").get.pipe(
+           Effect.map(({ name }) => name),
+           Effect.catchTag("SessionNotFound", ({ session }) => Effect.succeed(session)),
+         )
        // @ts-expect-error a number is no prompt
        export const wrong = async () => (await openRuntime()).ask("a", 1)
       `,

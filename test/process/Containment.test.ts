@@ -16,6 +16,7 @@ import {
   openBench,
   pidsWith,
   serverOf,
+  sparesOf,
   Recorder,
   commandOf,
   stateOf,
@@ -238,8 +239,11 @@ time.sleep(1000)`
       console.log(`${failures.length} of 120 failed with a name`, new Set(failures))
     })
 
-    it("the death of a guard without a server is noticed, and its command does not outlive it", async () => {
-      const started = await bench.start("sleep", [`1000.${token}`])
+    it("the death of a guard without a server is noticed, and its command does not outlive it, nor do strays", async () => {
+      const stray = `setsid sleep 1000.${token} </dev/null >/dev/null 2>&1 & exec sleep 1000.${token}`
+      const env = { PATH: process.env["PATH"] ?? "", CRECHE_RUNTIME: `marker-${token}`, CRECHE_SESSION: "s" }
+      const started = await bench.start("sh", ["-c", stray], { env })
+      await eventually("both", () => pidsWith(token).length === 2)
       const server = serverOf(process.pid, bench.directory)!
       const [guard] = guardsOf(server)
       process.kill(server, "SIGKILL")
@@ -249,8 +253,9 @@ time.sleep(1000)`
       })
       process.kill(guard!, "SIGKILL")
       expect(await started.recorder.exit).toMatchObject({ kind: "signaled", signal: "SIGKILL" })
-      await started.recorder.closed
-      await eventually("nothing left", () => pidsWith(token).length === 0)
+      expect(await started.recorder.closed).toEqual([])
+      // Not eventually: it was said that the tree is empty.
+      expect(pidsWith(token)).toEqual([])
       await started.close()
     })
   })
@@ -400,12 +405,27 @@ os.waitpid(pid, 0)`
       expect(out()).toMatch(/"errno":"(EMFILE|ENFILE)"/)
       await eventually("nothing left", () => pidsWith(token).length === 0)
     })
+  })
 
-    it("no process left: EAGAIN is named", async (context) => {
-      context.skip(process.getuid?.() === 0, "no limit of processes holds for root")
-      const { said, out } = runtime(1, "sleep", [`1000.${token}`], ["sh", "-c", 'ulimit -u 1; exec "$@"', "sh"])
-      await said("failed")
-      expect(out()).toContain('"errno":"EAGAIN"')
+  it("no process left: EAGAIN is named, and once there is room again commands start", async (context) => {
+    context.skip(process.getuid?.() === 0, "no limit of processes holds for root; AsNobody.test.ts runs this")
+    const limit = (pid: number, processes: string) =>
+      spawnSync("prlimit", ["--pid", String(pid), `--nproc=${processes}`], { encoding: "utf8" })
+    const server = serverOf(process.pid, bench.directory)!
+    const guards = await eventually("spares", () => sparesOf(server).length > 0 && sparesOf(server))
+    const lowered = [server, ...guards].map((pid) => limit(pid, "1:"))
+    context.skip(lowered[0]!.status !== 0, "there is no prlimit")
+    await expect(bench.start("true")).rejects.toMatchObject({
+      errno: "EAGAIN",
+      field: "command",
+      detail: expect.stringContaining("ulimit -u"),
+    })
+    const hard = /^Max processes\s+\S+\s+(\S+)/m.exec(readFileSync(`/proc/${server}/limits`, "latin1"))![1]
+    for (const pid of [server, ...guards]) limit(pid, `${hard}:`)
+    await eventually("it starts again", async () => {
+      const started = await bench.start("true").catch(() => undefined)
+      await started?.close()
+      return started !== undefined
     })
   })
 

@@ -30,13 +30,36 @@ describe("requests to the spawn server", () => {
           expect(bytes.subarray(8, 8 + tokenBytes)).toEqual(token)
           expect(bytes.readUInt32LE(24)).toBe(1 + args.length)
           expect(bytes.readUInt32LE(28)).toBe(Object.keys(env).length)
-          const strings = bytes.subarray(32).toString("utf8").split("\0")
+          expect(bytes.subarray(32, 44).toString("hex")).toBe("010000000000000000000000")
+          const strings = bytes.subarray(44).toString("utf8").split("\0")
           expect(strings.pop()).toBe("")
-          const expected = ["/tmp", command, ...args, ...Object.entries(env).map(([name, value]) => `${name}=${value}`)]
+          const expected = [
+            "/tmp",
+            "",
+            command,
+            ...args,
+            ...Object.entries(env).map(([name, value]) => `${name}=${value}`),
+          ]
           expect(strings).toEqual(expected.map((value) => Buffer.from(value).toString("utf8")))
         },
       ),
     )
+  })
+
+  it("hold the level, its cgroup and the limits, memory in KiB and never rounded to none", () => {
+    const request = (over: object) =>
+      encodeRequest({ id: 5, token: Buffer.alloc(tokenBytes), command: "c", args: [], cwd: "/", env: {}, ...over })
+    const numbers = (bytes: Buffer) => [32, 36, 40].map((at) => bytes.readUInt32LE(at))
+    const limits = { processes: 7, memoryBytes: 5_000_000 }
+    expect(numbers(request({ level: "namespace", limits }))).toEqual([2, 7, 4882])
+    const cgroup = request({ level: "cgroup", cgroup: "/sys/x", limits: { memoryBytes: 1 } })
+    expect(numbers(cgroup)).toEqual([3, 0, 1])
+    expect(cgroup.subarray(44).toString()).toBe("/\0/sys/x\0c\0")
+    expect(numbers(request({ limits: { processes: 2 ** 40, memoryBytes: 2 ** 52 } }))).toEqual([
+      1,
+      2 ** 32 - 1,
+      2 ** 32 - 1,
+    ])
   })
 
   it("commands are eight bytes", () => {
@@ -57,6 +80,10 @@ describe("events from the guard", () => {
     event(5, 7, 1),
     event(6, 8, -1, 1),
     event(7, 9, 0),
+    event(8, 10, 1, -1),
+    event(8, 10, 2, 51),
+    event(0, 11, 0),
+    event(0, 11, 5, 1),
   ])
   const expected = [
     { type: "hello", protocol: 1, subreaper: true },
@@ -68,6 +95,10 @@ describe("events from the guard", () => {
     { type: "closed", id: 5, survivors: 1 },
     { type: "started", id: 6, startTime: 2 ** 32 + (2 ** 32 - 1) },
     { type: "lost", id: 7 },
+    { type: "limit", id: 8, limit: "memoryBytes", amount: (2 ** 32 - 1) * 1024 },
+    { type: "limit", id: 8, limit: "processes", amount: 51 },
+    { type: "probed", failed: null },
+    { type: "probed", failed: { step: "namespace", errno: 1 } },
   ]
 
   it("are decoded alike however the reads cut them", () => {

@@ -79,7 +79,9 @@ describe.skipIf(noTree !== "")(`the spawn server itself${noTree && ` (${noTree})
     const results = await Promise.all(Array.from({ length: 5 }, () => start(commandOf("sleep", [`1000.${token}`]))))
     clearInterval(killer)
     for (const result of results) {
-      if ("errno" in result) expect(result).toMatchObject({ errno: "ELEVEL", field: "containment" })
+      // On a machine that is busy enough a spawn may also take longer than the 400 ms that it is given here.
+      if ("errno" in result)
+        expect(["ELEVEL containment", "ETIMEDOUT command"]).toContain(`${result.errno} ${result.field}`)
       else result.discard()
     }
     await eventually("none is left", () => pidsWith(token).length === 0)

@@ -9,6 +9,7 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import type { ExitReason } from "../../src/domain/ExitReason.ts"
+import type { Containment } from "../../src/domain/Session.ts"
 import type { Command } from "../../src/process/Command.ts"
 import { findGuardBinary } from "../../src/process/GuardBinary.ts"
 import { defaultSpares } from "../../src/process/SpareGuards.ts"
@@ -39,6 +40,15 @@ export const eventually = async <A>(
   }
 }
 
+/** Empty: this level can be tested here; otherwise why not. */
+export const noLevel = async (level: Containment): Promise<string> => {
+  if (noTree !== "") return noTree
+  const bench = await openBench("guard")
+  const found = bench.spawner.containment.levels.find((one) => one.level === level)
+  await bench.close()
+  return found?.available === true ? "" : `skipped, ${found?.detail ?? "there is no such level"}`
+}
+
 let tokens = 0
 /** In a process's arguments it tells that process from all others on the machine. */
 export const freshToken = (): string => `${process.pid}${String(Date.now()).slice(-6)}${++tokens}`
@@ -59,6 +69,15 @@ const readProc = (pid: number, file: string): string => {
 /** Living processes with the token in their arguments, this one aside. */
 export const pidsWith = (token: string): ReadonlyArray<number> =>
   pids().filter((pid) => pid !== process.pid && readProc(pid, "cmdline").includes(token))
+
+/** For cleaning up: it may end by itself meanwhile. */
+export const killIfThere = (pid: number): void => {
+  try {
+    process.kill(pid, "SIGKILL")
+  } catch {
+    // It ended.
+  }
+}
 
 export const stateOf = (pid: number): string => /^State:\s+(\S)/m.exec(readProc(pid, "status"))?.[1] ?? ""
 
@@ -87,6 +106,18 @@ export const guardsOf = (server: number): ReadonlyArray<number> =>
 export const sparesOf = (server: number): ReadonlyArray<number> =>
   childrenOf(server).filter((pid) => named(pid, "creche-spare"))
 
+/**
+ * It has 0, 1, 2, the events, the liveness, its fifo and three streams, and waits: one that has not got so far will cost the
+ * runtime three descriptors more, and one that runs may be about to go, since the runtime has dropped it.
+ */
+const isWaiting = (spare: number): boolean => {
+  try {
+    return readdirSync(`/proc/${spare}/fd`).length >= 9 && stateOf(spare) === "S"
+  } catch {
+    return false
+  }
+}
+
 /** Descriptors once all spare guards are there and nothing moves any more. `directory`: the spawner's; none, no spares. */
 export const descriptorsAtRest = async (directory?: string): Promise<number> => {
   let last = 0
@@ -98,7 +129,7 @@ export const descriptorsAtRest = async (directory?: string): Promise<number> => 
     if (same < 10) return false
     if (directory === undefined) return true
     const server = serverOf(process.pid, directory)
-    return server !== undefined && sparesOf(server).length === defaultSpares
+    return server !== undefined && sparesOf(server).filter(isWaiting).length === defaultSpares
   })
   return last
 }
@@ -171,12 +202,25 @@ export const commandOf = (command: string, args: ReadonlyArray<string>, over: Pa
 
 /** `directory` is removed at the close. */
 export const openBench = async (
-  level: "guard" | "group",
+  level: Containment,
   directory = mkdtempSync(join(tmpdir(), "creche-test-")),
 ): Promise<SpawnerBench> => {
   const scope = Scope.makeUnsafe()
-  const context = await Effect.runPromise(Layer.buildWithScope(layerSpawner({ directory, level }), scope))
-  const spawner = Context.get(context, Spawner)
+  const context = await Effect.runPromise(
+    Layer.buildWithScope(layerSpawner({ directory, level: level === "group" ? "group" : "guard" }), scope),
+  )
+  const found = Context.get(context, Spawner)
+  // What asks for no level gets the one of the bench.
+  const spawner: Spawner["Service"] = {
+    ...found,
+    spawn: (command, handlers) =>
+      found.spawn(
+        command.containment === "auto" && (level === "namespace" || level === "cgroup")
+          ? { ...command, containment: level }
+          : command,
+        handlers,
+      ),
+  }
   return {
     spawner,
     directory,

@@ -604,6 +604,46 @@ describe("what else an agent asks for over acp", () => {
   })
 })
 
+describe("what a conversation over acp has cost", () => {
+  const after = (costUsd: number | null, from: typeof resuming | null, amount: number, agentInfo = {}) => {
+    const agent = acp()
+    agent.start(from, costUsd)
+    agent.answers({ ...ableAgent, agentInfo })
+    agent.answers({ sessionId: session })
+    agent.prompt()
+    const sessionId = from === null || from.fork ? session : from.conversation
+    agent.update({ sessionUpdate: "usage_update", used: 1, size: 2, cost: { amount, currency: "USD" } }, sessionId)
+    return endedOf(agent.answers({ stopReason: "end_turn" }))[0]?.usage?.["costUsd"]
+  }
+
+  it("is known from the record where it goes on in another process", () => {
+    expect(after(0.5, resuming, 0.75)).toBe(0.25)
+    // An agent that counts anew in every process says less than before.
+    expect(after(0.5, resuming, 0.2)).toBe(0.2)
+    expect(after(0.5, resuming, 0.75, { name: "@agentclientprotocol/claude-agent-acp" })).toBe(0.75)
+  })
+
+  it("is nothing at its beginning, and nobody's guess where its past is not on record", () => {
+    expect(after(0.5, null, 0.75)).toBe(0.75)
+    expect(after(null, resuming, 0.75)).toBe(undefined)
+    expect(after(0.5, { conversation: "old-1", fork: true }, 0.75)).toBe(undefined)
+  })
+
+  it("is counted in tokens too where an agent has them in a place of its own", () => {
+    const agent = prompted()
+    const quota = { token_count: { input_tokens: 11, output_tokens: 7 }, model_usage: [] }
+    const [ended] = endedOf(agent.answers({ stopReason: "end_turn", _meta: { quota } }))
+    expect(ended?.usage).toEqual({ inputTokens: 11, outputTokens: 7 })
+  })
+})
+
+it("an acp agent that forgets is never asked to go on, nor forked", () => {
+  const agent = acp({ forgets: true, resume: "r" })
+  agent.start(resuming)
+  expect(written(agent.answers(ableAgent))).toMatchObject([{ method: "session/new" }])
+  expect(agent.protocol.canFork).toBe(false)
+})
+
 describe("files over acp", () => {
   const calls = (events: ReadonlyArray<{ readonly type: string }>) => events.filter(({ type }) => type === "call")
   const opened = (files: "read" | "write" = "write") => {
@@ -703,7 +743,7 @@ describe("files over acp", () => {
       const agent = opened()
       agent.wantsFile(0, "read", { path: "/work dir/a" })
       const events = agent.returned("fs/read_text_file 0", { type: "refused", reason, message: "is not so" })
-      const message = '"/work dir/a" is not so'
+      const message = `${reason === "missing" ? "Resource not found: " : ""}"/work dir/a" is not so`
       expect(written(events)).toEqual([{ jsonrpc: "2.0", id: 0, error: { code, message, data: { reason } } }])
       expect(events).toContainEqual(expect.objectContaining({ status: "failed", output: { error: message, reason } }))
     }

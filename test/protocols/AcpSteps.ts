@@ -56,7 +56,8 @@ export const acp = (options: AcpOptions = {}, answerChars?: number) => {
     protocol,
     state: () => state,
     due: () => due,
-    start: (from: Resumption | null = null) => run(protocol.start({ from, freshId: "fresh", cwd: "/work dir", now })),
+    start: (from: Resumption | null = null, costUsd: number | null = null) =>
+      run(protocol.start({ from, freshId: "fresh", cwd: "/work dir", costUsd, now })),
     lines: (...lines: ReadonlyArray<string>) => run(protocol.frames(state, lines, now)),
     says: (...messages: ReadonlyArray<object>) =>
       api.lines(...messages.map((message) => JSON.stringify({ jsonrpc: "2.0", ...message }))),

@@ -54,7 +54,8 @@ export const claudeSteps = (options: ClaudeOptions = {}, answerChars?: number) =
   const api = {
     protocol,
     state: () => state,
-    start: (from: Resumption | null = null) => run(protocol.start({ from, freshId: "fresh-1", cwd: "/project", now })),
+    start: (from: Resumption | null = null) =>
+      run(protocol.start({ from, freshId: "fresh-1", cwd: "/project", now, costUsd: null })),
     lines: (...lines: ReadonlyArray<string>) => run(protocol.frames(state, lines, now)),
     hear: (...messages: ReadonlyArray<object>) => api.lines(...messages.map((message) => JSON.stringify(message))),
     prompt: (prompt: Prompt) => run(protocol.prompt(state, prompt, "t", now)),

@@ -45,7 +45,7 @@ export const codex = ({ options = {}, from, freshId = "fresh-1", answerChars }: 
     return step.events
   }
   const start = (): ReadonlyArray<ProtocolEvent> =>
-    run(protocol.start({ from: from ?? null, freshId, cwd: "/place", now: clock }))
+    run(protocol.start({ from: from ?? null, freshId, cwd: "/place", now: clock, costUsd: null }))
   const says = (...messages: ReadonlyArray<Message | string>) =>
     run(
       protocol.frames(

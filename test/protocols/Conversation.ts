@@ -112,7 +112,7 @@ export const converse = (
     }
   }
 
-  take(protocol.start({ freshId: "f", cwd: "/", from, now: Date.now() }))
+  take(protocol.start({ freshId: "f", cwd: "/", from, now: Date.now(), costUsd: null }))
   return {
     child,
     events,

@@ -60,7 +60,7 @@ describe("a jsonrpc turn", () => {
   it("keeps every digit of what passes through", () => {
     const numbers = "[12345678901234567890,1.0000000000000000001,1e400,-0.5,1.5e3,9007199254740993]"
     const written = makeJsonRpc()
-    const state = written.start({ from: null, freshId: "f", cwd: "/", now: 1 }).state
+    const state = written.start({ from: null, freshId: "f", cwd: "/", now: 1, costUsd: null }).state
     const { events } = written.prompt(state, `{"method":"sum","params":${numbers}}`, "t", 1)
     const kept = numbers.replace("1.5e3", "1500")
     expect(events).toEqual([{ type: "write", data: `{"jsonrpc":"2.0","id":1,"method":"sum","params":${kept}}\n` }])
@@ -325,7 +325,7 @@ describe("the options of jsonrpc", () => {
   it("leave the version out, and frame by Content-Length", () => {
     const written = makeJsonRpc({ version: false, framing: "contentLength" })
     expect(written.framing).toBe("contentLength")
-    const state = written.start({ from: null, freshId: "f", cwd: "/", now: 1 }).state
+    const state = written.start({ from: null, freshId: "f", cwd: "/", now: 1, costUsd: null }).state
     const text = '{"id":1,"method":"grüße"}'
     expect(written.prompt(state, '{"method":"grüße"}', "t", 1).events).toEqual([
       { type: "write", data: `Content-Length: ${text.length + 2}\r\n\r\n${text}` },

@@ -30,7 +30,8 @@ export const talking = <S>(protocol: Protocol<S>) => {
     }
   }
   return {
-    start: (cwd = "/place/of work") => run(protocol.start({ from: null, freshId: "fresh-1", cwd, now: 1 })),
+    start: (cwd = "/place/of work") =>
+      run(protocol.start({ from: null, freshId: "fresh-1", cwd, now: 1, costUsd: null })),
     /** A string goes as it is, anything else as JSON. */
     prompt: (prompt: string | object) =>
       run(protocol.prompt(state, typeof prompt === "string" ? prompt : JSON.stringify(prompt), "tok1", 2)),

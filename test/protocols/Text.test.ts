@@ -265,7 +265,7 @@ describe("text that ends with silence", () => {
 
   it("does not wait for hours when the clock is set back", () => {
     const protocol = makeText({ quietMs: 100 })
-    const { state } = protocol.start({ freshId: "f", cwd: "/", from: null, now: 10_000_000 })
+    const { state } = protocol.start({ freshId: "f", cwd: "/", from: null, now: 10_000_000, costUsd: null })
     expect(protocol.timer(state, 1_000).events).toEqual([{ type: "deadline", at: 1_100 }])
   })
 })

@@ -18,7 +18,7 @@ export const stepping = (protocol: Protocol, now = 1_000) => {
   }
   const api = {
     start: (from: Resumption | null = null) =>
-      run(protocol.start({ from, freshId: "fresh-1", cwd: "/work", now: clock })),
+      run(protocol.start({ from, freshId: "fresh-1", cwd: "/work", now: clock, costUsd: null })),
     prompt: (prompt: Prompt, token = "tok1") => run(protocol.prompt(state, prompt, token, clock)),
     frames: (...frames: ReadonlyArray<string>) => run(protocol.frames(state, frames, clock)),
     eof: () => run(protocol.eof(state)),

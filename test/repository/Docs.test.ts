@@ -53,6 +53,11 @@ describe("the docs", () => {
     }
   })
 
+  it.each(pages)("%s names no test and no source that is missing", (page) => {
+    for (const [, path] of read(page).matchAll(/`((?:src|test|native|scripts|bench|examples)\/[\w./-]+\.\w+)`/g))
+      expect(existsSync(join(root, path!)), `${path} in ${page}`).toBe(true)
+  })
+
   it("name only npm scripts that there are", () => {
     const { scripts } = JSON.parse(read("package.json")) as { scripts: Record<string, string> }
     const built = new Set(["ci", "install", "rebuild", "start", "test", "pack"])

@@ -10,6 +10,7 @@ import {
   fixture,
   freshToken,
   isGone,
+  killIfThere,
   noTree,
   pidsWith,
   stateOf,
@@ -28,13 +29,7 @@ describe.skipIf(noTree !== "")(`one command under a guard of its own${noTree && 
     for (const watched of started) watched.kill()
     started = []
     // The keepers go by themselves; a failed test shall leave nothing either.
-    for (const pid of pidsWith(token)) {
-      try {
-        process.kill(pid, "SIGKILL")
-      } catch {
-        // It went.
-      }
-    }
+    for (const pid of pidsWith(token)) killIfThere(pid)
     rmSync(scratch, { recursive: true, force: true })
   })
   const watch = <W extends Watched>(watched: W): W => {

@@ -7,7 +7,15 @@ import { fileURLToPath } from "node:url"
 import { Worker } from "node:worker_threads"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { spawn } from "../../src/spawn/index.ts"
-import { eventually, fixture, freshToken, noTree, openDescriptors, pidsWith } from "../process/SpawnerBench.ts"
+import {
+  eventually,
+  fixture,
+  freshToken,
+  killIfThere,
+  noTree,
+  openDescriptors,
+  pidsWith,
+} from "../process/SpawnerBench.ts"
 
 const root = process.getuid?.() === 0
 const nobody = 65534
@@ -251,7 +259,7 @@ describe.skipIf(noTree !== "")(`what a program with guarded children leaves${noT
   afterEach(() => {
     for (const running of programs) running.kill("SIGKILL")
     programs = []
-    for (const pid of pidsWith(token)) process.kill(pid, "SIGKILL")
+    for (const pid of pidsWith(token)) killIfThere(pid)
     rmSync(trees, { recursive: true, force: true })
   })
   const start = async (how: "node" | "creche" | "register") => {

@@ -413,6 +413,31 @@ describe("a session that takes a changed spec over", () => {
   })
 })
 
+describe("a session whose end is not on record yet", () => {
+  it.effect("keeps its name until it is: else the next runtime would find two that have it", () => {
+    const inner = MemorySessionStore.make()
+    const store: SessionStore["Service"] = {
+      ...inner,
+      commit: (commit) =>
+        commit.session.status === "stopped" ? Effect.delay(inner.commit(commit), 1_000) : inner.commit(commit),
+    }
+    return inWorld(
+      () => ({}),
+      ({ runtime, spawner }) =>
+        Effect.gen(function* () {
+          const again = runtime.start({ ...plain, name: "a" }, "fail")
+          yield* again
+          spawner.last.end(0)
+          yield* settle
+          expect((yield* Effect.flip(again))._tag).toBe("SessionAlreadyExists")
+          yield* TestClock.adjust(1_000)
+          expect((yield* again).status).toBe("ready")
+        }),
+      { store },
+    )
+  })
+})
+
 describe("a fork", () => {
   const protocol = {
     type: "ndjson",

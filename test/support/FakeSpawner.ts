@@ -152,7 +152,7 @@ export class FakeSpawner {
   }
 
   readonly service: Spawner["Service"] = {
-    containment: { level: "guard", detail: "pretended" },
+    containment: { level: "guard", detail: "pretended", levels: [] },
     live: Effect.sync(() => this.alive().map(({ pid }) => pid)),
     spawn: (command, handlers) =>
       Effect.gen({ self: this }, function* () {

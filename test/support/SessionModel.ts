@@ -26,6 +26,7 @@ import type { TranscriptEntry } from "../../src/domain/Transcript.ts"
 import { isTerminal, type Turn } from "../../src/domain/Turn.ts"
 import { lines } from "../../src/protocols/Lines.ts"
 import type { Protocol } from "../../src/protocols/Protocol.ts"
+import { edges } from "./StatusEdges.ts"
 import { neverBegan } from "../../src/supervisor/Recovery.ts"
 
 export const specOf = (input: Partial<SessionSpecInput> = {}): SessionSpec =>
@@ -60,19 +61,6 @@ export const cancellable: Protocol<string> = {
     }
     return (lines as unknown as Protocol<string>).frames(state, frames, now)
   },
-}
-
-export const edges: Readonly<Record<SessionStatus, ReadonlyArray<SessionStatus>>> = {
-  stopped: ["starting"],
-  starting: ["authenticating", "ready", "backoff", "stopping", "suspended", "stopped", "failed"],
-  authenticating: ["ready", "starting", "backoff", "stopping", "stopped", "failed"],
-  // Suspended: its process ended by itself while the runtime was about to end.
-  ready: ["busy", "starting", "backoff", "suspended", "stopping", "stopped", "failed"],
-  busy: ["ready", "starting", "backoff", "stopping", "stopped", "failed"],
-  backoff: ["starting", "suspended", "stopped"],
-  suspended: ["starting", "stopped"],
-  stopping: ["starting", "suspended", "stopped", "failed"],
-  failed: ["starting"],
 }
 
 type Life = "none" | "spawning" | "running" | "exited"

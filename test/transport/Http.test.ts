@@ -131,6 +131,29 @@ describe("HTTP", () => {
     expect(json.entries.map(({ seq }: { seq: number }) => seq)).toEqual([4, 5, 6, 7])
   })
 
+  it("does not send again what its reader has already", async () => {
+    const { send, stub } = await serving()
+    stub.session({ name: "a" })
+    for (const path of ["/v1/sessions/a", "/v1/sessions", "/v1/sessions/a/transcript?after=0", "/v1/templates"]) {
+      const first = await send("GET", path)
+      const etag = first.headers.get("etag")!
+      expect([etag, first.headers.get("cache-control")]).toEqual([
+        expect.stringMatching(/^"[\w-]+"$/),
+        "private, no-cache",
+      ])
+      const same = await send("GET", path, undefined, { "If-None-Match": `"other", ${etag}` })
+      expect([same.status, same.text, same.headers.get("etag")]).toEqual([304, "", etag])
+      expect((await send("GET", path, undefined, { "If-None-Match": '"other"' })).status).toBe(200)
+    }
+    const before = (await send("GET", "/v1/sessions/a")).headers.get("etag")!
+    await send("POST", "/v1/sessions/a/turns?wait=true", { prompt: "x" })
+    expect((await send("GET", "/v1/sessions/a", undefined, { "If-None-Match": before })).status).toBe(200)
+    for (const path of ["/v1/stats", "/v1/health"]) {
+      const { headers } = await send("GET", path)
+      expect([headers.get("etag"), headers.get("cache-control")]).toEqual([null, "no-store"])
+    }
+  })
+
   it("answers HEAD as GET, without a body, and writes no CORS header, also not to OPTIONS", async () => {
     const { send } = await serving()
     const head = await send("HEAD", "/v1/info")

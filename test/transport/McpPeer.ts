@@ -1,7 +1,7 @@
 /**
  * Clients of MCP for tests, two behind one face: one written by hand over any pair of streams, and the official SDK's where it
- * is installed. It is no dependency of the project (94 packages, 29 MB): `npm install --prefix DIR @modelcontextprotocol/sdk@1.32.2`,
- * with DIR in CRECHE_MCP_SDK (default: ~/.cache/creche-agents/mcp-sdk-1.32.2), installs it.
+ * is installed. It is no dependency of the project (94 packages, 29 MB): `npm run test:agents -- mcp-sdk` installs it, in
+ * ~/.cache/creche-agents/mcp-sdk-1.32.2, or where CRECHE_MCP_SDK says.
  */
 import { type ChildProcess, spawn } from "node:child_process"
 import { existsSync } from "node:fs"
@@ -208,8 +208,11 @@ export const spawnOfficial = async ({ command, args, env, cwd }: Program): Promi
 }
 
 /** Over streamable HTTP. */
-export const connectOfficial = async (url: string): Promise<McpPeer & { readonly end: () => Promise<void> }> => {
+export const connectOfficial = async (
+  url: string,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<McpPeer & { readonly end: () => Promise<void> }> => {
   const { StreamableHTTPClientTransport } = await fromSdk("client/streamableHttp.js")
-  const transport = new StreamableHTTPClientTransport(new URL(url))
+  const transport = new StreamableHTTPClientTransport(new URL(url), { requestInit: { headers } })
   return { ...(await official(transport)), end: () => transport.terminateSession() }
 }

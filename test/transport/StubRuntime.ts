@@ -250,7 +250,7 @@ export const makeStub = (flood: Flood = { total: 0, text: "" }): Stub => {
       node: process.version,
       platform: process.platform,
       startedAt: 1_750_000_000_000,
-      containment: { level: "guard", detail: "" },
+      containment: { level: "guard", detail: "", levels: [] },
       dataDirectory: "/nowhere",
       socket: null,
     }),

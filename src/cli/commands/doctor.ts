@@ -1,4 +1,7 @@
 /** `creche doctor`: what this machine offers, and what to do about what is missing. */
+import { spawnSync } from "node:child_process"
+import { probeCgroup } from "../../process/CgroupTree.ts"
+import { noSubreaper, parseProbe, reportLevels } from "../../process/ContainmentLevels.ts"
 import { findGuardBinary } from "../../process/GuardBinary.ts"
 import type { Call } from "../Commands.ts"
 import { withRuntime } from "../Connection.ts"
@@ -7,6 +10,7 @@ import { CommandFailure } from "../Failure.ts"
 import { agentClis, compiler, type Finding, nodeVersion, socketPath, writable } from "../Findings.ts"
 import type { Io } from "../Io.ts"
 import { resolvePaths } from "../../client/Paths.ts"
+import { CrecheError } from "../../client/CrecheError.ts"
 import { version } from "../../version.ts"
 
 export const run: Run<"doctor"> = async (call, io) => {
@@ -16,7 +20,7 @@ export const run: Run<"doctor"> = async (call, io) => {
   const findings: ReadonlyArray<Finding> = [
     { what: "creche", status: "ok", detail: version },
     nodeVersion(process.version),
-    containment(guard),
+    ...containment(guard, io),
     compiler(io.env, !guard.found),
     writable("data", paths.dataDirectory),
     socket,
@@ -32,18 +36,39 @@ export const run: Run<"doctor"> = async (call, io) => {
   return usable ? 0 : 1
 }
 
-const containment = (guard: ReturnType<typeof findGuardBinary>): Finding => {
+/** What `auto` gives, and the levels that have to be asked for; the guard itself tries them out. */
+const containment = (guard: ReturnType<typeof findGuardBinary>, io: Io): ReadonlyArray<Finding> => {
   const what = "containment"
-  if (!guard.found)
-    return {
-      what,
-      status: "missing",
-      detail: `group: the process group alone is ended, not what left it by setsid (${guard.detail})`,
-      remedy: "build the guard: install a C compiler, then `npm rebuild` or `npm run build`",
-    }
-  if (process.platform !== "linux")
-    return { what, status: "ok", detail: `group: the strongest level on ${process.platform}; guard ${guard.path}` }
-  return { what, status: "ok", detail: `guard: the whole process tree, daemons included; ${guard.path}` }
+  const probed = guard.found ? spawnSync(guard.path, ["--probe"], { encoding: "utf8", timeout: 5_000 }) : undefined
+  const works = probed?.status === 0
+  const why = guard.found ? `the guard ${guard.path} does not run here` : guard.detail
+  const { level, levels } = reportLevels({
+    ...(works ? parseProbe(probed.stdout) : { server: null, namespace: undefined }),
+    detail: works ? noSubreaper : why,
+    cgroup: probeCgroup(io.env),
+  })
+  const others = levels
+    .filter((one) => one.level === "namespace" || one.level === "cgroup")
+    .map((one): Finding => ({
+      what: one.level,
+      status: one.available ? "ok" : "missing",
+      detail: `${one.available ? "on request" : "not to be had"}: ${one.detail}`,
+    }))
+  if (!guard.found || !works)
+    return [
+      {
+        what,
+        status: "missing",
+        detail: `group: the process group alone is ended, not what left it by setsid (${why})`,
+        remedy: "build the guard: install a C compiler, then `npm rebuild` or `npm run build`",
+      },
+      ...others,
+    ]
+  const detail =
+    level === "guard"
+      ? `guard: the whole process tree, daemons included; ${guard.path}`
+      : `group: the strongest level on ${process.platform}; guard ${guard.path}`
+  return [{ what, status: "ok", detail }, ...others]
 }
 
 const runtime = async (call: Call, io: Io): Promise<Finding> => {
@@ -56,6 +81,8 @@ const runtime = async (call: Call, io: Io): Promise<Finding> => {
       detail: `${info.version} is running, pid ${info.pid}; containment ${info.containment.level}: ${info.containment.detail}`,
     }
   } catch (error) {
+    if (error instanceof CrecheError || (error instanceof CommandFailure && "url" in error.details))
+      return { what, status: "bad", detail: error.message, remedy: "look at --url (CRECHE_URL) and CRECHE_TOKEN" }
     if (!(error instanceof CommandFailure)) throw error
     return ["ENOENT", "ECONNREFUSED", "ENOTDIR"].includes(String(error.details["errno"]))
       ? { what, status: "missing", detail: "none is running", remedy: "creche serve" }

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import { connectTo } from "../../client/Connect.ts"
 import { type Client, CrecheError } from "../../client/index.ts"
 import { resolvePaths } from "../../client/Paths.ts"
+import type { Target } from "../../client/Target.ts"
 import { logging } from "../../config/Logging.ts"
 import { placeOf } from "../../domain/Defect.ts"
 import { runtimeLayer, temporaryDirectory } from "../../main.ts"
@@ -14,8 +15,8 @@ import { signalled } from "../../transport/EndSignals.ts"
 import { serveMcp } from "../../transport/McpStdio.ts"
 import { type McpUpstream, runtimeUpstream } from "../../transport/McpUpstream.ts"
 import { version } from "../../version.ts"
-import { explain } from "../Connection.ts"
-import { CommandFailure } from "../Failure.ts"
+import { explain, targetOf } from "../Connection.ts"
+import { CommandFailure, wrongUsage } from "../Failure.ts"
 import type { Run } from "../Run.ts"
 
 export const run: Run<"mcp"> = async (call, io) => {
@@ -30,15 +31,17 @@ export const run: Run<"mcp"> = async (call, io) => {
       writable: process.stdout,
       onDefect: (error) => io.stderr(`creche mcp: a request met a bug in creche: ${placeOf(error)}\n`),
     })
-  const paths = resolvePaths(call.shared, io.env, io.cwd)
   if (embedded) {
+    if (call.shared.url !== undefined) throw wrongUsage("--embedded goes without --url: its runtime is its own")
     const named = (call.shared.data ?? io.env["CRECHE_DATA"] ?? "") !== ""
-    await Effect.runPromise(own(named ? paths.dataDirectory : null, serve))
+    const { dataDirectory } = resolvePaths(call.shared, io.env, io.cwd)
+    await Effect.runPromise(own(named ? dataDirectory : null, serve))
     return 0
   }
+  const target = targetOf(call, io)
   const ending = new AbortController()
   io.onInterrupt(() => ending.abort())
-  const remote = reconnecting(() => connectTo(paths).catch((error) => Promise.reject(inWords(error, paths.socket))))
+  const remote = reconnecting(() => connectTo(target).catch((error) => Promise.reject(inWords(error, target))))
   // Who looks into the host's log learns at once what each call would say.
   remote.connected().catch((error: Error) => io.stderr(`creche mcp: ${error.message}\n`))
   await serve(remote.upstream, ending.signal)
@@ -73,8 +76,8 @@ const own = (
   }).pipe(Effect.scoped, Effect.provide(logging()))
 
 /** What the CLI says of a runtime that does not answer, as an error that a tool's result can carry. */
-const inWords = (error: unknown, socket: string): unknown => {
-  const explained = explain(error, socket)
+const inWords = (error: unknown, target: Target): unknown => {
+  const explained = explain(error, target)
   if (!(explained instanceof CommandFailure)) return error
   const { details, message } = explained
   return new CrecheError(0, message, { ...details, tag: String(details["tag"]) })

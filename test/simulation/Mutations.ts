@@ -1,0 +1,218 @@
+/**
+ * Known bugs, put into the real classes from outside for as long as a run lasts: the proof that the rules find what they are
+ * there for. Each changes one thing in the way in which such a bug would come about.
+ */
+import * as Effect from "effect/Effect"
+import { Alarm } from "../../src/actors/Alarm.ts"
+import { SessionActor } from "../../src/actors/SessionActor.ts"
+import { Step } from "../../src/actors/SessionDraft.ts"
+import { StepStore } from "../../src/actors/StepStore.ts"
+import { SubprocessLink } from "../../src/actors/SubprocessLink.ts"
+import { LiveSessions } from "../../src/supervisor/LiveSessions.ts"
+import { SessionRegister } from "../../src/supervisor/SessionRegister.ts"
+import { SessionSupervisor } from "../../src/supervisor/SessionSupervisor.ts"
+import type { Rule } from "./Rules.ts"
+
+export interface Mutation {
+  readonly name: string
+  readonly says: string
+  /** Any of these finds it. */
+  readonly rules: ReadonlyArray<Rule>
+  /** Some seed from 1 to this finds it. */
+  readonly within: number
+  /** No more steps than this are left of its schedule. */
+  readonly steps: number
+  /** Puts the bug in; what comes back takes it out. */
+  readonly put: () => () => void
+}
+
+/** Another method in place of one; the new one is given the old one. */
+const replace = <P extends object, K extends keyof P>(
+  prototype: P,
+  key: K,
+  make: (before: P[K]) => P[K],
+): (() => void) => {
+  const before = prototype[key]
+  prototype[key] = make(before)
+  return () => {
+    prototype[key] = before
+  }
+}
+
+export const mutations: ReadonlyArray<Mutation> = [
+  {
+    name: "turn-ends-twice",
+    says: "a turn that is cancelled gets its end twice",
+    rules: ["ends-once"],
+    within: 50,
+    steps: 6,
+    put: () =>
+      replace(
+        Step.prototype,
+        "end",
+        (end) =>
+          function (this: Step, pending, ended) {
+            const turn = end.call(this, pending, ended)
+            return ended.status === "cancelled" ? end.call(this, pending, ended) : turn
+          },
+      ),
+  },
+  {
+    name: "exit-means-gone",
+    says: "the end of a process passes for the end of its tree",
+    rules: ["never-two", "stopped-means-gone"],
+    within: 50,
+    steps: 6,
+    put: () =>
+      replace(
+        SubprocessLink.prototype,
+        "onExit",
+        (onExit) =>
+          function (this: SubprocessLink, exit) {
+            onExit.call(this, exit)
+            this.onClosed([])
+          },
+      ),
+  },
+  {
+    name: "wake-up-lost",
+    says: "the timer of a backoff is not set",
+    rules: ["comes-to-rest"],
+    within: 200,
+    steps: 6,
+    put: () => {
+      let isLost = false
+      const undo = [
+        replace(
+          SessionSupervisor.prototype,
+          "supervise",
+          (supervise) =>
+            function (this: SessionSupervisor, session, report) {
+              const decision = supervise.call(this, session, report)
+              isLost = decision._tag === "Restart" && decision.delayMs > 0
+              return decision
+            },
+        ),
+        replace(
+          Alarm.prototype,
+          "set",
+          (set) =>
+            function (this: Alarm, due) {
+              if (isLost && due !== null) isLost = false
+              else set.call(this, due)
+            },
+        ),
+      ]
+      return () => undo.forEach((back) => back())
+    },
+  },
+  {
+    name: "seq-skipped",
+    says: "a session that comes back with its runtime leaves a seq out",
+    rules: ["seq-without-gaps"],
+    within: 100,
+    steps: 6,
+    put: () =>
+      replace(
+        SessionRegister.prototype,
+        "seat",
+        (seat) =>
+          function (this: SessionRegister, state, ...rest) {
+            return seat.call(this, state.seq > 0 ? { ...state, seq: state.seq + 1 } : state, ...rest)
+          },
+      ),
+  },
+  {
+    name: "charge-missed",
+    says: "every second charge is not counted",
+    rules: ["restart-intensity"],
+    within: 200,
+    steps: 6,
+    put: () => {
+      let charges = 0
+      return replace(
+        SessionSupervisor.prototype,
+        "supervise",
+        (supervise) =>
+          function (this: SessionSupervisor, session, report) {
+            const slot = this.register.byId(session.state.id)
+            const before = slot?.history
+            const decision = supervise.call(this, session, report)
+            if (slot !== undefined && before !== undefined && ++charges % 2 === 0) {
+              slot.history = { ...slot.history, charges: before.charges }
+            }
+            return decision
+          },
+      )
+    },
+  },
+  {
+    name: "reply-before-commit",
+    says: "what is on its way to the store passes for stored",
+    rules: ["acknowledged-is-stored"],
+    within: 20,
+    steps: 6,
+    put: () =>
+      replace(
+        StepStore.prototype,
+        "commit",
+        (commit) =>
+          function (this: StepStore, step) {
+            return Effect.asVoid(Effect.forkDetach(commit.call(this, step)))
+          },
+      ),
+  },
+  {
+    name: "answered-twice",
+    says: "who waits for a turn is answered twice",
+    rules: ["answered-once"],
+    within: 50,
+    steps: 6,
+    put: () =>
+      replace(
+        SessionActor.prototype,
+        "hand",
+        (hand) =>
+          function (this: SessionActor, pending, until, reply) {
+            return hand.call(this, pending, until, (exit) => {
+              reply(exit)
+              reply(exit)
+            })
+          },
+      ),
+  },
+  {
+    name: "bucket-bypassed",
+    says: "restarts do not queue for their tokens",
+    rules: ["restart-bucket"],
+    within: 100,
+    steps: 6,
+    put: () => replace(SessionSupervisor.prototype, "queueForSpawn", () => () => 0),
+  },
+  {
+    name: "history-forgotten",
+    says: "the restart history is not kept with the record",
+    rules: ["restart-schedule", "restart-intensity"],
+    within: 1500,
+    steps: 6,
+    put: () => replace(SessionSupervisor.prototype, "history", () => () => undefined),
+  },
+  {
+    name: "place-not-given-back",
+    says: "every second session keeps its place among the live ones when it has no process any more",
+    rules: ["comes-to-rest"],
+    within: 400,
+    steps: 6,
+    put: () => {
+      let releases = 0
+      return replace(
+        LiveSessions.prototype,
+        "release",
+        (release) =>
+          function (this: LiveSessions, id) {
+            if (++releases % 2 === 0) release.call(this, id)
+          },
+      )
+    },
+  },
+]

@@ -1,0 +1,88 @@
+/**
+ * Schedules that once broke a rule, cut down to what it takes. Each was found by a seed; seeds mean other schedules when
+ * `PlanMaker` changes, these do not.
+ */
+import {
+  calmLife,
+  calmStore,
+  type Life,
+  type Plan,
+  type SessionPlan,
+  type Step,
+  type StorePlan,
+  type WorldPlan,
+} from "./Plan.ts"
+import { calmWorld } from "./Shrink.ts"
+
+type StepInput = Step extends infer S ? (S extends Step ? Omit<S, "n"> & { readonly n?: number } : never) : never
+
+const sessionOf = (
+  spec: Partial<SessionPlan["spec"]>,
+  lives: ReadonlyArray<Partial<Life>> = [],
+  store: Partial<StorePlan> = {},
+): SessionPlan => ({
+  spec: { name: "s0", command: "lines", cwd: "/", ...spec },
+  lives: lives.map((life) => ({ ...calmLife, ...life })),
+  further: "calm",
+  store: { ...calmStore, ...store },
+})
+
+const planOf = (
+  sessions: ReadonlyArray<SessionPlan>,
+  steps: ReadonlyArray<StepInput>,
+  world: Partial<WorldPlan> = {},
+  seed = 1,
+): Plan => ({
+  seed,
+  world: { ...calmWorld, ...world },
+  sessions,
+  steps: steps.map((step, i) => ({ n: i + 1, ...step }) as Step),
+})
+
+const start = { at: 0, type: "start", ifExists: "fail", session: 0 } as const
+const ask = { type: "ask", session: 0 } as const
+const silent: Partial<Life> = { turns: [{ does: "hangs", afterMs: 0, pieces: 1 }] }
+
+/** By what went wrong. */
+export const regressions: Readonly<Record<string, Plan>> = {
+  "who suspends a session in the turn that uses up its budget was never answered": planOf(
+    [sessionOf({ limits: { turns: 1 } }, [silent])],
+    [start, { at: 10, ...ask }, { at: 20, type: "suspend", session: 0 }],
+  ),
+  "who restarts a session in the turn that uses up its budget was never answered": planOf(
+    [sessionOf({ limits: { turns: 1 } }, [silent])],
+    [start, { at: 10, ...ask }, { at: 20, type: "restart", session: 0 }],
+  ),
+  "a process that died in the turn that used up the budget was restarted": planOf(
+    [
+      sessionOf({ limits: { turns: 1 } }, [
+        { turns: [{ does: "ends", afterMs: 1, pieces: 1, end: { by: "exit", code: 3 } }] },
+      ]),
+    ],
+    [start, { at: 10, ...ask }],
+  ),
+  "a turn that was taken in and ended within one commit was open again once the commit was repeated": planOf(
+    [
+      sessionOf({ turnTimeoutMs: 500, mailbox: { capacity: 1, overflow: "sliding" } }, [silent], {
+        commits: "delayed",
+        mostMs: 40,
+        answersLost: 0.5,
+      }),
+    ],
+    [start, ...[50, 51, 52, 53, 54, 55].map((at) => ({ at, ...ask }))],
+    {},
+    125,
+  ),
+  "two sessions had one name while the first was taking a changed spec over": planOf(
+    [sessionOf({}, [], { commits: "delayed", mostMs: 300 })],
+    [
+      { at: 0, type: "configure", changed: false, session: 0 },
+      { at: 900, type: "configure", changed: true, session: 0 },
+      ...[1_000, 1_100, 1_200, 1_300, 1_400, 1_500].map((at) => ({ ...start, at })),
+    ],
+  ),
+  "a closed runtime left the timer of a session that would have expired later": planOf(
+    [sessionOf({ expiresInMs: 60_000 })],
+    [start, { at: 50, type: "shutdown", drainMs: 0, downMs: 100 }],
+  ),
+}

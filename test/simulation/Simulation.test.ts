@@ -1,0 +1,91 @@
+import { spawnSync } from "node:child_process"
+import { readFileSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import { describe, expect, it } from "vitest"
+import { mutations } from "./Mutations.ts"
+import { makePlan } from "./PlanMaker.ts"
+import { describePlan } from "./PlanText.ts"
+import { regressions } from "./Regressions.ts"
+import { rules } from "./Rules.ts"
+import { emptySum, report, search, shrinkFound, under } from "./Search.ts"
+import { simulate } from "./Simulation.ts"
+
+const isLong = process.env["CHAOS"] === "long"
+const seeds = Number(process.env["SEEDS"] ?? (isLong ? 500_000 : 2_000))
+const base = Number(process.env["FROM"] ?? Math.floor(Math.random() * 2 ** 31))
+
+console.log(`simulation: ${seeds} seeds from ${base} on (FROM=${base} SEEDS=${seeds} repeats them)`)
+
+describe("the runtime in simulated worlds", () => {
+  it(
+    "keeps its promises, whatever the seed",
+    () => {
+      const sum = emptySum()
+      const found = search(base, seeds, { sum })
+      if (found !== undefined) expect.fail(report(found))
+      // A search in which nothing happens would prove nothing.
+      expect(sum.seeds).toBe(seeds)
+      expect(sum.turns).toBeGreaterThan(seeds)
+      expect(sum.spawns).toBeGreaterThan(2 * seeds)
+      expect(sum.lives).toBeGreaterThan(seeds)
+    },
+    isLong ? 7_200_000 : 240_000,
+  )
+
+  for (const [what, plan] of Object.entries(regressions)) {
+    it(`keeps them where once ${what}`, () => {
+      const { violation, log } = simulate(plan, true)
+      if (violation !== undefined) expect.fail([violation.detail, describePlan(plan), ...log!].join("\n"))
+    })
+  }
+})
+
+describe("a simulation", () => {
+  const some = Array.from({ length: 60 }, (_, i) => base + i)
+
+  it("takes the same course each time", () => {
+    for (const seed of some) {
+      const first = simulate(makePlan(seed), true)
+      const second = simulate(makePlan(seed), true)
+      expect(second.hash, `seed ${seed}`).toBe(first.hash)
+      expect(second.log).toEqual(first.log)
+    }
+  })
+
+  it("takes it in another process as well", () => {
+    const run = fileURLToPath(new URL("run.ts", import.meta.url))
+    const args = [run, "--hashes", "--from", String(base), "--seeds", String(some.length)]
+    const { stdout, stderr } = spawnSync(process.execPath, args, { encoding: "utf8" })
+    expect(stderr).toBe("")
+    expect(stdout.trim().split("\n")).toEqual(some.map((seed) => `${seed} ${simulate(makePlan(seed)).hash}`))
+  })
+
+  it("takes different courses for different seeds", () => {
+    expect(new Set(some.map((seed) => simulate(makePlan(seed)).hash)).size).toBe(some.length)
+  })
+})
+
+describe("the rules", () => {
+  it("stand in the docs as they are", () => {
+    const page = readFileSync(new URL("../../docs/simulation.md", import.meta.url), "utf8")
+    for (const [name, says] of Object.entries(rules)) expect(page).toContain(`| \`${name}\` | ${says} |`)
+  })
+})
+
+describe("a known bug", () => {
+  for (const mutation of mutations) {
+    it(`is found where ${mutation.says}, and the schedule that shows it is cut down`, () => {
+      const found = search(1, mutation.within, { mutation })
+      expect(found, `none of the seeds 1 to ${mutation.within} finds it`).toBeDefined()
+      const { seed, violation } = found!
+      expect(mutation.rules).toContain(violation.rule)
+      const plan = makePlan(seed)
+      expect(simulate(plan).violation, "without the bug all is well").toBeUndefined()
+      const small = shrinkFound(plan, violation, mutation)
+      expect(small.violation.rule).toBe(violation.rule)
+      expect(small.plan.steps.length, describePlan(small.plan)).toBeLessThanOrEqual(mutation.steps)
+      expect(under(mutation, () => simulate(small.plan)).violation).toEqual(small.violation)
+      expect(simulate(small.plan).violation, "the small one needs the bug").toBeUndefined()
+    })
+  }
+})
