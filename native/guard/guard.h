@@ -75,6 +75,7 @@ struct run {
   int report;        /* descriptor for { i32 pid; i32 errno } where the command could not be run; -1: none */
   pid_t caller;
   int caller_fd; /* -1: none */
+  int over_runtime; /* the command is a runtime: guards of its own that come to us are left to their work */
   int look;      /* the caller has to be looked for: this system has no descriptor of him */
   int in_terminal;
   /* As the caller left them. */

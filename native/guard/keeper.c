@@ -8,6 +8,9 @@
 #include <grp.h>
 #include <poll.h>
 
+/* How often what a killed guard left is looked for, until nothing is. */
+enum { LOST_MS = 10 };
+
 struct failure {
   int32_t error;
   int32_t step;
@@ -61,6 +64,47 @@ static void count_strays(pid_t pid, void *context) {
 static int has_strays(pid_t leader) {
   pid_t counted[2] = {leader, 0};
   each_child(getpid(), count_strays, counted);
+  return counted[1] > 0;
+}
+
+/*
+ * Over a runtime: guards come to us when their spawn server was killed, and go on with their work. A guard that is then killed
+ * itself leaves its tree to us, and nobody else will end it; that one was killed shows in how it ended.
+ */
+static int is_guard(pid_t pid) {
+  char path[64], name[32];
+  snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t n = fd < 0 ? -1 : read(fd, name, sizeof name - 1);
+  if (fd >= 0) close(fd);
+  if (n <= 0) return 0;
+  name[n] = 0;
+  return strncmp(name, "creche-", 7) == 0 || strcmp(name, "guard\n") == 0;
+}
+
+/* As reap_strays; whether a guard was among them that did not end by itself. */
+static int reap_guards(pid_t leader) {
+  int killed = 0;
+  for (;;) {
+    siginfo_t how;
+    memset(&how, 0, sizeof how);
+    if (waitid(P_ALL, 0, &how, WEXITED | WNOHANG | WNOWAIT) < 0 || how.si_pid == 0 || how.si_pid == leader) return killed;
+    if (how.si_code != CLD_EXITED && is_guard(how.si_pid)) killed = 1;
+    waitpid(how.si_pid, NULL, WNOHANG);
+  }
+}
+
+static void kill_unless_guard(pid_t pid, void *context) {
+  pid_t *counted = context;
+  if (pid == counted[0] || is_guard(pid)) return;
+  kill(pid, SIGKILL);
+  counted[1]++;
+}
+
+/* True while something of such a tree is there. */
+static int end_lost_trees(pid_t leader) {
+  pid_t counted[2] = {leader, 0};
+  each_child(getpid(), kill_unless_guard, counted);
   return counted[1] > 0;
 }
 
@@ -123,13 +167,14 @@ void keep(const struct run *r, int front) {
   send(starting, "", 1, MSG_NOSIGNAL);
 
   int64_t deadline = -1;
-  int asked_strays = 0;
+  int asked_strays = 0, lost = 0;
   for (;;) {
     struct pollfd fds[3] = {{front, POLLIN, 0}, {caller, POLLIN, 0}, {starting, POLLIN, 0}};
     int64_t left = deadline < 0 ? 0 : deadline - now_ms();
     if (deadline >= 0 && left <= 0) break;
+    if (lost && (deadline < 0 || left > LOST_MS)) left = LOST_MS;
     struct timespec t = {left / 1000, left % 1000 * 1000000};
-    ppoll(fds, 3, deadline < 0 ? NULL : &t, &unblocked);
+    ppoll(fds, 3, deadline < 0 && !lost ? NULL : &t, &unblocked);
     siginfo_t how;
     int exited = has_exited(leader, &how);
 
@@ -161,7 +206,8 @@ void keep(const struct run *r, int front) {
       if (!exited) deliver(r, leader, r->polite);
     }
     if (!exited) look_at_stops(r, leader, front_pid, front);
-    reap_strays(leader);
+    if (!r->over_runtime) reap_strays(leader);
+    else if (reap_guards(leader) || lost) lost = end_lost_trees(leader);
     if (!exited) continue;
     if (r->grace_ms == 0 || !has_strays(leader)) break;
     if (asked_strays++ == 0) {

@@ -79,8 +79,8 @@ static int parse(struct run *r, int argc, char **argv) {
   int at = 0;
   for (; at < argc && strncmp(argv[at], "--", 2) == 0 && argv[at][2] != 0; at++) {
     char *name = argv[at] + 2, *value = strchr(name, '=');
-    if (strcmp(name, "group") == 0) {
-      r->to_group = 1;
+    if (strcmp(name, "group") == 0 || strcmp(name, "over-runtime") == 0) {
+      *(name[0] == 'g' ? &r->to_group : &r->over_runtime) = 1;
       continue;
     }
     if (value != NULL) *value++ = 0;

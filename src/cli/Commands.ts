@@ -76,6 +76,15 @@ export const localCommands: ReadonlyArray<string> = [
   "completions",
 ]
 
+/** Commands that hold a runtime can stand under a guard of their own. */
+const initFlag = {
+  init: {
+    type: "boolean",
+    summary:
+      "run under a guard of its own, so that nothing is left even when runtime and guards are killed together (Linux; by itself as PID 1)",
+  },
+} as const satisfies Record<string, FlagSpec>
+
 const session = { name: "session", summary: "name, task or id of a session" } as const
 const sessions = { name: "session", summary: "names, tasks or ids of sessions", many: true } as const
 const turnFlags = {
@@ -161,6 +170,7 @@ export const commands = {
         summary:
           "send traces of turns and metrics to this OTLP collector, as http://127.0.0.1:4318 (default: OTEL_EXPORTER_OTLP_ENDPOINT, else nowhere)",
       },
+      ...initFlag,
       ...logFlags,
     },
     examples: [
@@ -174,7 +184,7 @@ export const commands = {
     detail:
       "The runtime belongs to whoever started it: at the end of standard input every session is stopped, and it exits 0. With --data or CRECHE_DATA, sessions and transcripts are kept there; else nothing is.",
     arguments: [],
-    flags: logFlags,
+    flags: { ...initFlag, ...logFlags },
     examples: [
       {
         command: `echo '{"jsonrpc":"2.0","id":1,"method":"runtime/info"}' | creche stdio`,
@@ -194,6 +204,7 @@ export const commands = {
           "a runtime of its own instead, which ends with it; with --data or CRECHE_DATA its sessions are kept there, else nothing is",
       },
       "read-only": { type: "boolean", summary: "offer only tools that change nothing" },
+      ...initFlag,
     },
     examples: [
       { command: "creche mcp --read-only", summary: "for a host that may look and change nothing" },

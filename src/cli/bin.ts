@@ -61,13 +61,17 @@ const main = async (argv: ReadonlyArray<string>): Promise<ExitCode> => {
   const io = processIo()
   const call = await parse(argv, io)
   if (typeof call === "number") return call
-  if (call.name === "serve" || call.name === "stdio") (await import("./MemoryFlags.ts")).takeMemoryFlags()
   const { loaders } = await import("./Dispatch.ts")
   try {
     if ((call.shared.url ?? call.shared.token) !== undefined && localCommands.includes(call.name)) {
       const { wrongUsage } = await import("./Failure.ts")
       throw wrongUsage("--url and --token are for commands that speak to a runtime that runs")
     }
+    if ("init" in call.flags && (call.flags.init || process.pid === 1)) {
+      const { enterInit } = await import("./InitGuard.ts")
+      await enterInit(call as Invocation<"serve" | "stdio" | "mcp">, io)
+    }
+    if (call.name === "serve" || call.name === "stdio") (await import("./MemoryFlags.ts")).takeMemoryFlags()
     const { run } = await loaders[call.name]()
     return await (run as Run<CommandName>)(call, io)
   } catch (error) {
