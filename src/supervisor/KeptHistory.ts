@@ -23,10 +23,14 @@ const isKept = (kept: unknown): kept is Kept => {
   )
 }
 
-/** The history on this runtime's clock; where none was kept, or what was kept is of another shape, a clean one. */
-export const takeUp = (kept: unknown, skewMs: number): RestartHistory => {
+/**
+ * The history on this runtime's clock; where none was kept, or what was kept is of another shape, a clean one. What a wall
+ * clock that was set back puts into the future is taken for new: it must not count for longer than the window.
+ */
+export const takeUp = (kept: unknown, skewMs: number, now: number): RestartHistory => {
   if (!isKept(kept)) return noHistory
   const { step, charges } = kept.history
   const byMs = kept.skewMs - skewMs
-  return { step, charges: { ...charges, charges: charges.charges.map((at) => at + byMs) } }
+  const newest = now - charges.waitedMs
+  return { step, charges: { ...charges, charges: charges.charges.map((at) => Math.min(at + byMs, newest)) } }
 }

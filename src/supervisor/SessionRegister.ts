@@ -99,7 +99,7 @@ export class SessionRegister {
       if (protocol !== undefined) {
         const skewMs = clock.skewMs()
         const state = storedState(session, protocol, clock.now(), skewMs)
-        return Effect.succeed(this.seat(state, takeUp(history, skewMs), named))
+        return Effect.succeed(this.seat(state, takeUp(history, skewMs, clock.now()), named))
       }
       const detail = `session ${session.name} was made by a build that speaks ${session.spec.protocol.type}; this one does not`
       return Effect.fail(new Unsupported({ what: "protocol", detail }))

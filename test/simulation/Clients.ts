@@ -217,7 +217,7 @@ export class Clients {
       return
     }
     const { value } = exit
-    world.say(`client ${step.n} ${step.type} ${session}: ${wordsOf(value)}`)
+    if (world.log.listens) world.say(`client ${step.n} ${step.type} ${session}: ${wordsOf(value)}`)
     switch (step.type) {
       case "ask":
       case "submit":

@@ -2,19 +2,30 @@
  * What happened, in order: as a number that tells two runs apart, and in words where somebody wants to read them. Two runs
  * of one plan are the same where the numbers are.
  */
+/** What is kept: the words and the number, the number alone, or neither, which is quickest. */
+export type Detail = "words" | "number" | "nothing"
+
 export class EventLog {
-  /** Undefined: only the number is kept. */
+  /** Undefined: nobody wants to read it. */
   readonly lines: Array<string> | undefined
+  readonly #detail: Detail
   events = 0
   #low = 0x811c9dc5
   #high = 0x1b873593
 
-  constructor(keep: boolean) {
-    this.lines = keep ? [] : undefined
+  constructor(detail: Detail) {
+    this.#detail = detail
+    this.lines = detail === "words" ? [] : undefined
+  }
+
+  /** Whether it is worth finding words. */
+  get listens(): boolean {
+    return this.#detail !== "nothing"
   }
 
   say(at: number, text: string): void {
     this.events++
+    if (this.#detail === "nothing") return
     let low = this.#low ^ at
     let high = this.#high
     for (let i = 0; i < text.length; i++) {
@@ -27,7 +38,7 @@ export class EventLog {
     this.lines?.push(`${at.toString().padStart(7)}  ${text}`)
   }
 
-  /** Sixteen hexadecimal digits. */
+  /** Sixteen hexadecimal digits; always the same where nothing is kept. */
   get hash(): string {
     const part = (value: number) => (value >>> 0).toString(16).padStart(8, "0")
     return part(this.#low) + part(this.#high)

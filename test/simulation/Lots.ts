@@ -63,12 +63,15 @@ export class Dice {
 
   /** By weight. */
   weigh<A extends string>(weights: Readonly<Record<A, number>>): A {
-    const entries = Object.entries(weights) as unknown as ReadonlyArray<[A, number]>
-    let left = this.next() * entries.reduce((sum, [, weight]) => sum + weight, 0)
-    for (const [name, weight] of entries) {
-      left -= weight
-      if (left < 0) return name
+    let sum = 0
+    for (const name in weights) sum += weights[name]
+    let left = this.next() * sum
+    let last: A | undefined
+    for (const name in weights) {
+      last = name
+      left -= weights[name]
+      if (left < 0) break
     }
-    return entries.at(-1)![0]
+    return last!
   }
 }

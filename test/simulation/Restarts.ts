@@ -74,6 +74,8 @@ export class Restarts {
       // What was on its way when the runtime ended may never have come.
       if (course.seq > record.entries.length) anew(course)
       course.seq = record.entries.length
+      // By the wall clock alone nobody can tell how long the runtime was away.
+      if (this.#world.wallWasSet) anew(course)
     }
   }
 

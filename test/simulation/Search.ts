@@ -72,7 +72,7 @@ const options = (size: Size | undefined, mutation: Mutation | undefined): string
 export const report = (found: Found, { size, mutation }: { size?: Size; mutation?: Mutation } = {}): string => {
   const { seed, violation } = found
   const smallest = shrinkFound(makePlan(seed, size), violation, mutation)
-  const replayed = under(mutation, () => simulate(smallest.plan, true))
+  const replayed = under(mutation, () => simulate(smallest.plan, "words"))
   return [
     `seed ${seed} breaks ${violation.rule} after ${violation.at} ms: ${violation.detail}`,
     `replay: npm run test:simulation -- --seed ${seed}${options(size, mutation)}`,

@@ -100,7 +100,7 @@ export class SimulatedStore {
       const fate = world.now < world.outageUntil ? "fails" : fateOf(plan, world.lot("commit", place, attempt))
       const arrive = () => {
         if (fate !== "works" && fate !== "answerLost") return
-        world.say(`store ${record.name} ${wordsOf(commit)}`)
+        if (world.log.listens) world.say(`store ${record.name} ${wordsOf(commit)}`)
         Effect.runSync(this.#inner.commit(commit))
         this.#records.stored(record, commit)
       }

@@ -3,6 +3,7 @@
  * has come to rest and was shut down, or until something does not hold. The same plan takes the same course every time.
  */
 import type { Owner } from "./Agenda.ts"
+import type { Detail } from "./EventLog.ts"
 import { Clients } from "./Clients.ts"
 import type { Plan, Step } from "./Plan.ts"
 import { Records } from "./Records.ts"
@@ -38,8 +39,10 @@ const quietMs = 1_000
 const shutdownMs = 60_000
 /** A runtime that was to die after some deeds, and does nothing, dies after so long. */
 const doomMs = 50
-/** A runtime that could not start, or waits for a dead one's processes, tries again after so long. */
+/** A runtime that waits for a dead one's processes looks again after so long. */
 const againMs = 20
+/** One that could not start is started again after so long. */
+const failedStartMs = 300
 
 export class Simulation {
   readonly #plan: Plan
@@ -59,9 +62,9 @@ export class Simulation {
   /** The runtime was told to end. */
   #ending: RuntimeLife | undefined
 
-  constructor(plan: Plan, keepLog = false) {
+  constructor(plan: Plan, detail: Detail) {
     this.#plan = plan
-    const world = (this.#world = new World(plan, keepLog))
+    const world = (this.#world = new World(plan, detail))
     this.#records = new Records(world)
     this.#spawner = new SimulatedSpawner(world, this.#records)
     this.#store = new SimulatedStore(world, this.#records)
@@ -147,7 +150,10 @@ export class Simulation {
     this.#life = life
     this.#downMs = againMs
     life.start((trouble) => {
-      if (trouble !== undefined) return life.die("at its start")
+      if (trouble !== undefined) {
+        this.#downMs = failedStartMs
+        return life.die("at its start")
+      }
       world.say(`runtime ${number} is up`)
       this.#restarts.runtimeIsUp(this.#records.sessions.size)
     })
@@ -304,11 +310,11 @@ export class Simulation {
 }
 
 /** Runs a plan. Errors get no stacks meanwhile: nobody reads them, and they cost most of the time. */
-export const simulate = (plan: Plan, keepLog = false): Outcome => {
+export const simulate = (plan: Plan, detail: Detail = "nothing"): Outcome => {
   const before = Error.stackTraceLimit
   Error.stackTraceLimit = 0
   try {
-    return new Simulation(plan, keepLog).run()
+    return new Simulation(plan, detail).run()
   } finally {
     Error.stackTraceLimit = before
   }

@@ -1,6 +1,6 @@
 /** What everything in a simulation shares: the plan, time, the log, and the violations found. */
 import { Agenda, type Entry, type Owner } from "./Agenda.ts"
-import { EventLog } from "./EventLog.ts"
+import { EventLog, type Detail } from "./EventLog.ts"
 import { lot, type Kind } from "./Lots.ts"
 import type { Plan } from "./Plan.ts"
 import type { Rule, Violation } from "./Rules.ts"
@@ -21,9 +21,9 @@ export class World {
   /** What comes right after the present step, before anything else. */
   #soon: Array<() => void> = []
 
-  constructor(plan: Plan, keepLog: boolean) {
+  constructor(plan: Plan, detail: Detail) {
     this.plan = plan
-    this.log = new EventLog(keepLog)
+    this.log = new EventLog(detail)
     const { seed, world } = plan
     this.agenda = new Agenda(world.ties === "arrival" ? () => 0 : (order) => lot(seed, "tie", order))
   }

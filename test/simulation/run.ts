@@ -64,7 +64,7 @@ const seeds = number("seeds", given.seeds ?? process.env["SEEDS"]) ?? 20_000
 if (one !== undefined) {
   const plan = makePlan(one, options.size)
   console.log(describePlan(plan))
-  const outcome = under(mutation, () => simulate(plan, true))
+  const outcome = under(mutation, () => simulate(plan, "words"))
   console.log(`\nwhat happens\n${outcome.log!.join("\n")}\n`)
   if (outcome.violation === undefined) console.log(`all rules hold (hash ${outcome.hash})`)
   else {
@@ -73,7 +73,7 @@ if (one !== undefined) {
   }
 } else if (given.hashes === true) {
   for (let seed = from; seed < from + seeds; seed++) {
-    console.log(seed, under(mutation, () => simulate(makePlan(seed, options.size))).hash)
+    console.log(seed, under(mutation, () => simulate(makePlan(seed, options.size), "number")).hash)
   }
 } else {
   console.log(`seeds ${from} … ${from + seeds - 1}`)

@@ -496,9 +496,11 @@ describe("a restart history", () => {
   it("is the same on another clock, and what cannot be one is none", () => {
     const history = { step: { attempt: 3 }, charges: { charges: [100, 200], waitedMs: 50 } }
     const kept = JSON.parse(JSON.stringify(keep(history, 1_000)))
-    expect(takeUp(kept, 400)).toEqual({ step: { attempt: 3 }, charges: { charges: [700, 800], waitedMs: 50 } })
+    expect(takeUp(kept, 400, 900)).toEqual({ step: { attempt: 3 }, charges: { charges: [700, 800], waitedMs: 50 } })
+    // The wall clock was set back meanwhile: what seems to be yet to come has just been.
+    expect(takeUp(kept, -99_400, 900).charges.charges).toEqual([850, 850])
     for (const wrong of [undefined, null, 1, {}, { history: {}, skewMs: 1 }, { ...kept, skewMs: "1" }]) {
-      expect(takeUp(wrong, 0)).toBe(noHistory)
+      expect(takeUp(wrong, 0, 900)).toBe(noHistory)
     }
   })
 })
