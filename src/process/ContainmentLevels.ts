@@ -33,6 +33,8 @@ export interface Found {
   readonly detail: string
   readonly namespace: NamespaceProbe
   readonly cgroup: CgroupProbe
+  /** Set: it is the Perl form of the guard that runs, for this reason. */
+  readonly perl?: string
 }
 
 /** What a server holds without one. */
@@ -68,9 +70,13 @@ const controllerNames = (held: ReadonlyArray<Controller>): string => {
     : `the kernel holds processes, ${watched} memory`
 }
 
-export const reportLevels = ({ server, detail, namespace, cgroup }: Found): ContainmentReport => {
+const byPerl = (why: string): string =>
+  `${wholeTree}; by the Perl form, a process of some 3 MB for each command: ${why}`
+
+export const reportLevels = ({ server, detail, namespace, cgroup, perl }: Found): ContainmentReport => {
   const guarded = server === "guard"
-  const guard: LevelReport = { level: "guard", available: guarded, detail: guarded ? wholeTree : detail }
+  const whole = perl === undefined ? wholeTree : byPerl(perl)
+  const guard: LevelReport = { level: "guard", available: guarded, detail: guarded ? whole : detail }
   const levels: ReadonlyArray<LevelReport> = [
     { level: "group", available: true, detail: "the process group alone, not what left it by setsid" },
     guard,
@@ -81,21 +87,25 @@ export const reportLevels = ({ server, detail, namespace, cgroup }: Found): Cont
         ? detail
         : namespace === null
           ? "as guard, and the kernel ends the tree also when runtime, server and guard are killed together; it sees no process but its own"
-          : namespace === undefined
-            ? "the probe was not answered"
-            : namespaceRefused(namespace),
+          : perl !== undefined
+            ? "the Perl form of the guard makes no namespaces"
+            : namespace === undefined
+              ? "the probe was not answered"
+              : namespaceRefused(namespace),
     },
     {
       level: "cgroup",
-      available: guarded && cgroup.available,
+      available: guarded && perl === undefined && cgroup.available,
       detail: !guarded
         ? detail
-        : cgroup.available
-          ? `as guard, and one write ends all of it; in ${cgroup.root}; ${controllerNames(cgroup.controllers)}`
-          : cgroup.detail,
+        : perl !== undefined
+          ? "the Perl form of the guard joins no cgroup"
+          : cgroup.available
+            ? `as guard, and one write ends all of it; in ${cgroup.root}; ${controllerNames(cgroup.controllers)}`
+            : cgroup.detail,
     },
   ]
-  return guarded ? { level: "guard", detail: wholeTree, levels } : { level: "group", detail, levels }
+  return guarded ? { level: "guard", detail: whole, levels } : { level: "group", detail, levels }
 }
 
 const isLimited = (limits: ResourceLimits | undefined): boolean =>

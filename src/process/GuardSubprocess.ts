@@ -9,6 +9,7 @@ import type { SpawnErrno, SpawnFailed } from "../domain/Errors.ts"
 import type { Containment } from "../domain/Session.ts"
 import type { Signal } from "../domain/SessionSpec.ts"
 import type { Command, ResourceLimits } from "./Command.ts"
+import { exitOf, overLimit } from "./GuardExit.ts"
 import { encodeCommand, type GuardCommand, type GuardEvent } from "./GuardProtocol.ts"
 import type { SpareGuard } from "./SpareGuards.ts"
 import { streamNames, type StreamName } from "./OwnedStream.ts"
@@ -35,13 +36,6 @@ export interface GuardHost {
 }
 
 export type Settle = (result: GuardSubprocess | SpawnFailed) => void
-
-/** The first name of a number is the one that people use: SIGABRT, not its alias SIGIOT. */
-const signalNames = new Map(
-  Object.entries(os.signals)
-    .map(([name, number]) => [number as number, name] as const)
-    .toReversed(),
-)
 
 /** The runtime closes a connection of its own guard for one reason only: libuv has no descriptor to accept it with. */
 const refusal = (step: SpawnStep, errno: SpawnErrno): SpawnErrno =>
@@ -82,12 +76,6 @@ export const sendToGuard = (host: GuardHost, id: number, command: GuardCommand):
     }
   }
 }
-
-/** Says which limit, how much of it there was, and how much may be. */
-const overLimit = (limit: keyof ResourceLimits, amount: number, limits: ResourceLimits | undefined): string =>
-  limit === "processes"
-    ? `limits.processes: more than ${limits?.processes ?? amount - 1} at once`
-    : `limits.memoryBytes: ${amount} bytes, and ${limits?.memoryBytes ?? "fewer"} are allowed`
 
 export class GuardSubprocess extends PipedSubprocess {
   get containment(): Containment {
@@ -177,21 +165,10 @@ export class GuardSubprocess extends PipedSubprocess {
       case "failed":
         return this.fail(event.step, refusal(event.step, errnoName(event.errno)))
       case "exited":
-        return this.leaderExited(
-          this.over === undefined
-            ? { kind: "exited", code: event.code, at: Date.now() }
-            : { kind: "killedByRuntime", code: event.code, detail: this.over, at: Date.now() },
-        )
-      case "signaled": {
-        const signal = signalNames.get(event.signal) ?? `signal ${event.signal}`
-        return this.leaderExited(
-          this.over === undefined
-            ? { kind: "signaled", signal, at: Date.now() }
-            : { kind: "killedByRuntime", signal, detail: this.over, at: Date.now() },
-        )
-      }
+      case "signaled":
+        return this.leaderExited(exitOf(event, this.over))
       case "limit":
-        this.over = overLimit(event.limit, event.amount, this.limits)
+        this.over = overLimit(event, this.limits)
         return
       case "survivor":
         ;(this.reportedSurvivors ??= []).push(event.pid)

@@ -15,6 +15,8 @@ import { startInGroup, type GroupSubprocess } from "./GroupSpawner.ts"
 import { findGuardBinary } from "./GuardBinary.ts"
 import { sweepLedgers } from "./LedgerSweep.ts"
 import { requireMainThread } from "./MainThread.ts"
+import { findPerlGuard } from "./PerlGuard.ts"
+import { closeAll, startUnderPerl, type PerlHost } from "./PerlSubprocess.ts"
 import type { ReportDefect } from "./PipedSubprocess.ts"
 import { ProcessLedger } from "./ProcessLedger.ts"
 import { scopedSpawn } from "./ScopedSpawn.ts"
@@ -59,6 +61,28 @@ const startGuard = (
     })
   })
 
+/** What holds whole trees here, if anything does; `detail`: why it is nothing better. */
+interface Guard {
+  readonly server?: SpawnServer
+  readonly perl?: PerlHost
+  readonly detail: string
+}
+
+/** `why`: the reason to ask for it. */
+const findPerl = (why: string, ledger: ProcessLedger, reportDefect: ReportDefect): Effect.Effect<Guard, string> =>
+  Effect.suspend(() => {
+    const found = findPerlGuard()
+    if (!found.found) return Effect.fail(`${why}; ${found.detail}`)
+    const { perl, script } = found
+    return Effect.succeed({ perl: { perl, script, ledger, live: new Set(), reportDefect }, detail: why })
+  })
+
+const closeGuard = ({ server, perl }: Guard): Effect.Effect<void> =>
+  Effect.promise(async () => {
+    await server?.close()
+    if (perl !== undefined) await closeAll(perl)
+  })
+
 /** Fails only when `level: "guard"` is asked for and cannot be had. */
 export const layerSpawner = (options: SpawnerOptions): Layer.Layer<Spawner, SpawnFailed> =>
   Layer.effect(
@@ -96,7 +120,7 @@ export const layerSpawner = (options: SpawnerOptions): Layer.Layer<Spawner, Spaw
       const level = options.level ?? "auto"
       const guard =
         level === "group"
-          ? { server: undefined, detail: "the configuration asks for process groups" }
+          ? { detail: "the configuration asks for process groups" }
           : yield* Effect.acquireRelease(
               startGuard(
                 level === "guard",
@@ -105,32 +129,36 @@ export const layerSpawner = (options: SpawnerOptions): Layer.Layer<Spawner, Spaw
                 cgroup.available ? new CgroupTree(cgroup) : undefined,
                 reportDefect,
               ).pipe(
-                Effect.map((server) => ({ server, detail: noSubreaper })),
+                Effect.map((server): Guard => ({ server, detail: noSubreaper })),
+                Effect.catch((detail) => findPerl(detail, ledger, reportDefect)),
                 Effect.catch((detail) =>
                   level === "guard"
                     ? Effect.fail(refused("guard", `the level "guard" does not hold here: ${detail}`))
-                    : Effect.succeed({ server: undefined, detail }),
+                    : Effect.succeed<Guard>({ detail }),
                 ),
               ),
-              ({ server }) => (server === undefined ? Effect.void : Effect.promise(() => server.close())),
+              closeGuard,
             )
 
       const inGroups = new Set<GroupSubprocess>()
       const spawnInGroup = scopedSpawn((command, handlers, settle) =>
         startInGroup({ ledger, live: inGroups, reportDefect }, command, handlers, settle),
       )
-      const server = guard.server
+      const { server, perl }: Guard = guard
       if (server !== undefined) ledger.holds(server.directory)
       const containment = reportLevels({
-        server: server?.containment ?? null,
+        server: perl === undefined ? (server?.containment ?? null) : "guard",
         detail: guard.detail,
         namespace: server?.namespace,
         cgroup,
+        ...(perl === undefined ? {} : { perl: guard.detail }),
       })
       const under = (held: Containment) =>
-        server === undefined
-          ? spawnInGroup
-          : scopedSpawn((command, handlers, settle) => server.spawn(command, handlers, settle, held))
+        server !== undefined
+          ? scopedSpawn((command, handlers, settle) => server.spawn(command, handlers, settle, held))
+          : perl !== undefined
+            ? scopedSpawn((command, handlers, settle) => startUnderPerl(perl, command, handlers, settle))
+            : spawnInGroup
       const spawners = {
         // Asked for by name it is Node's own spawn, whatever the guard could do.
         group: { auto: under("group"), named: spawnInGroup },
@@ -152,7 +180,10 @@ export const layerSpawner = (options: SpawnerOptions): Layer.Layer<Spawner, Spaw
                 : spawners.group.named
           return start(command, handlers)
         },
-        live: Effect.sync(() => [...(server?.live ?? []), ...[...inGroups].map((subprocess) => subprocess.pid)]),
+        live: Effect.sync(() => [
+          ...(server?.live ?? []),
+          ...[...inGroups, ...(perl?.live ?? [])].map((subprocess) => subprocess.pid),
+        ]),
       })
     }),
   )

@@ -23,15 +23,17 @@ import {
   type SpawnerBench,
 } from "../process/SpawnerBench.ts"
 
-export const spawnerSuite = (level: Containment, skipReason: string) => {
-  describe.skipIf(skipReason !== "")(`a spawner of level ${level}${skipReason && ` (${skipReason})`}`, () => {
+/** `form`: the guard in C with its server, or in Perl, one for each. */
+export const spawnerSuite = (level: Containment, skipReason: string, form: "native" | "perl" = "native") => {
+  const named = form === "perl" ? `${level} in Perl` : level
+  describe.skipIf(skipReason !== "")(`a spawner of level ${named}${skipReason && ` (${skipReason})`}`, () => {
     let bench: SpawnerBench
     beforeAll(async () => {
       bench = await openBench(level)
     })
     afterAll(() => bench?.close())
 
-    const atRest = () => descriptorsAtRest(level === "group" ? undefined : bench.directory)
+    const atRest = () => descriptorsAtRest(level === "group" || form === "perl" ? undefined : bench.directory)
     const failure = async (command: string, args: ReadonlyArray<string> = [], over: Partial<Command> = {}) => {
       const exit = await Effect.runPromiseExit(
         Effect.scoped(bench.spawner.spawn(commandOf(command, args, over), new Recorder())),

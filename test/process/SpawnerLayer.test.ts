@@ -3,19 +3,24 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Effect from "effect/Effect"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
+import { findPerlGuard } from "../../src/process/PerlGuard.ts"
 import { layerSpawner, type SpawnerOptions } from "../../src/process/SpawnerLayer.ts"
 import { Spawner } from "../../src/process/Subprocess.ts"
 import { commandOf, noGuard, noTree, Recorder } from "./SpawnerBench.ts"
 
 describe("the choice of the spawner", () => {
   let directory: string
-  const guard = process.env["CRECHE_GUARD"]
+  const given = { CRECHE_GUARD: process.env["CRECHE_GUARD"], CRECHE_PERL: process.env["CRECHE_PERL"] }
   beforeEach(() => {
+    // The Perl form has a suite of its own.
+    process.env["CRECHE_PERL"] = "/no/such/perl"
     directory = mkdtempSync(join(tmpdir(), "creche-layer-"))
   })
   afterEach(() => {
-    if (guard === undefined) delete process.env["CRECHE_GUARD"]
-    else process.env["CRECHE_GUARD"] = guard
+    for (const [name, value] of Object.entries(given)) {
+      if (value === undefined) delete process.env[name]
+      else process.env[name] = value
+    }
     rmSync(directory, { recursive: true, force: true })
   })
 
@@ -40,6 +45,22 @@ describe("the choice of the spawner", () => {
   it("is the process group where no guard is to be found, and says why", async () => {
     process.env["CRECHE_GUARD"] = "/no/such/guard"
     expect(await containment()).toMatchObject({ level: "group", detail: expect.stringContaining("/no/such/guard") })
+  })
+
+  it("is the Perl form where there is a perl, and says why it is not the other", async (context) => {
+    delete process.env["CRECHE_PERL"]
+    const found = findPerlGuard()
+    context.skip(!found.found, found.found ? "" : found.detail)
+    guardThat("exit 3")
+    expect(await containment()).toMatchObject({
+      level: "guard",
+      detail: expect.stringMatching(/Perl form.*exit code 3/),
+    })
+  })
+
+  it("says of both forms why they are not to be had", async () => {
+    process.env["CRECHE_GUARD"] = "/no/such/guard"
+    expect((await containment()).detail).toMatch(/\/no\/such\/guard.*\/no\/such\/perl/)
   })
 
   it("is the process group where the guard ends at once, and says why", async () => {

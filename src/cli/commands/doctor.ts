@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process"
 import { probeCgroup } from "../../process/CgroupTree.ts"
 import { noSubreaper, parseProbe, reportLevels } from "../../process/ContainmentLevels.ts"
 import { findGuardBinary } from "../../process/GuardBinary.ts"
+import { findPerlGuard } from "../../process/PerlGuard.ts"
 import type { Call } from "../Commands.ts"
 import { withRuntime } from "../Connection.ts"
 import type { Run } from "../Run.ts"
@@ -42,10 +43,12 @@ const containment = (guard: ReturnType<typeof findGuardBinary>, io: Io): Readonl
   const probed = guard.found ? spawnSync(guard.path, ["--probe"], { encoding: "utf8", timeout: 5_000 }) : undefined
   const works = probed?.status === 0
   const why = guard.found ? `the guard ${guard.path} does not run here` : guard.detail
+  const perl = works ? undefined : findPerlGuard(io.env)
   const { level, levels } = reportLevels({
-    ...(works ? parseProbe(probed.stdout) : { server: null, namespace: undefined }),
+    ...(works ? parseProbe(probed.stdout) : { server: perl?.found ? "guard" : null, namespace: undefined }),
     detail: works ? noSubreaper : why,
     cgroup: probeCgroup(io.env),
+    ...(perl?.found ? { perl: why } : {}),
   })
   const others = levels
     .filter((one) => one.level === "namespace" || one.level === "cgroup")
@@ -54,16 +57,15 @@ const containment = (guard: ReturnType<typeof findGuardBinary>, io: Io): Readonl
       status: one.available ? "ok" : "missing",
       detail: `${one.available ? "on request" : "not to be had"}: ${one.detail}`,
     }))
-  if (!guard.found || !works)
-    return [
-      {
-        what,
-        status: "missing",
-        detail: `group: the process group alone is ended, not what left it by setsid (${why})`,
-        remedy: "build the guard: install a C compiler, then `npm rebuild` or `npm run build`",
-      },
-      ...others,
-    ]
+  const remedy = "build the guard: install a C compiler, then `npm rebuild` or `npm run build`"
+  if (perl?.found) {
+    const detail = `guard: the whole process tree, daemons included, by the slower form ${perl.script} (${why})`
+    return [{ what, status: "ok", detail, remedy }, ...others]
+  }
+  if (!guard.found || !works) {
+    const detail = `group: the process group alone is ended, not what left it by setsid (${why}; ${perl?.detail})`
+    return [{ what, status: "missing", detail, remedy }, ...others]
+  }
   const detail =
     level === "guard"
       ? `guard: the whole process tree, daemons included; ${guard.path}`

@@ -1,0 +1,338 @@
+#!/usr/bin/env perl
+# The guard where it cannot be compiled and none was built: the same promises, one process of some 3 MB for each command, and no
+# server. It needs perl alone, no module, and knows the system calls of Linux on x86_64 and aarch64; elsewhere it refuses.
+#
+#   guard.pl --version
+#   guard.pl --session          one command for a runtime: descriptors 3: events, 4: request, then commands; its end is the runtime's
+#   guard.pl --run ... -- COMMAND    one command for any caller, as native/guard/run.c has it
+#
+# Requests, commands and events are those of src/process/GuardProtocol.ts; change both files, and PROTOCOL, together.
+use strict;
+use warnings;
+require Config;
+
+use constant { VERSION => '0.1.0', PROTOCOL => 3 };
+
+my %calls = (
+    x86_64 => {
+        close => 3, execve => 59, setsid => 112, setuid => 105, setgid => 106, setgroups => 116,
+        prctl => 157, rt_sigprocmask => 14, waitid => 247, signalfd4 => 289, pidfd_open => 434,
+    },
+    aarch64 => {
+        close => 57, execve => 221, setsid => 157, setuid => 146, setgid => 144, setgroups => 159,
+        prctl => 167, rt_sigprocmask => 135, waitid => 95, signalfd4 => 74, pidfd_open => 434,
+    },
+);
+my ($machine) = $Config::Config{archname} =~ /^([^-]+)-linux/;
+my $call = defined $machine && $Config::Config{ptrsize} == 8 ? $calls{$machine} : undef;
+if (!defined $call) {
+    print STDERR "guard.pl: the system calls of $Config::Config{archname} are not known to it\n";
+    exit 125;
+}
+
+use constant {
+    PR_SET_PDEATHSIG => 1, PR_SET_DUMPABLE => 4, PR_SET_NAME => 15, PR_SET_CHILD_SUBREAPER => 36,
+    P_ALL => 0, P_PID => 1, WNOHANG => 1, WSTOPPED => 2, WEXITED => 4, WCONTINUED => 8, WNOWAIT => 0x01000000,
+    CLD_EXITED => 1, CLD_KILLED => 2, CLD_STOPPED => 5,
+    SIG_BLOCK => 0, SIG_UNBLOCK => 1, SIG_SETMASK => 2, SIGKILL => 9, SIGTERM => 15, SIGCHLD => 17, SIGCONT => 18, SIGSTOP => 19,
+    SFD_FLAGS => 02000000 | 04000, F_SETFD => 2, F_DUPFD_CLOEXEC => 1030, FD_CLOEXEC => 1,
+    ENOENT => 2, ESRCH => 3, EPERM => 1, ENOEXEC => 8, EACCES => 13, ENOTDIR => 20, EINVAL => 22,
+    STEP_FORK => 1, STEP_CWD => 3, STEP_EXEC => 4,
+    # As native/guard/tree.c has it.
+    UNKILLABLE_MS => 5000,
+};
+
+# Since the start of the machine: a clock that nobody sets.
+sub now_ms {
+    open(my $file, '<', '/proc/uptime') or return time * 1000;
+    my ($seconds) = split ' ', <$file>;
+    return int($seconds * 1000);
+}
+
+# ---- signals ------------------------------------------------------------------------------------------------
+
+sub bits { my $mask = 0; $mask |= 1 << ($_ - 1) for @_; return pack('Q', $mask) }
+
+sub set_mask {
+    my ($how, $mask) = @_;
+    my $old = "\0" x 8;
+    syscall($call->{rt_sigprocmask}, $how, $mask, $old, 8);
+    return $old;
+}
+
+# A descriptor that is readable when one of them has come; they must be blocked.
+sub signal_descriptor {
+    my ($mask) = @_;
+    my $fd = syscall($call->{signalfd4}, -1, $mask, 8, SFD_FLAGS);
+    return undef if $fd < 0;
+    open(my $handle, '<&=', $fd) or return undef;
+    return $handle;
+}
+
+sub wait_readable {
+    my ($seconds, @handles) = @_;
+    my $set = '';
+    vec($set, fileno($_), 1) = 1 for @handles;
+    my $found = select($set, undef, undef, $seconds);
+    return map { $found > 0 && vec($set, fileno($_), 1) ? 1 : 0 } @handles;
+}
+
+# ---- processes ----------------------------------------------------------------------------------------------
+
+# (state, parent, group, start time, resident pages); empty where there is no such process.
+sub process_stat {
+    my ($pid) = @_;
+    open(my $file, '<', "/proc/$pid/stat") or return;
+    my $text = <$file>;
+    return unless defined $text;
+    # The name may hold anything, parentheses too: start behind the last one.
+    my @fields = split ' ', substr($text, rindex($text, ')') + 2);
+    return @fields[0, 1, 2, 19, 21];
+}
+
+sub children_of {
+    my ($pid) = @_;
+    if (open(my $file, '<', "/proc/$pid/task/$pid/children")) {
+        my $text = <$file>;
+        return defined $text ? split(' ', $text) : ();
+    }
+    return () if $pid != $$;
+    opendir(my $proc, '/proc') or return ();
+    return grep { /^\d+$/ && ((process_stat($_))[1] // 0) == $pid } readdir $proc;
+}
+
+sub below {
+    my (@tree) = children_of($_[0]);
+    for (my $at = 0; $at < @tree && @tree < 100_000; $at++) { push @tree, children_of($tree[$at]) }
+    return @tree;
+}
+
+# (pid, code, status); empty: nothing of that kind has happened.
+sub wait_id {
+    my ($type, $id, $flags) = @_;
+    my $info = "\0" x 128;
+    return if syscall($call->{waitid}, $type, $id, $info, $flags | WNOHANG, 0) < 0;
+    my ($code, $pid, $status) = unpack('x8 l x4 l x4 l', $info);
+    return $pid == 0 ? () : ($pid, $code, $status);
+}
+
+# How it ended, without reaping it: while the zombie is there its pid and group are nobody else's.
+sub has_exited { return wait_id(P_PID, $_[0], WEXITED | WNOWAIT) }
+
+sub reap_strays {
+    my ($leader) = @_;
+    while (my ($pid) = wait_id(P_ALL, 0, WEXITED | WNOWAIT)) {
+        return if $pid == $leader;
+        waitpid($pid, WNOHANG);
+    }
+}
+
+# False while somebody is left.
+sub reap_all {
+    while (1) {
+        my $pid = waitpid(-1, WNOHANG);
+        return 0 if $pid == 0;
+        return 1 if $pid < 0;
+    }
+}
+
+sub adopt_orphans { return syscall($call->{prctl}, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0 }
+sub call_it { my $name = $_[0]; syscall($call->{prctl}, PR_SET_NAME, $name, 0, 0, 0) }
+
+# Ends everything below; (code, status, survivors...) of the leader, and of whom SIGKILL did not end in time.
+# `told` hears of the leader's end before the rest is gone.
+sub end_tree {
+    my ($leader, $children, $told) = @_;
+    my $deadline = now_ms() + UNKILLABLE_MS;
+    kill 'KILL', -$leader;
+    my (undef, @how) = has_exited($leader);
+    kill 'KILL', $leader unless @how;
+    for (my $pass = 0; ; $pass++) {
+        # What is still there may be growing: what is stopped cannot fork.
+        if ($pass >= 2) { kill 'STOP', $_ for below($$) }
+        kill 'KILL', $_ for children_of($$);
+        (undef, @how) = has_exited($leader) unless @how;
+        if (@how) {
+            $told->(@how) if $told;
+            undef $told;
+            return (@how) if reap_all();
+        }
+        if (now_ms() >= $deadline) {
+            my @left = children_of($$);
+            return (@how ? @how : (CLD_KILLED, SIGKILL), @left ? @left : $leader);
+        }
+        my ($news) = wait_readable($pass < 3 ? 0.002 : $pass < 50 ? 0.005 : 0.05, $children);
+        sysread($children, my $ignored, 128 * 64) if $news;
+    }
+}
+
+# ---- from fork to exec --------------------------------------------------------------------------------------
+
+sub close_other_descriptors {
+    my %kept = map { fileno($_) => 1 } @_;
+    opendir(my $fds, '/proc/self/fd') or return;
+    my @fds = grep { /^\d+$/ && $_ > 2 && !$kept{$_} && $_ != fileno($fds) } readdir $fds;
+    closedir $fds;
+    syscall($call->{close}, $_ + 0) for @fds;
+}
+
+# Never hands a script to a shell, unless `shell` says so, as execvp does. Comes back with the errno.
+sub execute {
+    my ($file, $argv, $envp, $path, $shell) = @_;
+    my $strings = pack('p*', @$argv, undef);
+    my $environment = pack('p*', @$envp, undef);
+    my $denied = 0;
+    my @candidates = index($file, '/') >= 0 ? ($file) : map { $_ eq '' ? $file : "$_/$file" } split(/:/, $path, -1);
+    for my $candidate (@candidates) {
+        syscall($call->{execve}, $candidate, $strings, $environment);
+        my $errno = $! + 0;
+        if ($errno == ENOEXEC && $shell) {
+            my $sh = '/bin/sh';
+            my @words = ($sh, $candidate, @$argv[1 .. $#$argv]);
+            my $again = pack('p*', @words, undef);
+            syscall($call->{execve}, $sh, $again, $environment);
+        }
+        return $errno if @candidates == 1;
+        if ($errno == EACCES) { $denied = 1 }
+        elsif ($errno != ENOENT && $errno != ENOTDIR) { return $errno }
+    }
+    return $denied ? EACCES : ENOENT;
+}
+
+sub default_signals { $SIG{$_} = 'DEFAULT' for @_ }
+
+# ---- one command for a runtime ------------------------------------------------------------------------------
+
+my @ignored = qw(PIPE HUP INT QUIT TERM USR1 USR2 TSTP TTIN TTOU ALRM);
+
+sub session {
+    open(my $events, '>&=', 3) or exit 125;
+    open(my $orders, '+<&=', 4) or exit 125;
+    fcntl($_, F_SETFD, FD_CLOEXEC) for $events, $orders;
+    $SIG{$_} = 'IGNORE' for @ignored;
+    my $old = set_mask(SIG_BLOCK, bits(SIGCHLD));
+    my $children = signal_descriptor(bits(SIGCHLD));
+    my $id = 0;
+    my $emit = sub { syswrite($events, pack('L L l l', $id, @_)) };
+    my $whole = sub {
+        my ($bytes) = @_;
+        my $held = '';
+        while (length $held < $bytes) {
+            my $n = sysread($orders, $held, $bytes - length $held, length $held);
+            exit 0 unless $n;
+        }
+        return $held;
+    };
+    my $request = $whole->(unpack('L', $whole->(4)));
+    my ($argc, $envc, $level, $processes, $memory);
+    ($id, $argc, $envc, $level, $processes, $memory) = unpack('L x16 L5', $request);
+    my ($cwd, undef, @words) = split /\0/, substr($request, 40), -1;
+    my @argv = @words[0 .. $argc - 1];
+    my @envp = @words[$argc .. $argc + $envc - 1];
+    if (!defined $children || !adopt_orphans()) {
+        $emit->(3, $! + 0, STEP_FORK);
+        return;
+    }
+    call_it('creche-session');
+    socketpair(my $ours, my $its, 1, 5, 0) or do { $emit->(3, $! + 0, STEP_FORK); return };
+    my $guard = $$;
+    my $leader = fork;
+    if (!defined $leader) { $emit->(3, $! + 0, STEP_FORK); return }
+    if ($leader == 0) {
+        setpgrp(0, 0);
+        close_other_descriptors($its);
+        default_signals(@ignored, 'FPE', 'CHLD');
+        # Should somebody kill the guard, at least the command goes with it.
+        syscall($call->{prctl}, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+        exit 127 if getppid() != $guard;
+        set_mask(SIG_SETMASK, bits());
+        my @failed = (0, STEP_CWD);
+        if (chdir $cwd) {
+            my ($path) = map { substr $_, 5 } grep { index($_, 'PATH=') == 0 } reverse @envp;
+            @failed = (execute($argv[0], \@argv, \@envp, $path // '/usr/local/bin:/usr/bin:/bin', 0), STEP_EXEC);
+        }
+        else { $failed[0] = $! + 0 }
+        syswrite($its, pack('l l', @failed));
+        syscall($call->{close}, fileno($its));
+        kill 'KILL', $$;
+    }
+    close $its;
+    # The streams are the command's alone from here: end of file on them must not wait for us.
+    syscall($call->{close}, $_) for 0, 1, 2;
+    if (sysread($ours, my $failed, 8)) {
+        waitpid($leader, 0);
+        $emit->(3, unpack('l l', $failed));
+        return;
+    }
+    close $ours;
+    $emit->(2, $leader, $$);
+    my (undef, undef, undef, $started) = process_stat($leader);
+    $emit->(8, unpack('l l', pack('Q', $started))) if defined $started;
+
+    my $watched = $processes > 0 || $memory > 0;
+    my $rest = '';
+    while (1) {
+        my ($ordered, $changed) = wait_readable($watched ? 0.05 : undef, $orders, $children);
+        sysread($children, my $ignored, 128 * 64) if $changed;
+        if ($ordered) {
+            # End of file: the runtime is gone.
+            last unless sysread($orders, $rest, 4096, length $rest);
+            my $end = 0;
+            while (length $rest >= 8) {
+                my ($type, $signal) = unpack('L l', substr($rest, 0, 8, ''));
+                if ($type == 3) { $end = 1 }
+                # A leader that moved to a group of its own choice leaves this one empty.
+                elsif ($type == 1) { kill(-$signal, $leader) or kill($signal, $leader) }
+                elsif ($type == 2) { kill $signal, $leader }
+            }
+            last if $end;
+        }
+        my @how = has_exited($leader);
+        last if @how;
+        reap_strays($leader);
+        next unless $watched;
+        my @over = over_limit($processes, $memory);
+        next unless @over;
+        $emit->(10, @over);
+        last;
+    }
+    # A session's tree ends with its leader, by command, or with the runtime: no grace here, that was the runtime's to give.
+    my $told = 0;
+    my $tell = sub { my ($code, $status) = @_; $told++ or $emit->($code == CLD_EXITED ? 4 : 5, $status, 0) };
+    my ($code, $status, @survivors) = end_tree($leader, $children, $tell);
+    $emit->(6, $_, 0) for @survivors;
+    $emit->(7, scalar @survivors, 0);
+}
+
+sub page_kib {
+    open(my $file, '<', '/proc/self/auxv') or return 4;
+    my %value = unpack('Q*', do { local $/; <$file> });
+    return ($value{6} // 4096) / 1024;
+}
+
+# (kind of limit, amount) where the tree takes more; memory in KiB, shared pages counted once.
+sub over_limit {
+    my ($processes, $memory) = @_;
+    my @tree = grep { ((process_stat($_))[0] // 'X') !~ /[ZX]/ } below($$);
+    return (2, scalar @tree) if $processes > 0 && @tree > $processes;
+    return if $memory == 0;
+    my $resident = 0;
+    my $page = page_kib();
+    $resident += $page * ((process_stat($_))[4] // 0) for @tree;
+    return if $resident <= $memory;
+    my $sum = 0;
+    for my $pid (@tree) {
+        open(my $file, '<', "/proc/$pid/smaps_rollup") or next;
+        while (<$file>) { $sum += $1 if /^Pss:\s+(\d+)/ }
+    }
+    return $sum > $memory ? (1, $sum) : ();
+}
+
+if (@ARGV == 1 && $ARGV[0] eq '--version') {
+    if (!adopt_orphans()) { print STDERR "guard.pl: this system lets no process adopt orphans: $!\n"; exit 125 }
+    print "creche guard ", VERSION, " protocol ", PROTOCOL, " (perl)\n";
+    exit 0;
+}
+if (@ARGV == 1 && $ARGV[0] eq '--session') { session(); exit 0 }
+print STDERR "usage: guard.pl --version | --session\n";
+exit 2;
