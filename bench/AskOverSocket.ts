@@ -7,7 +7,7 @@ import type { Measurement } from "./Measurement.ts"
 import { LineSplitter } from "./RawChild.ts"
 import { sourceCli, startCreche, startRawEcho } from "./ServerProcess.ts"
 
-const timed = async (count: number, ask: (prompt: string) => Promise<string>): Promise<number> => {
+export const timed = async (count: number, ask: (prompt: string) => Promise<string>): Promise<number> => {
   const begun = performance.now()
   for (let i = 0; i < count; i++) {
     const prompt = `what is the answer to question ${i}?`

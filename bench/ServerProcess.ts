@@ -6,6 +6,8 @@ import { closeTimeoutMs } from "./SideProcess.ts"
 
 export interface ServerProcess {
   readonly socket: string
+  /** Of its HTTP; empty without. */
+  readonly url: string
   readonly close: () => Promise<void>
 }
 
@@ -26,6 +28,7 @@ const start = (args: ReadonlyArray<string>, socket: string, announcement: string
       if (!said.includes(announcement)) return
       resolve({
         socket,
+        url: /http:\/\/[^\s]+/.exec(said)?.[0] ?? "",
         close: async () => {
           child.kill("SIGTERM")
           const timer = setTimeout(() => child.kill("SIGKILL"), closeTimeoutMs / 2)
@@ -39,11 +42,16 @@ const start = (args: ReadonlyArray<string>, socket: string, announcement: string
   })
 
 /** `creche serve` of the given CLI, in a data directory below the working directory. */
-export const startCreche = (cli: string): Promise<ServerProcess> => {
-  const socket = join(process.cwd(), "creche.sock")
-  const data = join(process.cwd(), "data")
-  return start([cli, "serve", "--data", data, "--socket", socket], socket, "listens on")
+export const startCreche = (cli: string, flags: ReadonlyArray<string> = []): Promise<ServerProcess> => {
+  // Both sides of a comparison may have one.
+  const socket = join(process.cwd(), `${process.pid}.sock`)
+  const data = join(process.cwd(), `data-${process.pid}`)
+  return start([cli, "serve", "--data", data, "--socket", socket, ...flags], socket, "listens on")
 }
+
+/** The same with HTTP on loopback, for whom it may concern. */
+export const startHttp = (cli: string): Promise<ServerProcess> =>
+  startCreche(cli, ["--http", "127.0.0.1:0", "--no-auth"])
 
 /** A socket whose every connection is piped through a `cat`. */
 export const startRawEcho = (): Promise<ServerProcess> => {

@@ -1,6 +1,7 @@
 /** Every measurement there is, in the order in which they run. Loads nothing of creche: the sides do that themselves. */
 import { askOverSocket } from "./AskOverSocket.ts"
 import { askRoundTrip } from "./AskRoundTrip.ts"
+import { askOverTransports } from "./AskOverTransports.ts"
 import { cliStart } from "./CliStart.ts"
 import { durableBytes } from "./DurableBytes.ts"
 import { durableSessions } from "./DurableSessions.ts"
@@ -17,6 +18,7 @@ export const measurements: ReadonlyArray<Measurement> = [
   ...parallelSessions,
   ...outputLines,
   ...askOverSocket,
+  ...askOverTransports,
   ...spawnToReady,
   ...killToRunning,
   ...sessionMemory,

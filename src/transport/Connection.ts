@@ -58,6 +58,7 @@ export class Connection {
     const peer: Peer = {
       notify: (event) => this.#outbox.send(JsonRpc.notification("session/event", event)),
       room: this.#outbox.room,
+      written: () => this.#outbox.written,
       subscriptions: this.#subscriptions,
     }
     this.#dispatcher = new Dispatcher({

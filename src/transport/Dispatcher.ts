@@ -19,6 +19,8 @@ export interface Peer {
   readonly notify: (event: SessionEvent) => void
   /** Waits until what was sent is on its way: before making more than was asked for. */
   readonly room: Effect.Effect<void>
+  /** Characters of text that were made for it so far; left out where nobody counts. */
+  readonly written?: () => number
   /** The live subscriptions of this connection, by id, and how each is ended. */
   readonly subscriptions: Map<string, () => void>
 }

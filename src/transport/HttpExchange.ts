@@ -128,6 +128,7 @@ class Exchange {
     const peer: Peer = {
       notify: (event) => this.#notify(this.#open(), event, 0),
       room: Effect.suspend(() => this.#stream?.room ?? Effect.void),
+      written: () => this.#stream?.written ?? 0,
       subscriptions: this.#subscriptions,
     }
     this.#call("session/ask", { ...params, stream: true }, peer, (exit) => {
@@ -143,6 +144,7 @@ class Exchange {
       const peer: Peer = {
         notify: (event) => this.#notify(this.#open(), event, from ?? Number.POSITIVE_INFINITY),
         room: Effect.suspend(() => this.#stream?.room ?? Effect.void),
+        written: () => this.#stream?.written ?? 0,
         subscriptions: this.#subscriptions,
       }
       this.#call("session/subscribe", params, peer, (exit) => {

@@ -34,11 +34,17 @@ export class Outbox {
   #blocked = false
   #scheduled = false
   #closed = false
+  #written = 0
   #waiting: Array<() => void> = []
 
   constructor(options: OutboxOptions) {
     this.#options = options
     options.writable.on("drain", () => this.#drained())
+  }
+
+  /** Characters so far. */
+  get written(): number {
+    return this.#written
   }
 
   send(message: JsonRpc.Outgoing): void {
@@ -66,6 +72,7 @@ export class Outbox {
         text +=
           framing() === "contentLength" ? `Content-Length: ${Buffer.byteLength(json)}\r\n\r\n${json}` : `${json}\n`
       } while (next < queue.length && text.length < joinedChars)
+      this.#written += text.length
       if (!writable.write(text)) {
         this.#blocked = true
         this.#options.onBlocked(true)

@@ -33,6 +33,7 @@ export class Sse implements Stream {
   #takenAt: number
   #sentAt: number
   #isOver = false
+  #written = 0
   #waiting: Array<() => void> = []
 
   constructor(response: ServerResponse, now: number) {
@@ -48,6 +49,11 @@ export class Sse implements Stream {
       "X-Accel-Buffering": "no",
     })
     this.#write(`retry: ${retryMs}\n\n`)
+  }
+
+  /** Characters so far. */
+  get written(): number {
+    return this.#written
   }
 
   get isOver(): boolean {
@@ -93,6 +99,7 @@ export class Sse implements Stream {
   #write(text: string): void {
     if (this.#isOver) return
     this.#text += text
+    this.#written += text.length
     if (this.#scheduled || this.#blocked) return
     this.#scheduled = true
     // What one event makes leaves in one write.

@@ -11,10 +11,10 @@ import { LimitReached, type RuntimeError, type StoreUnavailable, SubscriptionNot
 import { isTerminal, type Turn } from "../domain/Turn.ts"
 import type { Runtime, Subscription, SubscribeRequest, SubscriptionBatch } from "../supervisor/Runtime.ts"
 import type { Call, Peer } from "./Dispatcher.ts"
+import { firstLimit, nextLimit } from "./PullSize.ts"
 import { type MissedRange, wireEntry } from "./Wire.ts"
 
 export const maxSubscriptions = 1000
-const batchEntries = 256
 
 /** Subscribes for the calling connection. The first event follows the answer, never precedes it. */
 export const subscribe = Effect.fnUntraced(function* (
@@ -60,14 +60,17 @@ const forward = Effect.fnUntraced(function* (
   peer: Peer,
   id: string,
 ): Effect.fn.Return<void, StoreUnavailable> {
+  let limit = firstLimit
   while (true) {
-    const { entries, missed, ended } = yield* subscription.pull(batchEntries)
+    const before = peer.written?.() ?? 0
+    const { entries, missed, ended } = yield* subscription.pull(limit)
     for (const range of missed) peer.notify({ subscription: id, missed: range })
     for (const entry of entries) peer.notify({ subscription: id, entry: wireEntry(entry) })
     if (ended === true) return peer.notify({ subscription: id, ended })
     yield* peer.room
     // A client that keeps up would else have the thread until the transcript is through.
-    if (entries.length >= batchEntries) yield* Effect.yieldNow
+    if (entries.length >= limit) yield* Effect.yieldNow
+    limit = nextLimit(limit, entries.length, (peer.written?.() ?? 0) - before)
   }
 })
 
@@ -87,8 +90,10 @@ export const streamTurn = (runtime: Runtime["Service"], told: Turn, call: Call):
         turn,
       })
       const removed = runtime.wait(turn).pipe(Effect.exit, Effect.andThen(Effect.sleep(removedAfterMs)))
+      let limit = firstLimit
       while (true) {
-        const batch: SubscriptionBatch | void = yield* Effect.raceFirst(subscription.pull(batchEntries), removed)
+        const before = peer.written?.() ?? 0
+        const batch: SubscriptionBatch | void = yield* Effect.raceFirst(subscription.pull(limit), removed)
         if (batch === undefined) break
         for (const missed of batch.missed) peer.notify({ request, turn, missed })
         let ended = false
@@ -98,6 +103,7 @@ export const streamTurn = (runtime: Runtime["Service"], told: Turn, call: Call):
           if (entry.type === "turn/ended") ended = true
         }
         yield* peer.room
+        limit = nextLimit(limit, batch.entries.length, (peer.written?.() ?? 0) - before)
         if (ended || batch.ended === true || (batch.missed.length > 0 && (yield* isPast(runtime, turn, batch.missed))))
           break
       }
