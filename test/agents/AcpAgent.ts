@@ -57,7 +57,12 @@ export const acp: Agent = {
         waiting.set(++id, resolve)
         child.stdin.write(JSON.stringify({ jsonrpc: "2.0", id, method, params }) + "\n")
       })
-    await request("initialize", { protocolVersion: 1, clientCapabilities: {} })
+    // In creche's own words: agents tell each client as much as it can take.
+    await request("initialize", {
+      protocolVersion: 1,
+      clientCapabilities: { fs: { readTextFile: false, writeTextFile: false }, terminal: false },
+      clientInfo: { name: "creche", title: "creche", version: "1" },
+    })
     const { sessionId } = await request("session/new", { cwd, mcpServers: [] })
     return {
       ask: async (text) => void (await request("session/prompt", { sessionId, prompt: [{ type: "text", text }] })),

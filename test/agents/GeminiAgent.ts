@@ -28,7 +28,8 @@ export const gemini: Agent = {
       env: { HOME: home, GEMINI_API_KEY: "dummy", GOOGLE_GEMINI_BASE_URL: url },
     }
   },
-  asksToRun: (command) => `run ${command}`,
+  // Not one of the commands that it runs without asking.
+  asksToRun: (command) => `run touch asked; ${command}`,
   writes: (file, text) => `use write_file ${JSON.stringify({ file_path: file, content: text })}`,
   cannot: {
     "is told its system prompt, in every process of it": "it takes none over ACP",
