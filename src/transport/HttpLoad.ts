@@ -11,6 +11,7 @@ export class HttpLoad {
   /** Requests under way by token; null for those without. */
   readonly #pending = new Map<string | null, number>()
   #heldBytes = 0
+  #unsent = 0
   readonly #held = new WeakMap<ServerResponse, number>()
 
   constructor(limits: HttpLimits) {
@@ -21,6 +22,27 @@ export class HttpLoad {
     let pending = 0
     for (const each of this.#pending.values()) pending += each
     return { streams: this.streams.size, pending }
+  }
+
+  /** Answers that were made and are not with the operating system yet. */
+  get unsent(): number {
+    return this.#unsent
+  }
+
+  /** `sent`: the answer is out, or its peer is gone. */
+  send(response: ServerResponse, sent: () => void): void {
+    response.once("prefinish", () => {
+      if (response.destroyed) return
+      this.#unsent++
+      const once = () => {
+        response.off("finish", once)
+        response.off("close", once)
+        this.#unsent--
+        sent()
+      }
+      response.on("finish", once)
+      response.on("close", once)
+    })
   }
 
   /** One more request of the caller, until its response is over. */

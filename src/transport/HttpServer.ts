@@ -110,6 +110,11 @@ export class HttpServer {
     server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
       refuseRaw(socket, problemOfClientError(error))
     })
+    // Node takes a connection for idle as soon as its answer was made, and would destroy what is still on its way out.
+    const closeIdle = server.closeIdleConnections.bind(server)
+    server.closeIdleConnections = () => {
+      if (this.#load.unsent === 0) closeIdle()
+    }
     this.#server = server
   }
 
@@ -192,6 +197,10 @@ export class HttpServer {
     request.on("error", () => {})
     response.on("error", () => {})
     cutUntaken(response, this.#limits.stalledMs)
+    this.#load.send(response, () => {
+      // Its connection would be kept for a next request.
+      if (this.#isClosing) setImmediate(() => this.#server.closeIdleConnections())
+    })
     if (this.#isClosing) response.setHeader("Connection", "close")
     const from = addressOf(request.socket)
     const { path, query } = partsOf(request.url ?? "/")
@@ -203,10 +212,6 @@ export class HttpServer {
     if (caller instanceof Unauthorized) return answerProblem(response, Problem.ofError(caller))
     const limit = caller.charge() ?? this.#load.take(caller, response)
     if (limit !== undefined) return answerProblem(response, Problem.ofError(limit))
-    response.once("close", () => {
-      // Its connection would be kept for a next request.
-      if (this.#isClosing) setImmediate(() => this.#server.closeIdleConnections())
-    })
     const way = {
       request,
       response,

@@ -190,6 +190,26 @@ describe("HTTP", () => {
     await expect(serves.send("GET", "/v1/info")).rejects.toThrow("fetch failed")
   })
 
+  it("lets an answer that is long and slowly read go out when it closes", async () => {
+    const stub = makeStub({ total: 4000, text: "x".repeat(2000) })
+    stub.session({ name: "flood" })
+    const { raw, send, close } = await serving({ closeMs: 8000 }, stub)
+    const whole = (await send("GET", "/v1/sessions/flood/transcript?limit=4000")).text.length
+    expect(whole).toBeGreaterThan(5_000_000)
+    const reader = await raw()
+    reader.socket.write("GET /v1/sessions/flood/transcript?limit=4000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await reader.until("its beginning", (text) => text.length > 0)
+    reader.socket.pause()
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    const closed = close()
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    reader.socket.resume()
+    await reader.closed
+    const text = reader.text()
+    expect(text.length - text.indexOf("\r\n\r\n") - 4).toBe(whole)
+    await closed
+  })
+
   it("does not wait longer than told for answers that never come when it closes", async () => {
     const serves = await serving({ closeMs: 50 })
     serves.stub.session({ name: "a" })
