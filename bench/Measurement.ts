@@ -29,6 +29,8 @@ interface Common {
   readonly title: string
   readonly full: Settings
   readonly quick: Settings
+  /** Undefined: what it measures is there; otherwise a sentence that says what is missing. */
+  readonly missing?: () => string | undefined
 }
 
 /** creche against plain Node, or against itself in another setting. Met when the ratio of the medians is at most `target`. */
@@ -41,8 +43,6 @@ export interface Comparison extends Common {
   readonly ballastMb?: number
   /** Both sides on one CPU: where the scheduler puts the two ends of a pipe then makes no difference. */
   readonly pinned?: true
-  /** Undefined: what it measures is not there; the sentence says what is missing. */
-  readonly missing?: () => string | undefined
   readonly subject: (settings: Settings) => Promise<Side>
   readonly baseline: (settings: Settings) => Promise<Side>
 }

@@ -61,8 +61,6 @@ const commonOf = ({ name, title, unit, target }: Measurement, { stored }: Settin
 
 const compare = async (comparison: Comparison, settings: Settings, home: string): Promise<Outcome> => {
   const common = commonOf(comparison, settings)
-  const why = comparison.missing?.()
-  if (why !== undefined) return { kind: "skipped", ...common, why }
   const open: Array<SideProcess> = []
   try {
     const sides = { subject: [] as Array<number>, baseline: [] as Array<number> }
@@ -123,6 +121,8 @@ const hold = async (limit: Limit, settings: Settings, home: string): Promise<Out
 export const run = async (measurement: Measurement, settings: Settings): Promise<Outcome> => {
   const home = mkdtempSync(join(tmpdir(), "creche-bench-"))
   try {
+    const why = measurement.missing?.()
+    if (why !== undefined) return { kind: "skipped", ...commonOf(measurement, settings), why }
     return measurement.kind === "comparison"
       ? await compare(measurement, settings, home)
       : await hold(measurement, settings, home)

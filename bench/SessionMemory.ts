@@ -13,14 +13,14 @@ import { median } from "./Statistics.ts"
 const together = 25
 
 /** Fields of smaps_rollup, in KB. */
-const rollup = (pid: number | "self"): { readonly pssKb: number; readonly privateKb: number } => {
+export const rollup = (pid: number | "self"): { readonly pssKb: number; readonly privateKb: number } => {
   const text = readFileSync(`/proc/${pid}/smaps_rollup`, "latin1")
   const field = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(text)?.[1] ?? 0)
   return { pssKb: field("Pss"), privateKb: field("Private_Clean") + field("Private_Dirty") }
 }
 
 /** The command's parent: its session guard. */
-const parentOf = (pid: number): number => {
+export const parentOf = (pid: number): number => {
   const stat = readFileSync(`/proc/${pid}/stat`, "latin1")
   return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1])
 }
@@ -42,16 +42,17 @@ const held = async () => {
 const spec: SessionSpecInput = { command: "cat", protocol: { type: "lines" }, idleTimeoutMs: null }
 
 /** Starts sessions, each asked once, until there are `count` more; `then` is done with each. */
-const grow = async (
+export const grow = async (
   runtime: EmbeddedRuntime,
   count: number,
   then: (session: string) => Promise<unknown>,
+  over: Partial<SessionSpecInput> = {},
 ): Promise<Array<number>> => {
   const pids: Array<number> = []
   for (let left = count; left > 0; left -= together) {
     await Promise.all(
       Array.from({ length: Math.min(left, together) }, async () => {
-        const { id, pid } = await runtime.start({ ...spec, cwd: process.cwd() })
+        const { id, pid } = await runtime.start({ ...spec, cwd: process.cwd(), ...over })
         const { text } = await runtime.ask(id, "hello")
         if (text !== "hello" || pid === null) throw new Error(`answered ${JSON.stringify(text)}`)
         pids.push(pid)
@@ -62,7 +63,7 @@ const grow = async (
   return pids
 }
 
-const withRuntime = async <A>(use: (runtime: EmbeddedRuntime) => Promise<A>): Promise<A> => {
+export const withRuntime = async <A>(use: (runtime: EmbeddedRuntime) => Promise<A>): Promise<A> => {
   const { openRuntime } = await import("../src/EmbeddedRuntime.ts")
   const runtime = await openRuntime()
   try {

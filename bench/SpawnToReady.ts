@@ -2,6 +2,7 @@
  * From the wish for a process to its first line: one after the other, and a hundred at once; in a process whose heap is
  * nearly empty, and in one that holds 80 MB, which plain Node has to copy the page tables of at every spawn.
  */
+import type { SessionSpecInput } from "../src/domain/SessionSpec.ts"
 import type { Measurement, Side } from "./Measurement.ts"
 import { median } from "./Statistics.ts"
 import { RawChild } from "./RawChild.ts"
@@ -13,7 +14,7 @@ interface Started {
 type Start = () => Promise<Started>
 
 /** The median of single starts; what is started is ended before the next. */
-const oneByOne = (start: Start, close: Side["close"]): Side => ({
+export const oneByOne = (start: Start, close: Side["close"]): Side => ({
   round: async (count) => {
     const took: Array<number> = []
     for (let i = 0; i < count; i++) {
@@ -39,17 +40,18 @@ const atOnce = (start: Start, close: Side["close"]): Side => ({
   close,
 })
 
-const rawStart: Start = async () => {
+export const rawStart: Start = async () => {
   const child = new RawChild(readyCommand, readyArgs)
   const line = await Promise.race([child.line(), child.closed])
   if (line !== "ready") throw new Error(`the child said ${JSON.stringify(line)}`)
   return { end: () => child.kill() }
 }
 
-const sessions = async (shape: typeof oneByOne): Promise<Side> => {
+/** `over`: what the sessions want besides. */
+export const sessions = async (shape: typeof oneByOne, over: Partial<SessionSpecInput> = {}): Promise<Side> => {
   const { openRuntime } = await import("../src/EmbeddedRuntime.ts")
   const runtime = await openRuntime()
-  const spec = readySpec(process.cwd())
+  const spec = { ...readySpec(process.cwd()), ...over }
   return shape(
     async () => {
       const { id } = await runtime.start(spec)

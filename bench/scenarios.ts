@@ -7,6 +7,7 @@ import { durableBytes } from "./DurableBytes.ts"
 import { durableSessions } from "./DurableSessions.ts"
 import { durableTurns } from "./DurableTurns.ts"
 import { killToRunning } from "./KillToRunning.ts"
+import { levels } from "./Levels.ts"
 import type { Measurement } from "./Measurement.ts"
 import { outputLines } from "./OutputLines.ts"
 import { parallelSessions } from "./ParallelSessions.ts"
@@ -22,6 +23,7 @@ export const measurements: ReadonlyArray<Measurement> = [
   ...spawnToReady,
   ...killToRunning,
   ...sessionMemory,
+  ...levels,
   ...cliStart,
   ...durableTurns,
   ...durableSessions,

@@ -100,6 +100,9 @@ static int prepare_level(struct session *s, const struct request *r, struct limi
   return failure == 0;
 }
 
+/* Not at once: the command is about to say its first word, and a machine may have one processor. */
+enum { FIRST_LOOK_MS = 10 };
+
 static void carry_out(const struct command *c, pid_t leader) {
   /* The leader is unreaped as long as its session is guarded: neither number can be somebody else's. */
   if (c->type == COMMAND_LEADER) kill(leader, c->signal);
@@ -109,8 +112,8 @@ static void carry_out(const struct command *c, pid_t leader) {
 
 /* Until the tree shall end: its leader did, the runtime says so or is gone, or it took more than it may. */
 static struct usage hold_tree(int commands, pid_t leader, const struct limits *watched) {
-  int gone = 0, ready = 0, next_ms = watched->processes > 0 || watched->memory_kib > 0 ? 0 : -1;
-  int64_t look_at = next_ms < 0 ? INT64_MAX : now_ms();
+  int gone = 0, ready = 0, next_ms = watched->processes > 0 || watched->memory_kib > 0 ? FIRST_LOOK_MS : -1;
+  int64_t look_at = next_ms < 0 ? INT64_MAX : now_ms() + next_ms;
   siginfo_t how;
   for (;;) {
     int64_t left = look_at - now_ms();
