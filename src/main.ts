@@ -13,6 +13,7 @@ import { type LogLevel, type LogOptions, logging } from "./config/Logging.ts"
 import type { ServeOptions } from "./config/ServeOptions.ts"
 import { demoSpec } from "./demo/spec.ts"
 import type { StoreKind } from "./domain/SessionStore.ts"
+import { serviceManager } from "./process/ServiceNotifier.ts"
 import { layerSpawner } from "./process/SpawnerLayer.ts"
 import * as DataDirectoryLock from "./store/DataDirectoryLock.ts"
 import * as Stores from "./store/Stores.ts"
@@ -22,6 +23,7 @@ import { Runtime } from "./supervisor/Runtime.ts"
 import { defaultOptions, RuntimeConfig, type RuntimeOptions } from "./supervisor/RuntimeConfig.ts"
 import * as RuntimeLive from "./supervisor/RuntimeLive.ts"
 import * as EndSignals from "./transport/EndSignals.ts"
+import * as ServiceNotices from "./transport/ServiceNotices.ts"
 import * as Stdio from "./transport/Stdio.ts"
 import * as UnixSocket from "./transport/UnixSocket.ts"
 
@@ -58,26 +60,6 @@ export const runtimeLayer = ({
 
 export { logging, type LogLevel, temporaryDirectory }
 
-/** The first signal drains, the second one waits for no turn any more, the third one kills. */
-const endAtSignals = (runtime: Runtime["Service"], drainMs: number, whole: Scope.Scope) =>
-  Effect.gen(function* () {
-    // Also while everything else is closed behind the runtime.
-    const signals = yield* Scope.provide(EndSignals.listen(3), whole)
-    const ending = Effect.gen(function* () {
-      const first = yield* signals.next
-      yield* Effect.annotateLogs(Effect.logInfo("ending"), { signal: first, drainMs })
-      yield* Effect.forkChild(runtime.shutdown(drainMs), { startImmediately: true })
-      const second = yield* signals.next
-      yield* Effect.annotateLogs(Effect.logInfo("ending at once"), { signal: second })
-      yield* Effect.forkChild(runtime.shutdown(), { startImmediately: true })
-      const third = yield* signals.next
-      yield* Effect.annotateLogs(Effect.logWarning("killing every process"), { signal: third })
-      yield* runtime.kill
-      return yield* Effect.never
-    })
-    yield* Effect.forkScoped(ending, { startImmediately: true })
-  })
-
 /** The runtime on its unix socket, until SIGTERM, SIGINT, SIGHUP or `runtime/shutdown`; then with nothing left. */
 export const serve = ({
   dataDirectory,
@@ -91,16 +73,18 @@ export const serve = ({
   drainMs = configuration.runtime.drainMs ?? 0,
   onListening,
 }: ServeOptions) =>
-  Effect.flatMap(Effect.scope, (whole) =>
-    Effect.gen(function* () {
+  Effect.flatMap(Effect.scope, (whole) => {
+    const manager = serviceManager()
+    return Effect.gen(function* () {
       const runtime = yield* Runtime
       const { eventLoop } = yield* CurrentMeters
       yield* Effect.acquireRelease(
         Effect.sync(() => eventLoop.start()),
         () => Effect.sync(() => eventLoop.stop()),
       )
-      // From here on a signal is a wish to end in order, also while the demo session is starting.
-      yield* endAtSignals(runtime, drainMs, whole)
+      // From here on a signal is a wish to end in order, also while sessions are starting and while all is closed again.
+      yield* EndSignals.endAt(yield* Scope.provide(EndSignals.listen(3), whole), drainMs)
+      const notices = yield* ServiceNotices.start(manager, drainMs)
       const ended = yield* Effect.forkScoped(runtime.ending, { startImmediately: true })
       yield* UnixSocket.serve({ path: socket })
       // Only who serves HTTP pays for loading it.
@@ -111,6 +95,7 @@ export const serve = ({
       yield* Effect.raceFirst(startConfigured(runtime, configuration), Fiber.await(ended))
       yield* runtime.opened
       const { containment } = yield* runtime.info
+      yield* notices.ready(`listening on ${socket}; containment ${containment.level}`)
       const urls = served.map(({ url }) => url)
       const listening = { socket, http: urls, containment: containment.level, detail: containment.detail }
       if (onListening !== undefined) onListening(listening)
@@ -121,8 +106,8 @@ export const serve = ({
       Effect.provide(
         runtimeLayer({ dataDirectory, socket, store, opensLater: true, ...configuredOptions(configuration) }),
       ),
-    ),
-  ).pipe(Effect.scoped, Effect.provide(logging({ ...configuration.runtime.log, ...log })))
+    )
+  }).pipe(Effect.scoped, Effect.provide(logging({ ...configuration.runtime.log, ...log })))
 
 /** The runtime of one client, on stdin and stdout; without a data directory it uses one of its own, and removes it. */
 export const stdio = ({ dataDirectory, log }: { readonly dataDirectory: string | null; readonly log?: LogOptions }) =>

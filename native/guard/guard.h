@@ -12,6 +12,7 @@
  *   session.c    one command and its tree, for the server        spare.c      the same, forked in advance
  *   run.c        guard --run -- COMMAND: one for any caller
  *   front.c      the process that this caller knows              keeper.c     the one that holds the tree
+ *   notify.c     guard --notify: word for the service manager
  *   command.c    from fork to exec                               tree.c       ending a whole tree
  *   namespace.c  the level "namespace"                           cgroup.c     the level "cgroup"
  *   limits.c     what a tree may take
@@ -110,6 +111,10 @@ int open_pair(int pair[2]);
 /* Closes every other descriptor; -1 among them counts for nothing. */
 void keep_only(int *fds, int count);
 #endif
+
+/* ---- notify.c ------------------------------------------------------------------------------------- */
+
+int notify(int argc, char **argv);
 
 /* ---- events.c ------------------------------------------------------------------------------------- */
 

@@ -7,6 +7,7 @@ static const struct mode {
   int (*run)(int argc, char **argv);
 } modes[] = {
     {"--serve", "guard --serve DIRECTORY (descriptors 3, 4 and 5 from the runtime)", serve},
+    {"--notify", "guard --notify (NOTIFY_SOCKET, messages on standard input)", notify},
     {"--run", "guard --run [OPTION...] -- COMMAND [ARGUMENT...] (see creche guard --help)", run},
     {"--probe", "guard --probe", probe},
 };

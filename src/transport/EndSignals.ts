@@ -1,6 +1,7 @@
 /** The way in that every operator and init system has: the signals that ask this process to end, in order. Used by main. */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import { Runtime } from "../supervisor/Runtime.ts"
 
 const signals = ["SIGTERM", "SIGINT", "SIGHUP"] as const
 
@@ -58,4 +59,23 @@ export const listen = (most: number, now: () => number = Date.now): Effect.Effec
       })
     })
     return { next }
+  })
+
+/** The first signal drains, the second one waits for no turn any more, the third one kills. */
+export const endAt = (signals: EndSignals, drainMs: number): Effect.Effect<void, never, Runtime | Scope.Scope> =>
+  Effect.gen(function* () {
+    const runtime = yield* Runtime
+    const ending = Effect.gen(function* () {
+      const first = yield* signals.next
+      yield* Effect.annotateLogs(Effect.logInfo("ending"), { signal: first, drainMs })
+      yield* Effect.forkChild(runtime.shutdown(drainMs), { startImmediately: true })
+      const second = yield* signals.next
+      yield* Effect.annotateLogs(Effect.logInfo("ending at once"), { signal: second })
+      yield* Effect.forkChild(runtime.shutdown(), { startImmediately: true })
+      const third = yield* signals.next
+      yield* Effect.annotateLogs(Effect.logWarning("killing every process"), { signal: third })
+      yield* runtime.kill
+      return yield* Effect.never
+    })
+    yield* Effect.forkScoped(ending, { startImmediately: true })
   })
