@@ -13,6 +13,7 @@ import { isTerminal, type Turn } from "../../src/domain/Turn.ts"
 import type { Runtime } from "../../src/supervisor/Runtime.ts"
 import { Feed } from "./Feed.ts"
 import type { SessionWish, Step } from "./Plan.ts"
+import { wellName } from "./PlanMaker.ts"
 import type { Records } from "./Records.ts"
 import type { RuntimeLife } from "./RuntimeLife.ts"
 import type { SimulatedChild } from "./SimulatedChild.ts"
@@ -36,6 +37,15 @@ export interface Request {
   answers: number
 }
 
+/** So long after an outage commits may still wait for their next try (ms). */
+const afterOutageMs = 2_000
+
+/** A wish whose client went away waits no longer in a mailbox (ms). */
+const desertedMs = 10_000
+
+/** One turn of the session that is well takes no longer (ms). */
+const wellMs = 30
+
 /** Requests that may start a session which is over with. */
 const wakers: ReadonlySet<string> = new Set(["start", "configure", "resume", "restart", "fork"])
 
@@ -51,10 +61,8 @@ export class Clients {
   /** The turns that are known by the step that asked for them. */
   readonly #turns = new Map<number, TurnId>()
   readonly feeds = new Set<Feed>()
-  /** Wishes that may have started a session, by its name: the number of those that are not settled. */
-  readonly #waking = new Map<string, number>()
-  /** Told of every answer. */
-  onAnswer: ((request: Request, exit: Exit.Exit<unknown, unknown>) => void) | undefined
+  /** Wishes for a start whose clients went away may be granted until then, by the session's name. */
+  readonly #deserted = new Map<string, number>()
   answers = 0
 
   constructor(world: World, records: Records, spawner: SimulatedSpawner, store: SimulatedStore) {
@@ -64,16 +72,10 @@ export class Clients {
     this.#store = store
   }
 
-  /** Somebody has wished for a start of this session, and it has not come to its end. */
+  /** Somebody has wished for a start of this session, and it may come to that yet. */
   isWoken(name: string): boolean {
-    return (this.#waking.get(name) ?? 0) > 0
-  }
-
-  /** The session got ready, or failed: wishes of those who went away are settled by that. */
-  settled(name: string): void {
-    let still = 0
-    for (const request of this.open) if (request.session === name && wakers.has(request.step.type)) still++
-    this.#waking.set(name, still)
+    for (const { session, step } of this.open) if (session === name && wakers.has(step.type)) return true
+    return this.#world.now < (this.#deserted.get(name) ?? 0)
   }
 
   ask(step: ClientStep, life: RuntimeLife | undefined): void {
@@ -94,10 +96,10 @@ export class Clients {
       answers: 0,
     }
     world.say(`client ${step.n} ${step.type} ${name}`)
+    if (step.type === "ask" && name === wellName) this.#inTime(request)
     if (step.type === "subscribe" || step.type === "watch") return this.#subscribe(request, service)
     this.requests.set(step.n, request)
     this.open.add(request)
-    if (wakers.has(step.type)) this.#waking.set(name, (this.#waking.get(name) ?? 0) + 1)
     const answered = (exit: Exit.Exit<unknown, RuntimeError>) => this.#answered(request, exit)
     if (step.type === "submit") {
       const { key, timeoutMs } = step
@@ -107,6 +109,25 @@ export class Clients {
     const fiber = life.run(this.#effectOf(step, name, service))
     request.fiber.fiber = fiber
     fiber.addObserver(answered)
+  }
+
+  /** What is well and up is answered soon, whatever becomes of others. */
+  #inTime(request: Request): void {
+    const world = this.#world
+    const { life, session, step, askedAt } = request
+    const status = this.#records.named(session)[0]?.status
+    if (status !== "ready" && status !== "busy") return
+    let before = 1
+    for (const other of this.open) if (other.session === session) before++
+    const boundMs = wellMs * before + 10 * world.plan.world.lateMs
+    world.in(
+      boundMs,
+      () => {
+        if (!this.open.has(request) || life.ending || world.outageUntil + afterOutageMs > askedAt) return
+        world.broke("nobody-delays-another", `ask ${step.n} of ${session} has waited ${boundMs} ms`)
+      },
+      life,
+    )
   }
 
   #turnRequest(session: string, n: number, key: string | undefined, timeoutMs: number | undefined) {
@@ -173,6 +194,7 @@ export class Clients {
     if (request === undefined || request.fiber.fiber === undefined || !this.open.has(request)) return
     this.#world.say(`client ${n} goes away`)
     request.abandoned = true
+    if (wakers.has(request.step.type)) this.#deserted.set(request.session, this.#world.now + desertedMs)
     this.open.delete(request)
     request.fiber.fiber.interruptUnsafe()
   }
@@ -181,7 +203,7 @@ export class Clients {
   lose(life: RuntimeLife): void {
     for (const request of this.open) if (request.life === life) this.open.delete(request)
     for (const feed of this.feeds) if (feed.life === life) this.feeds.delete(feed)
-    this.#waking.clear()
+    this.#deserted.clear()
   }
 
   #subscribe(request: Request, service: Runtime["Service"]): void {
@@ -213,7 +235,6 @@ export class Clients {
       if (Cause.hasDies(exit.cause) || Cause.hasInterrupts(exit.cause)) {
         world.broke("no-defect", `${step.type} ${step.n} of ${session} was answered with ${String(error)}`)
       }
-      this.onAnswer?.(request, exit)
       return
     }
     const { value } = exit
@@ -247,7 +268,6 @@ export class Clients {
       default:
         this.#snapshot(request, value as Session)
     }
-    this.onAnswer?.(request, exit)
   }
 
   /** A turn that the client asked for. */

@@ -2,7 +2,9 @@
  * Known bugs, put into the real classes from outside for as long as a run lasts: the proof that the rules find what they are
  * there for. Each changes one thing in the way in which such a bug would come about.
  */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Semaphore from "effect/Semaphore"
 import { Alarm } from "../../src/actors/Alarm.ts"
 import { SessionActor } from "../../src/actors/SessionActor.ts"
 import { Step } from "../../src/actors/SessionDraft.ts"
@@ -211,6 +213,138 @@ export const mutations: ReadonlyArray<Mutation> = [
         (release) =>
           function (this: LiveSessions, id) {
             if (++releases % 2 === 0) release.call(this, id)
+          },
+      )
+    },
+  },
+  {
+    name: "type-ignored",
+    says: "every end of a process passes for a crash",
+    rules: ["restart-type"],
+    within: 100,
+    steps: 6,
+    put: () =>
+      replace(
+        SessionSupervisor.prototype,
+        "supervise",
+        (supervise) =>
+          function (this: SessionSupervisor, session, report) {
+            return supervise.call(this, session, { ...report, normal: false })
+          },
+      ),
+  },
+  {
+    name: "backoff-outlives-stop",
+    says: "the wake-up after a backoff starts the session whatever it is by then",
+    rules: ["no-start-unasked"],
+    within: 100,
+    steps: 6,
+    put: () =>
+      replace(
+        SessionSupervisor.prototype,
+        "supervise",
+        (supervise) =>
+          function (this: SessionSupervisor, session, report) {
+            const decision = supervise.call(this, session, report)
+            const slot = this.register.byId(session.state.id)
+            if (decision._tag === "Restart" && decision.delayMs > 0 && slot !== undefined) {
+              const wake = Effect.sync(() => slot.actor.post({ type: "resume", reply: () => {} }))
+              this.run(Effect.andThen(Effect.sleep(decision.delayMs + 1), wake))
+            }
+            return decision
+          },
+      ),
+  },
+  {
+    name: "key-forgotten",
+    says: "no turn is found by its idempotency key",
+    rules: ["one-turn-a-key"],
+    within: 300,
+    steps: 6,
+    put: () => replace(StepStore.prototype, "turnByKey", () => () => Effect.succeed(undefined)),
+  },
+  {
+    name: "subscriber-not-told",
+    says: "every third time subscribers are not told that there is more",
+    rules: ["feed-without-gaps"],
+    within: 100,
+    steps: 6,
+    put: () => {
+      let told = 0
+      return replace(
+        SessionActor.prototype,
+        "listen",
+        (listen) =>
+          function (this: SessionActor, listener) {
+            return listen.call(this, () => {
+              if (++told % 3 !== 0) listener()
+            })
+          },
+      )
+    },
+  },
+  {
+    name: "name-lent-twice",
+    says: "nobody looks whether a name is taken",
+    rules: ["one-bearer-a-name"],
+    within: 50,
+    steps: 6,
+    put: () => replace(SessionRegister.prototype, "taken", () => () => undefined),
+  },
+  {
+    name: "timer-left",
+    says: "a session that is closed may set its timer again",
+    rules: ["nothing-left"],
+    within: 1500,
+    steps: 6,
+    put: () =>
+      replace(
+        Alarm.prototype,
+        "close",
+        () =>
+          function (this: Alarm) {
+            this.clear()
+          },
+      ),
+  },
+  {
+    name: "places-ignored",
+    says: "every third start is let in without a place",
+    rules: ["admission-bound"],
+    within: 200,
+    steps: 6,
+    put: () => {
+      let starts = 0
+      return replace(
+        LiveSessions.prototype,
+        "acquire",
+        (acquire) =>
+          function (this: LiveSessions, resident) {
+            return ++starts % 3 === 0 ? Effect.void : acquire.call(this, resident)
+          },
+      )
+    },
+  },
+  {
+    name: "one-store-for-all",
+    says: "commits of all sessions wait for each other",
+    rules: ["nobody-delays-another"],
+    within: 400,
+    steps: 8,
+    put: () => {
+      // Each life of the runtime has a clock of its own.
+      const gates = new WeakMap<Clock.Clock, Semaphore.Semaphore>()
+      const gateOf = (clock: Clock.Clock): Semaphore.Semaphore => {
+        const gate = gates.get(clock) ?? Semaphore.makeUnsafe(1)
+        gates.set(clock, gate)
+        return gate
+      }
+      return replace(
+        StepStore.prototype,
+        "commit",
+        (commit) =>
+          function (this: StepStore, step) {
+            return Clock.clockWith((clock) => gateOf(clock).withPermits(1)(commit.call(this, step)))
           },
       )
     },

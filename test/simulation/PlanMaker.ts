@@ -134,7 +134,7 @@ const specOf = (dice: Dice, name: string): SessionPlan["spec"] => {
     stallTimeoutMs: dice.chance(0.2) ? dice.pick([20, 100]) : null,
     onStall: dice.pick(["notify", "cancel", "restart"] as const),
     idleTimeoutMs: dice.chance(0.3) ? dice.pick([5, 50, 500]) : null,
-    expiresInMs: dice.chance(0.08) ? dice.int(50, 1_500) : null,
+    expiresInMs: dice.chance(0.12) ? dice.int(50, 4_000) : null,
     mailbox: { capacity: dice.int(1, 4), overflow: dice.pick(["fail", "suspend", "sliding", "dropping"] as const) },
     retryTurns: dice.pick([0, 0, 1, 2]),
     permissions: {

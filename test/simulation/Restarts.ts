@@ -38,6 +38,8 @@ interface Bucket {
   least: number
   most: number
   at: number
+  /** Until then nobody knows when the sessions that were found took theirs: the fewest do not grow. */
+  isUp: boolean
 }
 
 const slackMs = 1
@@ -53,7 +55,7 @@ export class Restarts {
   readonly #spawner: SimulatedSpawner
   readonly #clients: Clients
   readonly #courses = new Map<SessionId, Course>()
-  #bucket: Bucket = { least: 0, most: 0, at: 0 }
+  #bucket: Bucket = { least: 0, most: 0, at: 0, isUp: false }
 
   constructor(world: World, records: Records, spawner: SimulatedSpawner, clients: Clients) {
     this.#world = world
@@ -66,7 +68,7 @@ export class Restarts {
   runtimeBegins(sessions: ReadonlyMap<SessionId, SessionRecord>): void {
     const found = sessions.size
     const { burst } = this.#world.plan.world.restarts
-    this.#bucket = { least: burst - found, most: burst, at: this.#world.now }
+    this.#bucket = { least: burst - found, most: burst, at: this.#world.now, isUp: false }
     for (const [id, course] of this.#courses) {
       const record = sessions.get(id)!
       course.readyAt = null
@@ -79,10 +81,8 @@ export class Restarts {
     }
   }
 
-  /** Each session that it found may have taken its token by now. */
-  runtimeIsUp(found: number): void {
-    const { burst } = this.#world.plan.world.restarts
-    this.#bucket = { least: Math.min(this.#bucket.least, burst - found), most: burst, at: this.#world.now }
+  runtimeIsUp(): void {
+    this.#bucket = { ...this.#bucket, at: this.#world.now, isUp: true }
   }
 
   #courseOf(record: SessionRecord): Course {
@@ -146,7 +146,6 @@ export class Restarts {
     const before = course.status
     course.status = status
     if (status === "ready") course.readyAt ??= at
-    if (status === "ready" || status === "failed" || status === "stopped") this.#clients.settled(name)
     if (status === "starting") {
       const woken = this.#clients.isWoken(name)
       if (!woken && this.#isOfThePlan(name) && (before === "stopped" || before === "failed")) {
@@ -209,9 +208,14 @@ export class Restarts {
   #take(): { readonly leastMs: number; readonly mostMs: number } {
     const { burst, perSecond } = this.#world.plan.world.restarts
     const { now } = this.#world
-    const { least, most, at } = this.#bucket
+    const { least, most, at, isUp } = this.#bucket
     const gained = ((now - at) * perSecond) / 1000
-    const next = { least: Math.min(burst, least + gained) - 1, most: Math.min(burst, most + gained) - 1, at: now }
+    const next: Bucket = {
+      least: Math.min(burst, least + (isUp ? gained : 0)) - 1,
+      most: Math.min(burst, most + gained) - 1,
+      at: now,
+      isUp,
+    }
     this.#bucket = next
     const waitOf = (tokens: number) => (tokens >= 0 ? 0 : Math.ceil((-tokens * 1000) / perSecond))
     return { leastMs: waitOf(next.most), mostMs: waitOf(next.least) }

@@ -117,6 +117,8 @@ class VirtualClock implements Clock.Clock {
 
 export class RuntimeLife implements Owner {
   alive = true
+  /** It was told to end. */
+  ending = false
   readonly number: number
   readonly tasks = new Tasks()
   readonly #world: World

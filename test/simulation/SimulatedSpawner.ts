@@ -134,6 +134,7 @@ export class SimulatedSpawner {
     const left = siblings?.filter(({ survives }) => !survives) ?? []
     if (left.length > 0)
       world.broke("never-two", `${child.name} is started beside ${left.map(({ name }) => name).join(", ")}`)
+    this.#judgeAdmission(child)
     if (siblings === undefined) this.live.set(command.session, [child])
     else siblings.push(child)
     world.say(`${child.name} spawn ${command.args.filter((arg) => /resume|fork/.test(arg)).join(" ")}`)
@@ -161,6 +162,17 @@ export class SimulatedSpawner {
         break
     }
     return child
+  }
+
+  /** Before it is one of the live itself. */
+  #judgeAdmission(child: SimulatedChild): void {
+    const { maxLiveSessions } = this.#world.plan.world.admission
+    if (maxLiveSessions === null) return
+    let live = 1
+    for (const children of this.live.values()) if (children.some(({ survives }) => !survives)) live++
+    if (live > maxLiveSessions) {
+      this.#world.broke("admission-bound", `${child.name} is live as the ${live}th of ${maxLiveSessions}`)
+    }
   }
 
   #gone(child: SimulatedChild): void {

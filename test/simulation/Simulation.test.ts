@@ -65,10 +65,13 @@ describe("a simulation", () => {
   })
 })
 
-describe("the rules", () => {
+describe("the rules and the known bugs", () => {
   it("stand in the docs as they are", () => {
     const page = readFileSync(new URL("../../docs/simulation.md", import.meta.url), "utf8")
     for (const [name, says] of Object.entries(rules)) expect(page).toContain(`| \`${name}\` | ${says} |`)
+    for (const { name, says, within } of mutations) {
+      expect(page).toMatch(new RegExp(`\\| \`${name}\` \\| ${says} \\| .* \\| ${within} \\|`))
+    }
   })
 })
 

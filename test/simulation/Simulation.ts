@@ -59,8 +59,6 @@ export class Simulation {
   /** Until when the next runtime waits. */
   #downMs = againMs
   #starting: Owner | undefined
-  /** The runtime was told to end. */
-  #ending: RuntimeLife | undefined
 
   constructor(plan: Plan, detail: Detail) {
     this.#plan = plan
@@ -84,7 +82,7 @@ export class Simulation {
     this.#begin()
     this.#go(() => this.#left === 0, Infinity)
     world.healed = true
-    world.outageUntil = 0
+    world.outageUntil = Math.min(world.outageUntil, world.now)
     world.say("misfortune is over")
     if (!this.#go(() => this.#isAtRest(), world.now + restMs)) this.#restless()
     const lengths = new Map(Array.from(this.#records.sessions, ([id, { entries }]) => [id, entries.length]))
@@ -155,7 +153,7 @@ export class Simulation {
         return life.die("at its start")
       }
       world.say(`runtime ${number} is up`)
-      this.#restarts.runtimeIsUp(this.#records.sessions.size)
+      this.#restarts.runtimeIsUp()
     })
   }
 
@@ -185,7 +183,7 @@ export class Simulation {
     const world = this.#world
     const { service } = life
     if (service === undefined) return
-    this.#ending = life
+    life.ending = true
     life.run(service.shutdown(drainMs)).addObserver((exit) => {
       if (!life.alive) return
       if (exit._tag === "Failure") return world.broke("no-defect", `the shutdown failed: ${String(exit.cause)}`)
@@ -262,7 +260,7 @@ export class Simulation {
 
   #isAtRest(): boolean {
     const life = this.#life
-    const isUp = life?.alive === true && !life.doomed && life.service !== undefined && this.#ending !== life
+    const isUp = life?.alive === true && !life.doomed && life.service !== undefined && !life.ending
     return (
       isUp && this.#clients.open.size === 0 && this.#records.openTurns === 0 && this.#records.onTheWay().length === 0
     )

@@ -13,7 +13,7 @@ export class World {
   /** Misfortune is over: from here on processes are calm and the store works. */
   healed = false
   /** The store answers nobody until then. */
-  outageUntil = 0
+  outageUntil = -Infinity
   /** Wall clock minus the time of the world. */
   wallMs = 1_700_000_000_000
   /** The wall clock was set at some time. */
