@@ -87,11 +87,10 @@ describe("a spec that cannot be kept is refused by name", () => {
     expect(paths).toEqual(["command", "cwd", "backoff.initialMs"])
   })
 
-  it("with a supervisor, a protocol or a limit that this build does not have", () => {
+  it("with a supervisor or a protocol that this build does not have", () => {
     const tag = (spec: object) => (refusal({ command: "x", ...spec }) as { _tag: string })._tag
     expect(tag({ supervisor: "root/a" })).toBe("SupervisorNotFound")
     expect(tag({ protocol: "pty" })).toBe("Unsupported")
-    expect(tag({ limits: { memoryBytes: 1 } })).toBe("Unsupported")
   })
 })
 
