@@ -4,6 +4,8 @@ import type { Agent } from "./Agent.ts"
 export type Tool = Pick<Agent, "name" | "packages" | "program"> & {
   /** Its suite. */
   readonly suite: string
+  /** It asks in the network for its model, so it runs where there is none but loopback, or not at all. */
+  readonly needsNamespace?: true
 }
 
 /** The official client of the Model Context Protocol. */
@@ -22,4 +24,21 @@ export const openApiTools: Tool = {
   suite: "OpenApi",
 }
 
-export const tools: ReadonlyArray<Tool> = [mcpSdk, openApiTools]
+/** Claude Code as a library, with the CLI that it starts; its children are guarded by its own hook. */
+export const claudeAgentSdk: Tool = {
+  name: "claude-agent-sdk",
+  packages: ["@anthropic-ai/claude-agent-sdk@0.3.329"],
+  program: "node_modules/@anthropic-ai/claude-agent-sdk/sdk.mjs",
+  suite: "ClaudeAgentSdk",
+  needsNamespace: true,
+}
+
+/** Has no hook for another spawn, and needs none. */
+export const execa: Tool = {
+  name: "execa",
+  packages: ["execa@10.2.1"],
+  program: "node_modules/execa/index.js",
+  suite: "Execa",
+}
+
+export const tools: ReadonlyArray<Tool> = [mcpSdk, openApiTools, claudeAgentSdk, execa]

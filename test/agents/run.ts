@@ -32,7 +32,8 @@ const namespace = (): ReadonlyArray<string> | string => {
 
 const inside = namespace()
 for (const agent of [...wanted, ...servers, ...others]) {
-  const needsNamespace = wanted.some(({ name }) => name === agent.name)
+  const needsNamespace =
+    wanted.some(({ name }) => name === agent.name) || ("needsNamespace" in agent && agent.needsNamespace === true)
   const why = typeof inside === "string" && needsNamespace ? inside : install(agent)
   if (why === undefined) continue
   missing[agent.name] = why

@@ -70,9 +70,10 @@ describe("the examples do what they say", () => {
     expect(out).toMatch(/answer: 42\n( {2}piece: .*\n)+status: completed\nexit code: 0\n$/s)
   })
 
-  it("every example is listed, and run here", () => {
+  it("every example is listed, and run here, or by test:agents where it needs packages of others", () => {
     const listed = readFileSync(`${root}/examples/README.md`, "utf8")
-    const here = readFileSync(fileURLToPath(import.meta.url), "utf8")
+    const suites = ["ClaudeAgentSdk", "Execa"].map((name) => `${root}/test/agents/${name}.suite.ts`)
+    const here = [fileURLToPath(import.meta.url), ...suites].map((file) => readFileSync(file, "utf8")).join("")
     for (const name of readdirSync(`${root}/examples`).filter((file) => file !== "README.md")) {
       expect(listed).toContain(`(${name})`)
       expect(here).toContain(`examples/${name}"`)
