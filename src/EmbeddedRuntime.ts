@@ -27,9 +27,11 @@ import {
   type RuntimeStats,
   type SubscribeRequest,
   type SubscriptionBatch,
+  type SupervisorTreeNode,
   type TreeNode,
   type TurnRequest,
 } from "./supervisor/Runtime.ts"
+import type { SupervisorRequest } from "./supervisor/Supervisors.ts"
 import { type AdmissionSpec, defaultOptions } from "./supervisor/RuntimeConfig.ts"
 import type { NamedTemplate } from "./supervisor/Templates.ts"
 import type { Method, Params } from "./transport/Contract.ts"
@@ -108,6 +110,11 @@ export interface EmbeddedRuntime extends AsyncDisposable {
     readonly get: (name: string) => Promise<NamedTemplate>
     readonly put: (name: string, template: Template) => Promise<NamedTemplate>
     readonly remove: (name: string) => Promise<void>
+  }
+  /** Sessions are started below one with `start({ supervisor: PATH, … })`. */
+  readonly supervisors: {
+    readonly start: (path: string, settings?: Omit<SupervisorRequest, "path">) => Promise<SupervisorTreeNode>
+    readonly stop: (path: string) => Promise<{ readonly survivors: ReadonlyArray<number> }>
   }
   readonly info: () => Promise<RuntimeInfo>
   readonly stats: () => Promise<RuntimeStats>
@@ -261,6 +268,10 @@ export const openRuntime = async (options: OpenOptions = {}): Promise<EmbeddedRu
       put: (name, template) =>
         call("template/put", { name, template }, (params) => runtime.templates.put(params.name, params.template)),
       remove: (name) => call("template/remove", { name }, (params) => runtime.templates.remove(params.name)),
+    },
+    supervisors: {
+      start: (path, settings) => call("supervisor/start", { path, ...settings }, runtime.startSupervisor),
+      stop: (path) => call("supervisor/stop", { path }, (params) => runtime.stopSupervisor(params.path)),
     },
     info: () => run(runtime.info),
     stats: () => run(runtime.stats),

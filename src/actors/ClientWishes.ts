@@ -33,6 +33,13 @@ export const suspend = (step: Step, reply: SessionReply): void => {
       step.enter({ _tag: "Suspended", by: "client" })
       answer(step, reply)
       return wakeForTurns(step)
+    case "Parked":
+      // What waits would wake it at once, and out of its turn.
+      if (Mailbox.isEmpty(draft.queue)) {
+        step.enter({ _tag: "Suspended", by: "client" })
+        phase.replies.forEach((to) => refuse(step, to))
+      }
+      return answer(step, reply)
     case "Suspended":
       return answer(step, reply)
     case "Stopped":
@@ -50,6 +57,7 @@ export const resume = (step: Step, reply: SessionReply): void => {
     case "Busy":
       return answer(step, reply)
     case "Starting":
+    case "Parked":
       draft.phase = { ...phase, replies: [...phase.replies, reply] }
       return
     case "Ending":
@@ -126,6 +134,14 @@ export const stop = (step: Step, aim: "stop" | "remove", reply: SessionReply, br
       step.enter({ _tag: "Stopped" })
       endWaiting()
       break
+    case "Parked": {
+      const { cause, replies } = phase
+      step.enter({ _tag: "Stopped" })
+      endWaiting()
+      if (cause === "initial") goAway(step, "startFailed")
+      replies.forEach((to) => refuse(step, to))
+      break
+    }
     case "Stopped":
       // Its first start is on the way here, and begins nothing any more.
       if (draft.incarnation === 0) goAway(step, "startFailed")
@@ -171,6 +187,13 @@ export const leave = (step: Step, reply: SessionReply): void => {
     case "Backoff":
       step.enter({ _tag: "Suspended", by: "runtime" })
       return answer(step, reply)
+    case "Parked": {
+      const { cause, replies } = phase
+      step.enter({ _tag: "Suspended", by: "runtime" })
+      if (cause === "initial" && Mailbox.isEmpty(draft.queue)) goAway(step, "startFailed")
+      replies.forEach((to) => refuse(step, to))
+      return answer(step, reply)
+    }
     case "Suspended":
     case "Stopped":
     case "Failed":

@@ -204,6 +204,15 @@ const treeGone = (step: Step, survivors: ReadonlyArray<number>, stderrTail = "")
     case "replace":
       stopReplies.forEach((to) => answer(step, to))
       return beginStart(step, "supervision", startReplies)
+    case "park":
+      step.enter({ _tag: "Parked", cause, replies: startReplies })
+      stopReplies.forEach((to) => answer(step, to))
+      return
+    case "fall":
+      fail(step, error ?? notReady(step, "its supervisor has given up", draft.exit, stderrTail))
+      startReplies.forEach((to) => answer(step, to, error))
+      stopReplies.forEach((to) => answer(step, to))
+      return
     case "crash": {
       stopReplies.forEach((to) => answer(step, to))
       if (error !== null) {

@@ -285,6 +285,10 @@ export class SessionActor implements ActorOptions<SessionEvent>, ProcessOwner {
       event.reply(Exit.fail(new Draining({ detail: "the runtime is shutting down; it starts nothing more" })))
       return []
     }
+    if (this.#host.draining && event.type === "release") {
+      event.reply(Exit.succeed(this.snapshot()))
+      return []
+    }
     const [state, actions] = this.#decide(event, now)
     const { conversation } = this.#state
     this.#state = state

@@ -38,6 +38,7 @@ export const nextDeadline = (state: SessionState): number | null => {
       return null
     case "Ending":
       return earlier(always, phase.asking === null ? null : phase.asking.at)
+    case "Parked":
     case "Suspended":
     case "Stopped":
     case "Failed":

@@ -16,6 +16,8 @@ export type Decision =
   | { readonly _tag: "Restart"; readonly delayMs: number; readonly attempt: number }
   /** The restart type says that this was all. */
   | { readonly _tag: "Done" }
+  /** Its supervisor restarts it together with others, in its turn. */
+  | { readonly _tag: "Park"; readonly delayMs: number; readonly attempt: number }
   /** The runtime is ending, and what it ends comes back with it. */
   | { readonly _tag: "Leave" }
   /** The intensity limit is reached, or the child cannot be replaced. */
@@ -94,6 +96,8 @@ export type SessionEvent =
       readonly openTurns: ReadonlyArray<Turn>
       /** How long a start has to wait, if one is wanted (ms). */
       readonly delayMs: number
+      /** It waits for its supervisor instead. */
+      readonly parked: boolean
       readonly reply: SessionReply
     }
   /** Another session wants its place: suspends one that is idle, answered when it is; any other refuses. */
@@ -102,6 +106,15 @@ export type SessionEvent =
   | { readonly type: "hold"; readonly reply: SessionReply }
   /** The runtime ends, and comes back: the session is suspended until then. */
   | { readonly type: "leave"; readonly reply: SessionReply }
+  // from its supervisor
+  /** A group restart begins: its process ends, what waits waits on. Answered when nothing of it is left. */
+  | { readonly type: "park"; readonly reply: SessionReply }
+  /** Its turn in a group restart has come; answered once it is ready. One that was not parked is left as it is. */
+  | { readonly type: "release"; readonly reply: SessionReply }
+  /** The supervisor has given up: its process ends, what waits ends with this error. */
+  | { readonly type: "fall"; readonly error: RuntimeError; readonly reply: SessionReply }
+  /** One that fell with its supervisor, or that had finished, is to come back: parked until its turn, or asleep again. */
+  | { readonly type: "rise"; readonly asleep: boolean; readonly reply: SessionReply }
   | { readonly type: "decision"; readonly decision: Decision }
   | { readonly type: "tick" }
   /** A step of this session threw: a bug, in the protocol or here. */

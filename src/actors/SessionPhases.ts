@@ -57,6 +57,8 @@ interface Ending {
   /** Who suspends it; default: a client. */
   readonly by?: SuspendedBy
   readonly detail?: string
+  /** Only for the aim `fall`: what becomes of the session then. */
+  readonly error?: RuntimeError
   readonly shutdown?: ShutdownSpec
   readonly stopReplies?: ReadonlyArray<SessionReply>
   readonly startReplies?: ReadonlyArray<SessionReply>
@@ -71,7 +73,9 @@ export const beginEnding = (step: Step, ending: Ending): void => {
   switch (phase._tag) {
     case "Starting": {
       const error =
-        aim === "crash" ? notReady(step, detail ?? "its start failed", processOf(phase)?.exit ?? null, "") : null
+        aim === "crash"
+          ? notReady(step, detail ?? "its start failed", processOf(phase)?.exit ?? null, "")
+          : (ending.error ?? null)
       // The replies of a start that is given up for another aim hear of it when the tree is gone.
       step.enter({
         _tag: "Ending",
@@ -97,12 +101,25 @@ export const beginEnding = (step: Step, ending: Ending): void => {
         process,
         cause: "supervision",
         readyMs: now - since,
-        error: null,
+        error: ending.error ?? null,
         asking: null,
         stopReplies,
         startReplies,
       })
       break
+    }
+    case "Ending": {
+      // It ends already, by a budget that its last turn used up. What somebody wishes for comes then, and nothing else.
+      const wished = aim === "stop" || aim === "remove" || aim === "suspend" || aim === "restart" || aim === "fall"
+      step.enter({
+        ...phase,
+        ...(wished ? { aim, by, error: ending.error ?? null } : undefined),
+        stopReplies: [...phase.stopReplies, ...stopReplies],
+        startReplies: [...phase.startReplies, ...startReplies],
+      })
+      if (ending.shutdown !== "brutal_kill") return
+      draft.phase = { ...draft.phase, asking: null } as typeof phase
+      return step.act({ type: "terminate", shutdown: ending.shutdown })
     }
     default:
       return

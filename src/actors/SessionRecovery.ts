@@ -63,7 +63,7 @@ export const recover = (step: Step, event: Extract<SessionEvent, { readonly type
 
 const settle = (step: Step, event: Extract<SessionEvent, { readonly type: "recover" }>): void => {
   const { draft } = step
-  const { record, openTurns, delayMs } = event
+  const { record, openTurns, delayMs, parked } = event
   const wasUp = draft.phase._tag === "Deciding"
   const hadProcess = wasUp && record.containment !== null
   for (const { request, turn } of record.pendingRequests) {
@@ -89,7 +89,8 @@ const settle = (step: Step, event: Extract<SessionEvent, { readonly type: "recov
   // A turn that waits was accepted, and so it is answered; a permanent child is there whether asked or not.
   const wanted = !Mailbox.isEmpty(draft.queue) || (by === "runtime" && draft.spec.restart === "permanent")
   if (!wanted) return
-  if (delayMs <= 0) beginStart(step, "supervision", [])
+  if (parked) step.enter({ _tag: "Parked", cause: "supervision", replies: [] })
+  else if (delayMs <= 0) beginStart(step, "supervision", [])
   else step.enter({ _tag: "Backoff", until: step.now + delayMs, attempt: 0 })
 }
 

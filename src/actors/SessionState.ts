@@ -94,8 +94,11 @@ export type StartCause =
   /** Supervision, a waking turn, a replacement: a failure is an abnormal exit. */
   | "supervision"
 
-/** What comes when the process tree is gone. `crash`: what supervision says to an incarnation that failed. */
-export type Aim = "stop" | "remove" | "suspend" | "restart" | "replace" | "crash"
+/**
+ * What comes when the process tree is gone. `crash`: what supervision says to an incarnation that failed; `park`: its
+ * supervisor restarts it among others, when it says so; `fall`: its supervisor has given up.
+ */
+export type Aim = "stop" | "remove" | "suspend" | "restart" | "replace" | "crash" | "park" | "fall"
 
 export type Phase =
   | {
@@ -130,6 +133,8 @@ export type Phase =
   /** Between the end of a process and the supervisor's word, and between the return of the runtime and `recover`. */
   | { readonly _tag: "Deciding"; readonly status: SessionStatus }
   | { readonly _tag: "Backoff"; readonly until: number; readonly attempt: number }
+  /** Its supervisor starts it again, in its turn among others. */
+  | { readonly _tag: "Parked"; readonly cause: StartCause; readonly replies: ReadonlyArray<SessionReply> }
   | { readonly _tag: "Suspended"; readonly by: SuspendedBy }
   | { readonly _tag: "Stopped" }
   | { readonly _tag: "Failed"; readonly error: RuntimeError }
@@ -226,6 +231,8 @@ export const answers = (process: Incarnation): boolean => process.exit === null 
 export const isIdle = ({ phase, queue }: SessionState): boolean =>
   phase._tag === "Ready" && answers(phase.process) && Mailbox.isEmpty(queue)
 
+const comesBack = (aim: Aim): boolean => aim === "replace" || aim === "restart" || aim === "crash" || aim === "park"
+
 /** The status that clients see. */
 export const statusOf = (phase: Phase): SessionStatus => {
   switch (phase._tag) {
@@ -236,10 +243,11 @@ export const statusOf = (phase: Phase): SessionStatus => {
     case "Busy":
       return "busy"
     case "Ending":
-      return phase.aim === "replace" || phase.aim === "restart" || phase.aim === "crash" ? "starting" : "stopping"
+      return comesBack(phase.aim) ? "starting" : "stopping"
     case "Deciding":
       return phase.status
     case "Backoff":
+    case "Parked":
       return "backoff"
     case "Suspended":
       return "suspended"

@@ -16,6 +16,7 @@ import * as Permissions from "./PermissionRequests.ts"
 import * as PoliteEnding from "./PoliteEnding.ts"
 import * as Events from "./ProtocolEvents.ts"
 import * as Endings from "./TurnEndings.ts"
+import * as Supervision from "./SupervisorWishes.ts"
 import * as Turns from "./TurnTransition.ts"
 
 export const transition = (
@@ -83,6 +84,14 @@ const apply = (step: Step, event: SessionEvent): void => {
       return answer(step, event.reply)
     case "leave":
       return Wishes.leave(step, event.reply)
+    case "park":
+      return Supervision.park(step, event.reply)
+    case "release":
+      return Supervision.release(step, event.reply)
+    case "fall":
+      return Supervision.fall(step, event.error, event.reply)
+    case "rise":
+      return Supervision.rise(step, event.asleep, event.reply)
     case "admitted":
       return admitted(step)
     case "spawned":
@@ -148,6 +157,10 @@ const tooLate = (step: Step, event: SessionEvent): void => {
     case "recover":
     case "hold":
     case "leave":
+    case "park":
+    case "release":
+    case "fall":
+    case "rise":
       return answer(step, event.reply)
     case "answer":
     case "authenticate":
@@ -178,6 +191,11 @@ const decided = (step: Step, decision: Decision): void => {
       step.append({ type: "restart/scheduled", delayMs, attempt })
       if (delayMs <= 0) return beginStart(step, "supervision", [])
       return step.enter({ _tag: "Backoff", until: now + delayMs, attempt })
+    }
+    case "Park": {
+      const { delayMs, attempt } = decision
+      step.append({ type: "restart/scheduled", delayMs, attempt })
+      return step.enter({ _tag: "Parked", cause: "supervision", replies: [] })
     }
     case "Done": {
       step.enter({ _tag: "Stopped" })

@@ -341,6 +341,36 @@ export const commands = {
     ],
   },
   tree: { summary: "draw the supervision tree", arguments: [], flags: {}, examples: [] },
+  supervisor: {
+    summary: "start a supervisor for sessions, or stop one with all below it",
+    detail:
+      "A session is put below it by start --supervisor PATH. One that runs with the same settings is left as it is; one that gave up begins anew, with its sessions. Its parent must be there. Stopped sessions stay on record.",
+    arguments: [
+      { name: "action", summary: "what to do", choices: ["start", "stop"] },
+      { name: "path", summary: "root/NAME, or /NAME below another one" },
+    ],
+    flags: {
+      strategy: {
+        type: "choice",
+        choices: ["one_for_one", "one_for_all", "rest_for_one"],
+        summary:
+          "who is restarted with a session that crashed: nobody, all, or those started after it (default: one_for_one)",
+      },
+      "max-restarts": {
+        type: "integer",
+        metavar: "N",
+        summary: "a limit of its own: more restarts than that within --within-ms, and it gives up (default: none)",
+      },
+      "within-ms": { type: "integer", metavar: "MS", summary: "the window of --max-restarts" },
+    },
+    examples: [
+      {
+        command: "creche supervisor start root/shop --strategy rest_for_one --max-restarts 3 --within-ms 60000",
+        summary: "",
+      },
+      { command: "creche supervisor stop root/shop", summary: "" },
+    ],
+  },
   logs: {
     summary: "print a session's transcript",
     arguments: [session],

@@ -11,6 +11,7 @@ export const loaders: { readonly [N in CommandName]: () => Promise<{ readonly ru
   tell: () => import("./commands/tell.ts"),
   ps: () => import("./commands/ps.ts"),
   tree: () => import("./commands/tree.ts"),
+  supervisor: () => import("./commands/supervisor.ts"),
   logs: () => import("./commands/logs.ts"),
   history: () => import("./commands/history.ts"),
   search: () => import("./commands/search.ts"),

@@ -49,6 +49,7 @@ const known: { readonly [Tag in FailureTag]: true } = {
   RequestNotFound: true,
   SubscriptionNotFound: true,
   SessionAlreadyExists: true,
+  SupervisorAlreadyExists: true,
   MailboxFull: true,
   SessionNotRunning: true,
   SpawnFailed: true,

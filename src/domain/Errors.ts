@@ -72,6 +72,20 @@ export class SessionAlreadyExists extends Data.TaggedError("SessionAlreadyExists
   }
 }
 
+export class SupervisorAlreadyExists extends Data.TaggedError("SupervisorAlreadyExists")<{
+  readonly supervisor: string
+  /** The settings that it has. */
+  readonly strategy: string
+  readonly maxRestarts: number | null
+  readonly withinMs: number | null
+}> {
+  override get message() {
+    const limit =
+      this.maxRestarts === null ? "no limit of its own" : `a limit of ${this.maxRestarts} within ${this.withinMs} ms`
+    return `supervisor ${this.supervisor} is there already, as ${this.strategy} with ${limit}; give the same settings, or supervisor/stop it first`
+  }
+}
+
 export class MailboxFull extends Data.TaggedError("MailboxFull")<{
   readonly session: string
   readonly capacity: number
@@ -134,11 +148,18 @@ export class NotReady extends Data.TaggedError("NotReady")<{
 }
 
 export class RestartIntensityReached extends Data.TaggedError("RestartIntensityReached")<{
-  readonly session: string
+  /** null where nobody's session is meant, but the supervisor itself. */
+  readonly session: string | null
+  /** The supervisor whose limit was reached; left out: it was the session's own. */
+  readonly supervisor?: string
   readonly maxRestarts: number
   readonly withinMs: number
 }> {
   override get message() {
+    if (this.supervisor !== undefined) {
+      const whose = this.session === null ? "" : `, which owns session ${this.session},`
+      return `supervisor ${this.supervisor}${whose} has given up: more than ${this.maxRestarts} restarts within ${this.withinMs} ms; supervisor/start starts it anew`
+    }
     return `session ${this.session} was restarted more than ${this.maxRestarts} times within ${this.withinMs} ms; session/restart starts it again`
   }
 }
@@ -189,6 +210,7 @@ export type RuntimeError =
   | RequestNotFound
   | SubscriptionNotFound
   | SessionAlreadyExists
+  | SupervisorAlreadyExists
   | MailboxFull
   | SessionNotRunning
   | SpawnFailed

@@ -115,6 +115,14 @@ const migrations: Readonly<Record<string, Effect.Effect<void, unknown, SqlClient
     for (const statement of tables) yield* sql.unsafe(statement)
     yield* sql.unsafe(`PRAGMA application_id = ${applicationId}`)
   }),
+  "2_supervisors": Effect.gen(function* () {
+    const sql = yield* SqlClient
+    yield* sql.unsafe(`CREATE TABLE supervisors (
+      ordinal INTEGER PRIMARY KEY AUTOINCREMENT,
+      path TEXT NOT NULL UNIQUE,
+      record TEXT NOT NULL -- JSON
+    )`)
+  }),
 }
 
 /** The newest step that this version knows. */

@@ -2,6 +2,7 @@
 import { join } from "node:path"
 import * as Layer from "effect/Layer"
 import type { StoreUnavailable } from "../domain/Errors.ts"
+import * as SupervisorStore from "../domain/SupervisorStore.ts"
 import * as TemplateStore from "../domain/TemplateStore.ts"
 import type { SessionStore, StoreKind } from "../domain/SessionStore.ts"
 import * as MemorySessionStore from "./MemorySessionStore.ts"
@@ -15,7 +16,7 @@ export const layer = (
   dataDirectory: string,
   /** After each group of commits that became durable: how many, and how long the first of them waited (ms). */
   onGroup?: (commits: number, waitedMs: number) => void,
-): Layer.Layer<SessionStore | TemplateStore.TemplateStore, StoreUnavailable> =>
+): Layer.Layer<SessionStore | SupervisorStore.SupervisorStore | TemplateStore.TemplateStore, StoreUnavailable> =>
   kind === "sqlite"
     ? SqlStores.layer({ file: join(dataDirectory, databaseName), ...(onGroup === undefined ? {} : { onGroup }) })
-    : Layer.mergeAll(MemorySessionStore.layer, TemplateStore.layerMemory)
+    : Layer.mergeAll(MemorySessionStore.layer, SupervisorStore.layerMemory, TemplateStore.layerMemory)

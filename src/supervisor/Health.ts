@@ -28,9 +28,13 @@ export const makeHealth = (supervisor: SessionSupervisor): Effect.Effect<Runtime
       const { phase, spec } = actor.state
       return phase._tag === "Failed" ? [`session ${spec.name} is failed: ${phase.error.message}`] : []
     })
+    const gaveUp = [...supervisor.register.tree.root.nodes()].flatMap(({ path, givenUp }) =>
+      givenUp === null ? [] : [`supervisor ${path} is failed: ${givenUp.reason}`],
+    )
     const more = failed.length - mostProblems
     const problems = [
       ...(trouble === undefined ? [] : [`the store does not answer: ${trouble}`]),
+      ...gaveUp.slice(0, mostProblems),
       ...(more > 0 ? [...failed.slice(0, mostProblems), `${more} more sessions are failed`] : failed),
     ]
     const { draining, starting } = supervisor

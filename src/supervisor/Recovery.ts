@@ -6,10 +6,12 @@ import * as Effect from "effect/Effect"
 import type { SessionActor } from "../actors/SessionActor.ts"
 import { isOpen } from "../actors/SessionRecovery.ts"
 import type { StoreUnavailable } from "../domain/Errors.ts"
-import type { RecoverableSession, SessionStore } from "../domain/SessionStore.ts"
+import type { RecoverableSession, SessionPage, SessionStore } from "../domain/SessionStore.ts"
 import type { Turn } from "../domain/Turn.ts"
 import type { SessionRegister } from "./SessionRegister.ts"
 import type { SteadyClock } from "./SteadyClock.ts"
+import type { Supervisors } from "./Supervisors.ts"
+import { isNode, type Member, type SupervisorNode } from "./SupervisorTree.ts"
 
 /** Its first start was cut off: nobody was ever told that there is such a session, and nobody waits for it. */
 export const neverBegan = ({ session, openTurns }: RecoverableSession): boolean =>
@@ -44,6 +46,7 @@ export const withTextSoFar = (store: SessionStore["Service"], turn: Turn): Effec
 export interface House {
   readonly register: SessionRegister
   readonly store: SessionStore["Service"]
+  readonly supervisors: Supervisors
   readonly clock: SteadyClock
   /** A place in the queue for spawns, and how long it is (ms). */
   queueForSpawn(): number
@@ -52,7 +55,8 @@ export interface House {
 /** Returns when all of that is on record, not when it runs. Fails where the records cannot be read. */
 export const recover = (house: House): Effect.Effect<void, StoreUnavailable> =>
   Effect.gen(function* () {
-    const { register, store, clock } = house
+    const { register, store, supervisors, clock } = house
+    yield* supervisors.restore()
     register.goOnFrom((yield* store.counts(clock.wall())).created)
     const open: Array<Effect.Effect<void>> = []
     for (const record of yield* store.recoverable) {
@@ -71,6 +75,35 @@ export const recover = (house: House): Effect.Effect<void, StoreUnavailable> =>
       else if (actor.state.expiresAt !== null) actor.post({ type: "tick" })
     }
     yield* Effect.forEach(open, (each) => each, { concurrency: "unbounded", discard: true })
+    for (const node of register.tree.root.nodes()) {
+      if (supervisors.parks(node.path)) yield* seatAll(house, node)
+    }
+    supervisors.resume()
+  })
+
+/** Where the order of its sessions matters, or who fell with it, those that are over with are there as well, in order of creation. */
+const seatAll = ({ register, store }: House, node: SupervisorNode): Effect.Effect<void, StoreUnavailable> =>
+  Effect.gen(function* () {
+    const members: Array<Member> = []
+    const supervisors = [...node.members.values()].filter(isNode)
+    let after: string | null = null
+    do {
+      const page: SessionPage = yield* store.list({
+        supervisor: node.path,
+        limit: 1000,
+        ...(after === null ? {} : { after }),
+      })
+      for (const { id, createdAt } of page.sessions) {
+        const record = register.byId(id) === undefined ? yield* store.recover(id) : undefined
+        if (record !== undefined)
+          yield* Effect.ignore(register.restore(record, yield* register.bearsName(record.session)))
+        while (supervisors[0] !== undefined && supervisors[0].createdAt <= createdAt) members.push(supervisors.shift()!)
+        const slot = register.byId(id)
+        if (slot !== undefined) members.push(slot)
+      }
+      after = page.next
+    } while (after !== null)
+    register.tree.reorder(node, [...members, ...supervisors])
   })
 
 const settle = (house: House, actor: SessionActor, { session, openTurns }: RecoverableSession): Effect.Effect<void> =>
@@ -78,7 +111,8 @@ const settle = (house: House, actor: SessionActor, { session, openTurns }: Recov
     const turns = yield* Effect.forEach(openTurns, (turn) => withTextSoFar(house.store, turn))
     const starts = session.spec.restart === "permanent" || turns.some(({ status }) => status === "queued")
     const delayMs = starts ? house.queueForSpawn() : 0
+    const parked = house.supervisors.parks(session.supervisor)
     yield* Effect.ignore(
-      actor.request((reply) => ({ type: "recover", record: session, openTurns: turns, delayMs, reply })),
+      actor.request((reply) => ({ type: "recover", record: session, openTurns: turns, delayMs, parked, reply })),
     )
   })

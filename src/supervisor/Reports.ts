@@ -1,8 +1,28 @@
 /** What the runtime says of itself: info, stats, tree. Reads the supervisor of sessions and the store, changes nothing. */
 import * as Effect from "effect/Effect"
-import { protocolVersion, type Runtime, type RuntimeInfo, type TreeNode } from "./Runtime.ts"
+import { protocolVersion, type Runtime, type RuntimeInfo, type SupervisorTreeNode, type TreeNode } from "./Runtime.ts"
 import type { RuntimeOptions } from "./RuntimeConfig.ts"
 import type { SessionSupervisor } from "./SessionSupervisor.ts"
+import { isNode, type Member, type SupervisorNode } from "./SupervisorTree.ts"
+
+const nodeOf = (member: Member): TreeNode => {
+  if (isNode(member)) return treeOf(member)
+  const { id, name, status, pid, incarnation, restarts } = member.actor.snapshot()
+  return { type: "session", id, name, status, pid, incarnation, restarts }
+}
+
+/** A supervisor with all below it, in start order. */
+export const treeOf = (node: SupervisorNode): SupervisorTreeNode => ({
+  type: "supervisor",
+  path: node.path,
+  status: node.givenUp === null ? "running" : "failed",
+  strategy: node.strategy,
+  maxRestarts: node.intensity?.maxRestarts ?? null,
+  withinMs: node.intensity?.withinMs ?? null,
+  reason: node.givenUp?.reason ?? null,
+  restarts: node.restarts,
+  children: Array.from(node.members.values(), nodeOf),
+})
 
 export const makeReports = (
   supervisor: SessionSupervisor,
@@ -51,15 +71,10 @@ export const makeReports = (
         store: { durable: config.durable, sizeBytes },
       }
     }),
-    tree: Effect.sync((): TreeNode => ({
-      type: "supervisor",
-      path: "root",
-      status: "running",
-      strategy: "one_for_one",
-      children: supervisor.register.slots().map(({ actor }): TreeNode => {
-        const { id, name, status, pid, incarnation, restarts } = actor.snapshot()
-        return { type: "session", id, name, status, pid, incarnation, restarts }
-      }),
-    })),
+    tree: Effect.sync((): TreeNode => {
+      const { tree } = supervisor.register
+      const loose = supervisor.register.slots().filter((slot) => tree.above(slot) === undefined)
+      return { ...treeOf(tree.root), children: [...loose, ...tree.root.members.values()].map(nodeOf) }
+    }),
   }
 }

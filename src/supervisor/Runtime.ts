@@ -14,8 +14,10 @@ import type { SessionSpecInput, Signal } from "../domain/SessionSpec.ts"
 import type { TranscriptEntry, TranscriptType } from "../domain/Transcript.ts"
 import type { SearchHit, TranscriptPage, TranscriptQuery, TurnsPage, TurnsQuery } from "../domain/SessionStore.ts"
 import type { MetricSample } from "../domain/Telemetry.ts"
+import type { RestartStrategy } from "../domain/SupervisorStore.ts"
 import type { Turn, TurnStatus } from "../domain/Turn.ts"
 import type { UsageReport } from "./UsageTotals.ts"
+import type { SupervisorRequest } from "./Supervisors.ts"
 import type { Templates } from "./Templates.ts"
 
 /** The version of the protocol that this runtime speaks. */
@@ -118,15 +120,26 @@ export interface RuntimeStats {
   readonly memory: { readonly rssBytes: number; readonly heapUsedBytes: number }
 }
 
-/** `supervisor` nodes have `children`; `session` nodes are leaves. */
+export interface SupervisorTreeNode {
+  readonly type: "supervisor"
+  readonly path: string
+  /** `failed`: it has given up, and so have all below it. */
+  readonly status: "running" | "failed"
+  readonly strategy: RestartStrategy
+  /** Its own limit; null where it has none. */
+  readonly maxRestarts: number | null
+  readonly withinMs: number | null
+  /** Why it is failed; null while it is not. */
+  readonly reason: string | null
+  /** How often its parent restarted it since the runtime started. */
+  readonly restarts: number
+  /** In start order; those of root: its sessions, then its supervisors. */
+  readonly children: ReadonlyArray<TreeNode>
+}
+
+/** `session` nodes are leaves. */
 export type TreeNode =
-  | {
-      readonly type: "supervisor"
-      readonly path: string
-      readonly status: "running" | "failed"
-      readonly strategy: "one_for_one" | "one_for_all" | "rest_for_one"
-      readonly children: ReadonlyArray<TreeNode>
-    }
+  | SupervisorTreeNode
   | {
       readonly type: "session"
       readonly id: SessionId
@@ -171,6 +184,10 @@ export class Runtime extends Context.Service<
     readonly kill: Effect.Effect<void>
     /** Resolves once a shutdown is complete. */
     readonly closed: Effect.Effect<void>
+    /** A supervisor below `root`, once it is on record; its parent must be there. One that gave up begins anew, with its sessions. */
+    readonly startSupervisor: (request: SupervisorRequest) => Answer<SupervisorTreeNode>
+    /** Ends all below it in reverse start order and forgets it; its sessions stay on record, and need it to be started again. */
+    readonly stopSupervisor: (path: string) => Answer<{ readonly survivors: ReadonlyArray<number> }>
     /** Answers once the session is ready. When the first start fails no session is left behind. */
     readonly start: (spec: SessionSpecInput, ifExists: "fail" | "return") => Answer<Session>
     /**

@@ -11,6 +11,7 @@ import * as References from "effect/References"
 import { Draining, InvalidParams, type RuntimeError, type StoreUnavailable, TurnNotFound } from "../domain/Errors.ts"
 import { makeIds, type TurnId } from "../domain/Ids.ts"
 import { SessionStore } from "../domain/SessionStore.ts"
+import { SupervisorStore } from "../domain/SupervisorStore.ts"
 import { TemplateStore } from "../domain/TemplateStore.ts"
 import { isTerminal, type Turn } from "../domain/Turn.ts"
 import type { PendingTurn } from "../actors/SessionState.ts"
@@ -30,7 +31,7 @@ import * as Subscriptions from "./Subscriptions.ts"
 import { makeHealth } from "./Health.ts"
 import { measured } from "./MeasuredSpawner.ts"
 import { CurrentMeters } from "./Meters.ts"
-import { makeReports } from "./Reports.ts"
+import { makeReports, treeOf } from "./Reports.ts"
 import { makeMetrics } from "./RuntimeMetrics.ts"
 import { makeTemplates } from "./Templates.ts"
 
@@ -62,6 +63,7 @@ const make = Effect.gen(function* () {
     config,
     log: new SessionLog({ run, minimum: yield* References.MinimumLogLevel }),
     store,
+    supervisors: yield* SupervisorStore,
     spawner: measured(spawner, meters),
     meters,
     ids,
@@ -103,8 +105,8 @@ const make = Effect.gen(function* () {
     return { turn, attempts: 0, dueAt: timeoutMs === undefined ? null : supervisor.now() + timeoutMs }
   }
 
-  const refusesTurns = (): Draining | undefined =>
-    supervisor.draining ? new Draining({ detail: "the runtime is shutting down; it takes no more turns" }) : undefined
+  const refusesTurns = (what = "takes no more turns"): Draining | undefined =>
+    supervisor.draining ? new Draining({ detail: `the runtime is shutting down; it ${what}` }) : undefined
 
   const submit = (request: TurnRequest, until: "accepted" | "ended"): Effect.Effect<Turn, RuntimeError> =>
     onSlot(request.session, (slot) => {
@@ -233,6 +235,12 @@ const make = Effect.gen(function* () {
       return Effect.void
     }),
     closed: Deferred.await(closed),
+    startSupervisor: (request) =>
+      Effect.suspend(() => {
+        const refusal = refusesTurns("starts no supervisors any more")
+        return refusal === undefined ? Effect.map(supervisor.supervisors.start(request), treeOf) : Effect.fail(refusal)
+      }),
+    stopSupervisor: (path) => Effect.map(supervisor.supervisors.stop(path), (survivors) => ({ survivors })),
     start: (input, ifExists) => Effect.flatMap(templates.expand(input), (spec) => supervisor.start(spec, ifExists)),
     configure: (input) => Effect.flatMap(templates.expand(input), (spec) => supervisor.configure(spec)),
     get: (ref) => onSlot(ref, ({ actor }) => Effect.succeed(actor.snapshot())),
@@ -259,8 +267,7 @@ const make = Effect.gen(function* () {
     suspend: (ref) => onSlot(ref, ({ actor }) => actor.request((reply) => ({ type: "suspend", reply }))),
     resume: (ref) => onSlot(ref, (slot) => supervisor.bringBack(slot, "resume")),
     restart: (ref) => onSlot(ref, (slot) => supervisor.bringBack(slot, "restart")),
-    stop: (ref, mode) =>
-      onSlot(ref, ({ actor }) => actor.request((reply) => ({ type: "stop", brutal: mode === "kill", reply }))),
+    stop: (ref, mode) => onSlot(ref, (slot) => supervisor.stop(slot, mode)),
     remove: (ref) =>
       onSlot(ref, (slot) =>
         slot.actor.request((reply) => ({ type: "remove", reply })).pipe(Effect.andThen(whenRemoved(slot))),
@@ -302,5 +309,8 @@ const make = Effect.gen(function* () {
   })
 })
 
-export const layer: Layer.Layer<Runtime, StoreUnavailable, RuntimeConfig | SessionStore | TemplateStore | Spawner> =
-  Layer.effect(Runtime, make)
+export const layer: Layer.Layer<
+  Runtime,
+  StoreUnavailable,
+  RuntimeConfig | SessionStore | SupervisorStore | TemplateStore | Spawner
+> = Layer.effect(Runtime, make)

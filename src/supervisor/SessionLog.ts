@@ -7,6 +7,7 @@ import * as LogLevel from "effect/LogLevel"
 import type { HostedSession } from "../actors/SessionHost.ts"
 import { describeExit, type ExitReason } from "../domain/ExitReason.ts"
 import type { IntensitySpec } from "../domain/SessionSpec.ts"
+import type { SupervisorRecord } from "../domain/SupervisorStore.ts"
 import type { Turn } from "../domain/Turn.ts"
 
 type Level = "Debug" | "Info" | "Error"
@@ -52,6 +53,11 @@ export class SessionLog {
   gaveUp(session: HostedSession, { maxRestarts, withinMs }: IntensitySpec): void {
     if (!this.#told.Error) return
     this.#say("Error", session, "gave up restarting", { maxRestarts, withinMs, ...lastExit(session) })
+  }
+
+  supervisorGaveUp({ path, intensity }: Pick<SupervisorRecord, "path" | "intensity">): void {
+    if (!this.#told.Error) return
+    this.#run(Effect.annotateLogs(Effect.logError("supervisor gave up"), { supervisor: path, ...intensity }))
   }
 
   turnEnded(session: HostedSession, turn: Turn): void {

@@ -24,6 +24,7 @@ import { takeUp } from "./KeptHistory.ts"
 import type { RestartHistory } from "./RestartPolicy.ts"
 import { SessionNames, type Taken } from "./SessionNames.ts"
 import type { Slot } from "./Slot.ts"
+import { SupervisorTree } from "./SupervisorTree.ts"
 import type { SteadyClock } from "./SteadyClock.ts"
 
 export interface RegisterOptions {
@@ -37,6 +38,7 @@ export class SessionRegister {
   readonly #slots = new Registry<SessionId, Slot>()
   readonly #names = new SessionNames()
   readonly conversations = new Conversations()
+  readonly tree = new SupervisorTree()
   /** Removed here, and not yet from the store. */
   readonly #leaving = new Set<SessionId>()
 
@@ -109,8 +111,9 @@ export class SessionRegister {
   /** Its name and its task are its own where nobody has them; without `named` it is found by its id alone. */
   seat(state: SessionState, history: RestartHistory, named = true): Slot {
     const actor = this.#options.actorOf(state)
-    const slot: Slot = { actor, history, returning: 0, farewells: undefined, removed: undefined }
+    const slot: Slot = { actor, history, finished: false, returning: 0, farewells: undefined, removed: undefined }
     this.#slots.register(actor.id, slot)
+    this.tree.join(slot)
     if (named) this.#names.giveFree(slot)
     this.conversations.claim(slot)
     return slot
@@ -147,6 +150,7 @@ export class SessionRegister {
     return Effect.suspend(() => {
       const before = slot.actor.state.spec
       this.#names.giveFree(slot, spec)
+      if (before.supervisor !== spec.supervisor) this.tree.leave(slot)
       return Effect.ensuring(
         change,
         Effect.sync(() => {
@@ -154,6 +158,7 @@ export class SessionRegister {
           this.#names.takeBack(slot, spec)
           this.#names.giveFree(slot)
           this.conversations.claim(slot)
+          this.tree.join(slot)
         }),
       )
     }).pipe(Effect.asVoid)
@@ -164,6 +169,7 @@ export class SessionRegister {
     const { id } = slot.actor
     this.#slots.unregister(id, slot)
     this.#names.takeBack(slot)
+    this.tree.leave(slot)
     this.conversations.release(slot)
     this.#leaving.add(id)
   }

@@ -25,6 +25,7 @@ import type { Ids, SessionId } from "../domain/Ids.ts"
 import type { Session } from "../domain/Session.ts"
 import { sameSpec, type SessionSpecInput } from "../domain/SessionSpec.ts"
 import type { SessionStore } from "../domain/SessionStore.ts"
+import type { SupervisorStore } from "../domain/SupervisorStore.ts"
 import type { TerminalTurnStatus, Turn } from "../domain/Turn.ts"
 import { fullBucket, takeTokens, type TokenBucket } from "../domain/TokenBucket.ts"
 import { ProcessCount } from "../process/ProcessCount.ts"
@@ -41,10 +42,10 @@ import { launchOf } from "./SessionCommand.ts"
 import type { Directories } from "./SessionDirectories.ts"
 import type { SessionLog } from "./SessionLog.ts"
 import { SessionRegister } from "./SessionRegister.ts"
-import { endTogether } from "./Shutdown.ts"
 import { whenRemoved, type Slot } from "./Slot.ts"
 import { admit, type Admitted } from "./SpecAdmission.ts"
 import { SteadyClock } from "./SteadyClock.ts"
+import { Supervisors } from "./Supervisors.ts"
 import { UsageTotals } from "./UsageTotals.ts"
 import { TurnDurations } from "./TurnDurations.ts"
 import { recordOf } from "./TurnTrace.ts"
@@ -73,6 +74,7 @@ const standing = ({ actor }: Slot): Effect.Effect<Session, RuntimeError> => {
 export interface SupervisorOptions {
   readonly config: RuntimeOptions
   readonly store: SessionStore["Service"]
+  readonly supervisors: SupervisorStore["Service"]
   readonly spawner: Spawner["Service"]
   readonly meters: Meters
   readonly log: SessionLog
@@ -103,6 +105,7 @@ export class SessionSupervisor implements SessionHost {
   readonly #options: SupervisorOptions
   readonly clock: SteadyClock
   readonly register: SessionRegister
+  readonly supervisors: Supervisors
   readonly #listeners = new Set<Listener>()
   readonly #live: LiveSessions
   readonly #storeTroubles = new Map<SessionId, StoreUnavailable>()
@@ -119,6 +122,18 @@ export class SessionSupervisor implements SessionHost {
       store: this.store,
       clock: this.clock,
       actorOf: (state) => new SessionActor(this, state),
+    })
+    this.supervisors = new Supervisors({
+      store: options.supervisors,
+      register: this.register,
+      now: () => this.now(),
+      wall: () => this.wall(),
+      run: options.run,
+      hurried: () => this.hurried,
+      gaveUp: (node) => {
+        this.counters.gaveUp++
+        options.log.supervisorGaveUp(node)
+      },
     })
     this.#bucket = fullBucket(options.config.restarts, this.now())
     const processes = new ProcessCount()
@@ -158,10 +173,18 @@ export class SessionSupervisor implements SessionHost {
 
   start(input: SessionSpecInput, ifExists: "fail" | "return"): Effect.Effect<Session, RuntimeError> {
     return Effect.gen({ self: this }, function* () {
-      const admitted = yield* admit(input, () => this.register.generateName())
+      const admitted = yield* this.#admit(input)
       // A caller that goes away between the taking of the name and the reply must not leave a session behind.
       return yield* Effect.uninterruptibleMask((restore) => this.#begin(admitted, ifExists, null, restore))
     })
+  }
+
+  #admit(input: SessionSpecInput): Effect.Effect<Admitted, RuntimeError> {
+    return admit(
+      input,
+      () => this.register.generateName(),
+      (path) => this.register.tree.find(path) !== undefined,
+    )
   }
 
   /** A new session that goes on from where this one's conversation stands. */
@@ -183,7 +206,7 @@ export class SessionSupervisor implements SessionHost {
    */
   configure(input: SessionSpecInput): Effect.Effect<Session, RuntimeError> {
     return Effect.gen({ self: this }, function* () {
-      const admitted = yield* admit(input, () => this.register.generateName())
+      const admitted = yield* this.#admit(input)
       const { spec, protocol } = admitted
       const found = yield* Effect.result(this.register.find(spec.name))
       if (found._tag === "Failure") {
@@ -235,7 +258,8 @@ export class SessionSupervisor implements SessionHost {
   #admission(admitted: Admitted, ifExists: "fail" | "return"): Slot | RuntimeError | undefined {
     if (this.draining) return new Draining({ detail: "the runtime is shutting down; it starts nothing more" })
     const taken = this.register.taken(admitted.spec)
-    if (taken === undefined) return undefined
+    const { supervisor, name } = admitted.spec
+    if (taken === undefined) return this.supervisors.refusal(supervisor, name)
     return ifExists === "fail" ? taken.error : taken.slot
   }
 
@@ -243,9 +267,15 @@ export class SessionSupervisor implements SessionHost {
   bringBack(slot: Slot, wish: "resume" | "restart"): Effect.Effect<Session, RuntimeError> {
     return Effect.suspend((): Effect.Effect<Session, RuntimeError> => {
       if (this.draining) return Effect.fail(new Draining({ detail: "the runtime is shutting down" }))
-      const taken = this.register.taken(slot.actor.state.spec, slot)
+      const { spec } = slot.actor.state
+      const taken = this.register.taken(spec, slot)
       if (taken !== undefined) return Effect.fail(taken.error)
+      const refusal = this.supervisors.refusal(spec.supervisor, spec.name)
+      if (refusal !== undefined) return Effect.fail(refusal)
       this.register.giveName(slot)
+      // Its supervisor may have been started anew since.
+      this.register.tree.join(slot)
+      slot.finished = false
       slot.returning++
       return Effect.ensuring(
         slot.actor.request((reply) => ({ type: wish, reply })),
@@ -352,11 +382,19 @@ export class SessionSupervisor implements SessionHost {
       counters.gaveUp++
       this.#options.log.gaveUp(slot.actor, spec.intensity)
     }
-    if (decision._tag === "Restart") {
-      counters.restarts++
-      this.#options.log.restarts(slot.actor, decision.attempt, decision.delayMs)
-    }
-    return decision
+    slot.finished = decision._tag === "Done" && spec.restart === "transient" && report.normal
+    if (decision._tag !== "Restart") return decision
+    counters.restarts++
+    this.#options.log.restarts(slot.actor, decision.attempt, decision.delayMs)
+    return this.supervisors.crashed(slot, decision)
+  }
+
+  /** A client ends it: nobody but a client starts it again. */
+  stop(slot: Slot, mode: "graceful" | "kill"): Effect.Effect<Session, RuntimeError> {
+    return Effect.suspend(() => {
+      slot.finished = false
+      return slot.actor.request((reply) => ({ type: "stop", brutal: mode === "kill", reply }))
+    })
   }
 
   /** The session is gone: nothing of it stays. */
@@ -406,7 +444,14 @@ export class SessionSupervisor implements SessionHost {
     return Effect.suspend(() => {
       this.draining = true
       this.#stoppingSince ??= this.now()
-      return endTogether(this.register.slots(), this.#options.config.durable)
+      const { durable } = this.#options.config
+      const slots = this.register.slots()
+      const end = ({ actor }: Slot) =>
+        Effect.ignore(
+          // A durable runtime's sessions are suspended, others stopped.
+          actor.request((reply) => (durable ? { type: "leave", reply } : { type: "stop", brutal: false, reply })),
+        )
+      return Effect.map(this.supervisors.endAll(end), () => slots.flatMap(({ actor }) => actor.state.survivors))
     })
   }
 }

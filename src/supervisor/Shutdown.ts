@@ -1,21 +1,7 @@
-/** How the sessions of a runtime end with it: first whatever turns may still run, then every process, together. */
+/** How a runtime that ends waits for the turns that it owes, as far as there is time for them. What comes then is `Supervisors.endAll`. */
 import * as Effect from "effect/Effect"
 import * as Mailbox from "../actors/Mailbox.ts"
 import type { Slot } from "./Slot.ts"
-
-/**
- * Ends the processes of all these sessions, the last one started first, and answers when every one is gone: a slow one holds
- * up no other. A durable runtime's sessions are suspended, others stopped. Returns the pids that could not be killed.
- */
-export const endTogether = (slots: ReadonlyArray<Slot>, durable: boolean): Effect.Effect<ReadonlyArray<number>> =>
-  Effect.forEach(
-    slots.toReversed(),
-    ({ actor }) =>
-      Effect.ignore(
-        actor.request((reply) => (durable ? { type: "leave", reply } : { type: "stop", brutal: false, reply })),
-      ),
-    { concurrency: "unbounded", discard: true },
-  ).pipe(Effect.map(() => slots.flatMap(({ actor }) => actor.state.survivors)))
 
 export interface Drain {
   readonly slots: () => ReadonlyArray<Slot>

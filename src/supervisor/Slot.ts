@@ -8,6 +8,8 @@ import type { RestartHistory } from "./RestartPolicy.ts"
 export interface Slot {
   readonly actor: SessionActor
   history: RestartHistory
+  /** A transient child that ended normally by itself: a group restart starts it again. */
+  finished: boolean
   /** Clients that are bringing it back just now. */
   returning: number
   /** Waited for when it is removed, while its transcript is still there. */

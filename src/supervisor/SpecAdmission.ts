@@ -33,9 +33,14 @@ export const expand = (input: SessionSpecInput, find: FindTemplate): Effect.Effe
     return resolved instanceof Error ? Effect.fail(resolved) : Effect.succeed({ ...resolved, template: input.template })
   })
 
-export const admit = (input: SessionSpecInput, generateName: () => string): Effect.Effect<Admitted, Refusal> =>
+/** `isSupervisor`: whether there is one at that path. */
+export const admit = (
+  input: SessionSpecInput,
+  generateName: () => string,
+  isSupervisor: (path: string) => boolean = (path) => path === "root",
+): Effect.Effect<Admitted, Refusal> =>
   Effect.suspend((): Effect.Effect<Admitted, Refusal> => {
-    if (input.supervisor !== undefined && input.supervisor !== "root") {
+    if (input.supervisor !== undefined && !isSupervisor(input.supervisor)) {
       return Effect.fail(new SupervisorNotFound({ supervisor: input.supervisor }))
     }
     if (input.cwd !== undefined && !isAbsolute(input.cwd)) {

@@ -7,6 +7,7 @@ import * as Schema from "effect/Schema"
 import { ContentBlock, Prompt } from "../domain/Prompt.ts"
 import { sessionStatuses } from "../domain/Session.ts"
 import { SessionName, sessionSpecFields, Signal } from "../domain/SessionSpec.ts"
+import { restartStrategies } from "../domain/SupervisorStore.ts"
 import { Template, TemplateName } from "../domain/Template.ts"
 import { transcriptTypes } from "../domain/Transcript.ts"
 import type { ErrorTag } from "./ErrorCodes.ts"
@@ -86,6 +87,7 @@ const unknownSession = ["SessionNotFound", "StoreUnavailable"] as const
 const controls = [...unknownSession, "SessionNotRunning", "Draining"] as const
 const starts = [
   ...controls,
+  "SupervisorNotFound",
   "SessionAlreadyExists",
   "SpawnFailed",
   "NotReady",
@@ -149,6 +151,31 @@ export const contract = {
     gives: "{survivors}: pids that could not be killed, after the last descendant is gone",
     doc: "Refuses new work, waits up to drainMs (default 0) for running turns, stops every session and ends the runtime; queued turns wait for the next runtime, or, where nothing is kept, are worked off as far as drainMs goes. Asked again without drainMs it waits no longer.",
     errors: [],
+  }),
+  "supervisor/start": method({
+    params: Struct({
+      path: name,
+      strategy: optional(Schema.Literals(restartStrategies)),
+      maxRestarts: optional(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))),
+      withinMs: optional(positiveMs),
+    }),
+    result: Tree,
+    gives: "the supervisor as in runtime/tree, once it is on record",
+    doc: "Starts a supervisor below another one, whose path it begins with: root/NAME, root/NAME/NAME. strategy: one_for_one (default), one_for_all, rest_for_one; maxRestarts and withinMs: a limit of its own, over which it gives up; neither: it has none. One that runs with the same settings is answered as it is; one that gave up begins anew, without settings with those that it had, and its sessions come back.",
+    errors: [
+      "SupervisorNotFound",
+      "SupervisorAlreadyExists",
+      "RestartIntensityReached",
+      "Draining",
+      "StoreUnavailable",
+    ],
+  }),
+  "supervisor/stop": method({
+    params: Struct({ path: name }),
+    result: Struct({ survivors: List(Int) }),
+    gives: "{survivors}: pids that could not be killed, after the last descendant is gone",
+    doc: "Stops all sessions and supervisors below it, in reverse start order where its strategy has an order, and forgets the supervisors. The sessions stay on record as stopped; to start one of them again takes a supervisor at its path.",
+    errors: ["SupervisorNotFound", "StoreUnavailable"],
   }),
   "session/start": method({
     params: Schema.Struct({ ...sessionSpecFields, ifExists: optional(Schema.Literals(["fail", "return"])) }),
@@ -411,7 +438,7 @@ export const contract = {
 } as const
 
 /** Pinned by the protocol, not offered by this build: answered as Unsupported. */
-export const notOffered = ["supervisor/start", "supervisor/stop", "pool/start", "pool/list", "pool/stop"] as const
+export const notOffered = ["pool/start", "pool/list", "pool/stop"] as const
 
 export type Contract = typeof contract
 export type Method = keyof Contract

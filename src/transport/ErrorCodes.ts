@@ -32,6 +32,11 @@ export const errorCodes = {
   RequestNotFound: { code: -32001, http: 404, identity: ({ session, request }) => ({ session, request }) },
   SubscriptionNotFound: { code: -32001, http: 404, identity: ({ subscription }) => ({ subscription }) },
   SessionAlreadyExists: { code: -32002, http: 409, identity: ({ session, field }) => ({ session, field }) },
+  SupervisorAlreadyExists: {
+    code: -32002,
+    http: 409,
+    identity: ({ supervisor, strategy, maxRestarts, withinMs }) => ({ supervisor, strategy, maxRestarts, withinMs }),
+  },
   MailboxFull: { code: -32003, http: 429, identity: ({ session, capacity }) => ({ session, capacity }) },
   SessionNotRunning: {
     code: -32004,
@@ -51,7 +56,12 @@ export const errorCodes = {
   RestartIntensityReached: {
     code: -32007,
     http: 503,
-    identity: ({ session, maxRestarts, withinMs }) => ({ session, maxRestarts, withinMs }),
+    identity: ({ session, supervisor, maxRestarts, withinMs }) => ({
+      session,
+      supervisor: supervisor ?? null,
+      maxRestarts,
+      withinMs,
+    }),
   },
   Unauthorized: { code: -32008, http: 401, identity: () => ({}) },
   Forbidden: { code: -32009, http: 403, identity: () => ({}) },

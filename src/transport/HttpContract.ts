@@ -217,7 +217,7 @@ const endpointOf = (route: ServedRoute): HttpApiEndpoint.Top => {
     .annotate(OpenApi.Transform, finished(route, body)) as HttpApiEndpoint.Top
 }
 
-export const groupNames = ["runtime", "session", "turn", "template"] as const
+export const groupNames = ["runtime", "session", "turn", "template", "supervisor"] as const
 export type GroupName = (typeof groupNames)[number]
 const groupOf = ({ method }: ServedRoute): string => method.split("/")[0]!
 
@@ -237,6 +237,7 @@ export const httpApi = HttpApi.make("creche").add(
   makeGroup("session"),
   makeGroup("turn"),
   makeGroup("template"),
+  makeGroup("supervisor"),
 )
 export type CrecheApi = typeof httpApi
 

@@ -63,6 +63,8 @@ export const routes: ReadonlyArray<Route> = [
   route("GET", "/v1/tree", "runtime/tree"),
   route("GET", "/metrics", "runtime/metrics", { kind: "text" }),
   route("POST", "/v1/shutdown", "runtime/shutdown"),
+  route("POST", "/v1/supervisors", "supervisor/start"),
+  route("POST", "/v1/supervisors/stop", "supervisor/stop"),
   route("POST", "/v1/sessions", "session/start", { status: 201, location: sessionAt }),
   route("GET", "/v1/sessions", "session/list", {
     query: {

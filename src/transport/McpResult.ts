@@ -26,10 +26,12 @@ const remedies: Readonly<Record<ErrorTag, string>> = {
   SessionNotFound: "session_list shows the sessions there are; session_start starts one.",
   TurnNotFound: "session_history lists the turns of a session.",
   TemplateNotFound: "template_list shows the templates there are.",
-  SupervisorNotFound: "Leave supervisor out, or use root.",
+  SupervisorNotFound:
+    "Leave supervisor out, or use root; runtime_tree shows those there are, supervisor_start starts one.",
   RequestNotFound: "It was answered already, or its turn ended; session_get lists pendingRequests.",
   SubscriptionNotFound: "It is over.",
   SessionAlreadyExists: 'Choose another name, or pass ifExists: "return".',
+  SupervisorAlreadyExists: "supervisor_stop ends it first; or give the settings that it has.",
   MailboxFull: "Call again when some of its turns have ended.",
   SessionNotRunning: "session_restart starts it again.",
   SpawnFailed: "Put the named field of the spec right and call session_start again.",

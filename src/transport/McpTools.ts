@@ -122,6 +122,8 @@ const tools = {
   template_get: { method: "template/get", title: "Look at a template", kind: "reads" },
   template_put: { method: "template/put", title: "Keep a template", kind: "ends" },
   template_remove: { method: "template/remove", title: "Forget a template", kind: "ends" },
+  supervisor_start: { method: "supervisor/start", title: "Start a supervisor", kind: "adds" },
+  supervisor_stop: { method: "supervisor/stop", title: "Stop a supervisor and its sessions", kind: "ends" },
   runtime_info: { method: "runtime/info", title: "About the runtime", kind: "reads" },
   runtime_stats: { method: "runtime/stats", title: "Counts of the runtime", kind: "reads" },
   runtime_health: { method: "runtime/health", title: "Health of the runtime", kind: "reads" },

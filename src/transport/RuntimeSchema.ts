@@ -4,6 +4,7 @@
 import * as Schema from "effect/Schema"
 import { containments, sessionStatuses } from "../domain/Session.ts"
 import { terminalTurnStatuses } from "../domain/Turn.ts"
+import { restartStrategies } from "../domain/SupervisorStore.ts"
 import type { TreeNode } from "../supervisor/Runtime.ts"
 import { Time } from "./WireSchema.ts"
 
@@ -83,13 +84,17 @@ export const Metrics = Struct({ contentType: Text, text: Text }).annotate({
 })
 export type WireMetrics = typeof Metrics.Type
 
-/** Nested in itself. */
+/** Nested in itself. A limit that is null is none; `reason`: why a supervisor is failed. */
 export const Tree: Schema.Codec<TreeNode> = Schema.Union([
   Struct({
     type: Literal("supervisor"),
     path: Text,
     status: Literals(["running", "failed"]),
-    strategy: Literals(["one_for_one", "one_for_all", "rest_for_one"]),
+    strategy: Literals(restartStrategies),
+    maxRestarts: NullOr(count),
+    withinMs: NullOr(count),
+    reason: NullOr(Text),
+    restarts: count,
     children: List(Schema.suspend((): Schema.Codec<TreeNode> => Tree)),
   }),
   Struct({

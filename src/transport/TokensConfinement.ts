@@ -53,6 +53,8 @@ export const confined = (runtime: Service, confinement: Confinement): Service =>
         )
   return {
     ...runtime,
+    startSupervisor: () => denied("supervisor/start"),
+    stopSupervisor: () => denied("supervisor/stop"),
     start: (spec, ifExists) =>
       Effect.gen(function* () {
         const supervisor = spec.supervisor ?? confinement.supervisor

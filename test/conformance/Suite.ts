@@ -16,6 +16,7 @@ import { recordCases } from "./cases/records.ts"
 import { runtimeCases } from "./cases/runtime.ts"
 import { startingCases } from "./cases/starting.ts"
 import { subscriptionCases } from "./cases/subscriptions.ts"
+import { supervisorCases } from "./cases/supervisors.ts"
 import type { Transport } from "./ConformanceClient.ts"
 
 export const cases: ReadonlyArray<Case> = [
@@ -25,6 +26,7 @@ export const cases: ReadonlyArray<Case> = [
   ...recordCases,
   ...subscriptionCases,
   ...clientCases,
+  ...supervisorCases,
   ...runtimeCases,
 ]
 

@@ -14,6 +14,7 @@ import * as References from "effect/References"
 import * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import { SessionStore } from "../../src/domain/SessionStore.ts"
+import { SupervisorStore, makeMemory as makeSupervisors } from "../../src/domain/SupervisorStore.ts"
 import { TemplateStore, makeMemory as makeTemplates } from "../../src/domain/TemplateStore.ts"
 import { Spawner } from "../../src/process/Subprocess.ts"
 import { Chance } from "../../src/supervisor/Chance.ts"
@@ -123,7 +124,7 @@ export class RuntimeLife implements Owner {
   readonly tasks = new Tasks()
   readonly #world: World
   readonly #clock: VirtualClock
-  readonly #context: Context.Context<Spawner | SessionStore | TemplateStore | RuntimeConfig>
+  readonly #context: Context.Context<Spawner | SessionStore | SupervisorStore | TemplateStore | RuntimeConfig>
   readonly #scope = Scope.makeUnsafe()
   readonly #onDeath: () => void
   /** Of what it does to the world, before it dies. */
@@ -177,6 +178,7 @@ export class RuntimeLife implements Owner {
       }),
       Context.add(SessionStore, parts.store(this)),
       Context.add(Spawner, parts.spawner(this)),
+      Context.add(SupervisorStore, makeSupervisors()),
       Context.add(TemplateStore, makeTemplates()),
     )
   }

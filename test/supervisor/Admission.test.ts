@@ -7,6 +7,7 @@ import * as Layer from "effect/Layer"
 import * as TestClock from "effect/testing/TestClock"
 import { openRuntime, type EmbeddedRuntime, type SessionSpecInput } from "../../src/index.ts"
 import { SpawnFailed } from "../../src/domain/Errors.ts"
+import * as SupervisorStore from "../../src/domain/SupervisorStore.ts"
 import * as TemplateStore from "../../src/domain/TemplateStore.ts"
 import type { Command } from "../../src/process/Command.ts"
 import { believedMs } from "../../src/process/ProcessCount.ts"
@@ -507,7 +508,9 @@ describe("with real processes", () => {
           admission,
         }
         const layer = RuntimeLive.layer.pipe(
-          Layer.provide(Layer.mergeAll(MemorySessionStore.layer, TemplateStore.layerMemory)),
+          Layer.provide(
+            Layer.mergeAll(MemorySessionStore.layer, SupervisorStore.layerMemory, TemplateStore.layerMemory),
+          ),
           Layer.provide(counted),
           Layer.provide(layerSpawner({ directory })),
           Layer.provide(Layer.succeed(RuntimeConfig, config)),

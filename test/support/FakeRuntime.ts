@@ -8,6 +8,7 @@ import { tmpdir } from "node:os"
 import { StoreUnavailable } from "../../src/domain/Errors.ts"
 import type { SessionSpecInput } from "../../src/domain/SessionSpec.ts"
 import { SessionStore } from "../../src/domain/SessionStore.ts"
+import * as SupervisorStore from "../../src/domain/SupervisorStore.ts"
 import * as TemplateStore from "../../src/domain/TemplateStore.ts"
 import type { TranscriptEntry } from "../../src/domain/Transcript.ts"
 import * as MemorySessionStore from "../../src/store/MemorySessionStore.ts"
@@ -36,6 +37,7 @@ export const inWorld = <A, E>(
     readonly opensLater?: boolean
     /** Of a runtime that was here before; makes this one durable. */
     readonly store?: SessionStore["Service"]
+    readonly supervisors?: SupervisorStore.SupervisorStore["Service"]
   } = {},
 ): Effect.Effect<A, E> => {
   const spawner = new FakeSpawner(script)
@@ -49,8 +51,14 @@ export const inWorld = <A, E>(
     ...options,
   })
   const kept = options.store === undefined ? MemorySessionStore.layer : Layer.succeed(SessionStore, options.store)
+  const supervisors =
+    options.supervisors === undefined
+      ? SupervisorStore.layerMemory
+      : Layer.succeed(SupervisorStore.SupervisorStore, options.supervisors)
   const world = Layer.orDie(
-    RuntimeLive.layer.pipe(Layer.provideMerge(Layer.mergeAll(config, spawner.layer, kept, TemplateStore.layerMemory))),
+    RuntimeLive.layer.pipe(
+      Layer.provideMerge(Layer.mergeAll(config, spawner.layer, kept, supervisors, TemplateStore.layerMemory)),
+    ),
   )
   return Effect.gen(function* () {
     const runtime = yield* Runtime

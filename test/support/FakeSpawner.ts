@@ -39,11 +39,13 @@ export class FakeProcess implements Subprocess {
   paused = false
   readonly #handlers: SubprocessHandlers
   readonly #script: Script
+  readonly #note: (what: string) => void
   #waiting: Array<() => void> = []
   #survivors: ReadonlyArray<number> = []
 
-  constructor(command: Command, handlers: SubprocessHandlers, script: Script) {
+  constructor(command: Command, handlers: SubprocessHandlers, script: Script, note: (what: string) => void = () => {}) {
     this.command = command
+    this.#note = (what) => note(`${command.command} ${what}`)
     this.#handlers = handlers
     this.#script = script
   }
@@ -60,6 +62,7 @@ export class FakeProcess implements Subprocess {
   end(how: number | string = 1): void {
     if (!this.alive) return
     this.alive = false
+    this.#note("down")
     const at = 0
     const exit: ExitReason =
       typeof how === "number" ? { kind: "exited", code: how, at } : { kind: "signaled", signal: how, at }
@@ -112,6 +115,7 @@ export class FakeProcess implements Subprocess {
     return Effect.gen({ self: this }, function* () {
       if (!this.alive) return this.#survivors
       const first = this.told.push(shutdown) === 1
+      if (first) this.#note("told")
       if (first) {
         const { endMs = 0 } = this.#script
         if (endMs > 0) yield* Effect.sleep(Number.isFinite(endMs) ? endMs : 10)
@@ -127,6 +131,8 @@ export class FakeProcess implements Subprocess {
 
 export class FakeSpawner {
   readonly processes: Array<FakeProcess> = []
+  /** What happened in which order: `NAME up`, `NAME told` (to end), `NAME down`, where NAME is the command. */
+  events: Array<string> = []
   /** Moments in which a session had two processes. */
   overlaps = 0
   /** The most processes that there ever were at once. */
@@ -160,8 +166,9 @@ export class FakeSpawner {
         if (this.of(command.session).some((process) => process.alive)) this.overlaps++
         if (script.spawnMs !== undefined) yield* Effect.sleep(script.spawnMs)
         if (script.fails !== undefined) return yield* script.fails
-        const process = new FakeProcess(command, handlers, script)
+        const process = new FakeProcess(command, handlers, script, (what) => this.events.push(what))
         this.processes.push(process)
+        this.events.push(`${command.command} up`)
         this.mostAlive = Math.max(this.mostAlive, this.alive().length)
         yield* Effect.addFinalizer(() => process.terminate(command.shutdown))
         queueMicrotask(() => script.up?.(process))

@@ -195,7 +195,8 @@ export class SessionModel {
     this.#recovering = true
     const { reply } = this.#asked("recover")
     const delayMs = this.deaths % 2 === 0 ? 0 : 70
-    this.event({ type: "recover", record, openTurns, delayMs, reply: reply as SessionReply })
+    const parked = this.deaths % 3 === 2
+    this.event({ type: "recover", record, openTurns, delayMs, parked, reply: reply as SessionReply })
     this.#recovering = false
   }
 

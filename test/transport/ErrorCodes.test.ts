@@ -12,6 +12,7 @@ const pinned = {
   SupervisorNotFound: [-32001, 404],
   RequestNotFound: [-32001, 404],
   SessionAlreadyExists: [-32002, 409],
+  SupervisorAlreadyExists: [-32002, 409],
   MailboxFull: [-32003, 429],
   SessionNotRunning: [-32004, 409],
   SpawnFailed: [-32005, 422],

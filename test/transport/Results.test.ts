@@ -177,6 +177,8 @@ describe("what a runtime answers", () => {
     await result("template/list")
     await result("template/get", { name: "mine" })
     await result("template/remove", { name: "mine" })
+    await result("supervisor/start", { path: "root/own", strategy: "one_for_all", maxRestarts: 1, withinMs: 1 })
+    await result("supervisor/stop", { path: "root/own" })
     const { subscription } = await result("session/subscribe", { session: "one", after: 0 })
     await client.until(({ params }) => params?.subscription === subscription && params.entry !== undefined)
     await result("session/unsubscribe", { subscription })

@@ -6,7 +6,13 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { SessionAlreadyExists, SessionNotFound, TurnNotFound, Unsupported } from "../../src/domain/Errors.ts"
+import {
+  SessionAlreadyExists,
+  SessionNotFound,
+  SupervisorNotFound,
+  TurnNotFound,
+  Unsupported,
+} from "../../src/domain/Errors.ts"
 import { makeIds, type SessionId } from "../../src/domain/Ids.ts"
 import { promptText } from "../../src/domain/PromptText.ts"
 import { type Session, sessionStatuses } from "../../src/domain/Session.ts"
@@ -274,8 +280,28 @@ export const makeStub = (flood: Flood = { total: 0, text: "" }): Stub => {
       path: "root",
       status: "running",
       strategy: "one_for_one",
+      maxRestarts: null,
+      withinMs: null,
+      reason: null,
+      restarts: 0,
       children: [],
     }),
+    startSupervisor: ({ path, strategy = "one_for_one", maxRestarts = null, withinMs = null }) =>
+      Effect.succeed({
+        type: "supervisor",
+        path,
+        status: "running",
+        strategy,
+        maxRestarts,
+        withinMs,
+        reason: null,
+        restarts: 0,
+        children: [],
+      }),
+    stopSupervisor: (path) =>
+      path === "root" || path === "root/none"
+        ? Effect.fail(new SupervisorNotFound({ supervisor: path }))
+        : Effect.succeed({ survivors: [] }),
     health: Effect.succeed({ status: "ok", live: true, ready: true, problems: [] }),
     metrics: Effect.succeed([]),
     opened: Effect.void,

@@ -13,9 +13,11 @@ export const run: Run<"tree"> = async (call, io) => {
 const branch = (node: TreeNode, colours: boolean): Branch => {
   switch (node.type) {
     case "supervisor": {
-      const failed = node.status === "failed" ? ` ${paintStatus(colours, "failed", "failed")}` : ""
+      const why = node.reason === null ? "" : ` ${faint(colours, node.reason)}`
+      const failed = node.status === "failed" ? ` ${paintStatus(colours, "failed", "failed")}${why}` : ""
+      const limit = node.maxRestarts === null ? "" : `, ${node.maxRestarts} in ${node.withinMs} ms`
       return {
-        label: `${node.path} ${faint(colours, `(${node.strategy})`)}${failed}`,
+        label: `${node.path} ${faint(colours, `(${node.strategy}${limit})`)}${failed}`,
         children: node.children.map((child) => branch(child, colours)),
       }
     }

@@ -23,6 +23,8 @@ const routes: Readonly<Record<string, readonly [Verb, string]>> = {
   "runtime/stats": ["GET", "/v1/stats"],
   "runtime/health": ["GET", "/v1/health"],
   "runtime/tree": ["GET", "/v1/tree"],
+  "supervisor/start": ["POST", "/v1/supervisors"],
+  "supervisor/stop": ["POST", "/v1/supervisors/stop"],
   "runtime/metrics": ["GET", "/metrics"],
   "runtime/shutdown": ["POST", "/v1/shutdown"],
   "session/start": ["POST", "/v1/sessions"],

@@ -143,7 +143,8 @@ export const askingCases: ReadonlyArray<Case> = [
     run: async (on) => {
       const { name } = await on.dying()
       const { data } = await on.fails("session/ask", { session: name, prompt: "x" }, "RestartIntensityReached")
-      assert.deepEqual(data, { tag: "RestartIntensityReached", session: name, maxRestarts: 0, withinMs: 60_000 })
+      const tag = "RestartIntensityReached"
+      assert.deepEqual(data, { tag, session: name, supervisor: null, maxRestarts: 0, withinMs: 60_000 })
     },
   },
   {

@@ -1,0 +1,279 @@
+/**
+ * The supervisors that clients start below `root`: started, stopped, kept for the next runtime, and asked what becomes of a
+ * session that ended. How groups are restarted is `GroupRestarts`', who stands where is `SupervisorTree`'s.
+ */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import * as Semaphore from "effect/Semaphore"
+import type { Decision } from "../actors/SessionEvent.ts"
+import { untilAnswered } from "../actors/StoreRetry.ts"
+import {
+  InvalidParams,
+  RestartIntensityReached,
+  type RuntimeError,
+  type StoreUnavailable,
+  SupervisorAlreadyExists,
+  SupervisorNotFound,
+} from "../domain/Errors.ts"
+import type { IntensitySpec } from "../domain/SessionSpec.ts"
+import {
+  parentPath,
+  type RestartStrategy,
+  supervisorPathPattern,
+  type SupervisorRecord,
+  type SupervisorStore,
+} from "../domain/SupervisorStore.ts"
+import { endMembers, endTree, orderedEndMs, type Ending } from "./EndingOrder.ts"
+import { GroupRestarts } from "./GroupRestarts.ts"
+import type { SessionRegister } from "./SessionRegister.ts"
+import type { Slot } from "./Slot.ts"
+import { isNode, type SupervisorNode } from "./SupervisorTree.ts"
+
+export interface SupervisorRequest {
+  readonly path: string
+  /** Default `one_for_one`; of one that gave up, what it had. */
+  readonly strategy?: RestartStrategy
+  /** With `withinMs`: a limit of its own. Default: none. */
+  readonly maxRestarts?: number
+  readonly withinMs?: number
+}
+
+export interface SupervisorsOptions {
+  readonly store: SupervisorStore["Service"]
+  readonly register: SessionRegister
+  readonly now: () => number
+  readonly wall: () => number
+  readonly run: (effect: Effect.Effect<unknown>) => Fiber.Fiber<unknown>
+  /** The runtime ends: a store that does not answer is not waited for. */
+  readonly hurried: () => boolean
+  readonly gaveUp: (node: SupervisorNode) => void
+}
+
+const invalid = (path: string, message: string) => new InvalidParams({ issues: [{ path, message }] })
+
+/** The limit that a request names; an error where it names half of one. */
+const limitOf = ({ maxRestarts, withinMs }: SupervisorRequest): IntensitySpec | null | InvalidParams => {
+  if (maxRestarts !== undefined && withinMs !== undefined) return { maxRestarts, withinMs }
+  if (maxRestarts !== undefined) return invalid("withinMs", "is missing: maxRestarts needs it, or leave out both")
+  if (withinMs !== undefined) return invalid("maxRestarts", "is missing: withinMs needs it, or leave out both")
+  return null
+}
+
+const sameLimit = (a: IntensitySpec | null, b: IntensitySpec | null): boolean =>
+  a?.maxRestarts === b?.maxRestarts && a?.withinMs === b?.withinMs
+
+const stopSession = ({ actor }: Slot): Effect.Effect<void> =>
+  Effect.ignore(actor.request((reply) => ({ type: "stop", brutal: false, reply })))
+
+export class Supervisors {
+  readonly #options: SupervisorsOptions
+  readonly groups: GroupRestarts
+  /** Starts are registered one after the other: what one has found is still so when it is on record. */
+  readonly #lock = Semaphore.makeUnsafe(1)
+
+  constructor(options: SupervisorsOptions) {
+    this.#options = options
+    const { register, store, run, now, hurried, gaveUp } = options
+    this.groups = new GroupRestarts({
+      now,
+      run,
+      gaveUp,
+      reclaim: (slot) => {
+        if (register.taken(slot.actor.state.spec, slot) !== undefined) return false
+        register.giveName(slot)
+        return true
+      },
+      keep: (record) => Effect.ignore(untilAnswered(store.put(record), { isOver: hurried })),
+    })
+  }
+
+  #find(path: string): SupervisorNode | undefined {
+    const node = this.#options.register.tree.find(path)
+    return node?.stopping === undefined ? node : undefined
+  }
+
+  /** Why nothing can be started there. */
+  refusal(path: string, session: string | null): RuntimeError | undefined {
+    const node = this.#find(path)
+    if (node === undefined) return new SupervisorNotFound({ supervisor: path })
+    if (node.givenUp === null) return undefined
+    const { by, intensity } = node.givenUp
+    return new RestartIntensityReached({ session, supervisor: by, ...intensity })
+  }
+
+  /** What becomes of a session that its own policy wants back. */
+  crashed(slot: Slot, restart: Extract<Decision, { readonly _tag: "Restart" }>): Decision {
+    const node = this.#options.register.tree.above(slot)
+    return node === undefined ? restart : this.groups.crashed(node, slot, restart)
+  }
+
+  /** Once it is on record; one that gave up, once the sessions that it took with it are up again, or asleep. */
+  start(request: SupervisorRequest): Effect.Effect<SupervisorNode, RuntimeError> {
+    return Effect.gen({ self: this }, function* () {
+      const ending = this.#options.register.tree.find(request.path)?.stopping
+      if (ending !== undefined) yield* Effect.ignore(Deferred.await(ending))
+      const { node, anew } = yield* this.#lock.withPermits(1)(Effect.uninterruptible(this.#register(request)))
+      if (anew) yield* this.groups.start(node)
+      return node
+    })
+  }
+
+  #register(
+    request: SupervisorRequest,
+  ): Effect.Effect<{ readonly node: SupervisorNode; readonly anew: boolean }, RuntimeError> {
+    return Effect.gen({ self: this }, function* () {
+      const { register, store, wall } = this.#options
+      const { path, strategy } = request
+      const intensity = limitOf(request)
+      if (intensity instanceof InvalidParams) return yield* intensity
+      if (path === "root")
+        return yield* invalid("path", "root is always there: give one below it, such as root/tenant-a")
+      if (!supervisorPathPattern.test(path)) {
+        return yield* invalid(
+          "path",
+          "must be root/NAME, or /NAME below another supervisor, with names as sessions have them",
+        )
+      }
+      const refusal = this.refusal(parentPath(path)!, null)
+      if (refusal !== undefined) return yield* Effect.fail(refusal)
+      const there = this.#find(path)
+      if (there === undefined) {
+        const record = {
+          path,
+          strategy: strategy ?? "one_for_one",
+          intensity,
+          createdAt: wall(),
+          givenUp: null,
+        } as const
+        yield* store.put(record)
+        return { node: register.tree.add(record), anew: false }
+      }
+      const settings = {
+        strategy: strategy ?? "one_for_one",
+        intensity,
+      } as const
+      if (there.givenUp === null) {
+        const { strategy: has, intensity: limit } = there
+        if (has === settings.strategy && sameLimit(limit, intensity)) return { node: there, anew: false }
+        return yield* new SupervisorAlreadyExists({
+          supervisor: path,
+          strategy: has,
+          maxRestarts: limit?.maxRestarts ?? null,
+          withinMs: limit?.withinMs ?? null,
+        })
+      }
+      const keeps = strategy === undefined && intensity === null
+      yield* this.#revive(there, keeps ? there : settings)
+      return { node: there, anew: true }
+    })
+  }
+
+  /** It runs again, with those below it that it took along; their sessions wait for their turn to start, or sleep. */
+  #revive(
+    top: SupervisorNode,
+    { strategy, intensity }: Pick<SupervisorRecord, "strategy" | "intensity">,
+  ): Effect.Effect<void, RuntimeError> {
+    return Effect.gen({ self: this }, function* () {
+      const { register, store } = this.#options
+      yield* this.groups.settled(top)
+      const nodes = [...top.nodes()].filter(({ givenUp }) => givenUp?.by === top.path)
+      for (const node of nodes) {
+        const settings = node === top ? { strategy, intensity } : undefined
+        yield* store.put({ ...node.record, ...settings, givenUp: null })
+      }
+      top.strategy = strategy
+      top.intensity = intensity
+      for (const node of nodes) {
+        const { running, asleep } = node.givenUp!
+        node.givenUp = null
+        for (const id of [...running, ...asleep]) {
+          const found = yield* Effect.result(register.find(id))
+          if (found._tag === "Failure" || register.tree.above(found.success) !== node) continue
+          const slot = found.success
+          if (slot.actor.state.phase._tag !== "Failed" || register.taken(slot.actor.state.spec, slot)) continue
+          register.giveName(slot)
+          const sleeps = asleep.includes(id)
+          yield* Effect.ignore(slot.actor.request((reply) => ({ type: "rise", asleep: sleeps, reply })))
+        }
+      }
+    })
+  }
+
+  /** Ends everything below it, in reverse start order, and forgets it; the sessions stay on record. Pids that could not be killed. */
+  stop(path: string): Effect.Effect<ReadonlyArray<number>, RuntimeError> {
+    return Effect.suspend((): Effect.Effect<ReadonlyArray<number>, RuntimeError> => {
+      const { register, store } = this.#options
+      if (path === "root") return invalid("path", "root ends with the runtime: see runtime/shutdown")
+      const node = register.tree.find(path)
+      if (node === undefined) return Effect.fail(new SupervisorNotFound({ supervisor: path }))
+      if (node.stopping !== undefined) return Deferred.await(node.stopping)
+      const stopping = Deferred.makeUnsafe<ReadonlyArray<number>, StoreUnavailable>()
+      node.stopping = stopping
+      this.groups.hold(node)
+      const slots = [...node.nodes()].flatMap((each) => each.slots())
+      const paths = Array.from(node.nodes(), (each) => each.path).toReversed()
+      return endTree(node, this.#ending(stopSession)).pipe(
+        Effect.andThen(store.remove(paths)),
+        Effect.map(() => {
+          register.tree.remove(node)
+          return slots.flatMap(({ actor }) => actor.state.survivors)
+        }),
+        Effect.onExit((exit) =>
+          Effect.sync(() => {
+            if (exit._tag === "Failure") node.stopping = undefined
+            Deferred.doneUnsafe(stopping, exit)
+          }),
+        ),
+        // Half a stop would leave a supervisor that nobody can start or stop.
+        Effect.uninterruptible,
+      )
+    })
+  }
+
+  /** Ends every session, each in its place: those of `root` together, those of a supervisor as its strategy has it. */
+  endAll(session: (slot: Slot) => Effect.Effect<void>): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const { register } = this.#options
+      this.groups.close()
+      const ending = this.#ending(session)
+      const loose = register.slots().filter((slot) => register.tree.above(slot) === undefined)
+      return Effect.all(
+        [endMembers(loose, false, ending), endMembers([...register.tree.root.members.values()], false, ending)],
+        { concurrency: "unbounded", discard: true },
+      )
+    })
+  }
+
+  #ending(session: Ending["session"]): Ending {
+    const { now } = this.#options
+    return { session, until: now() + orderedEndMs, now }
+  }
+
+  // Coming back
+
+  /** Those on record, without their sessions. */
+  restore(): Effect.Effect<void, StoreUnavailable> {
+    return Effect.map(this.#options.store.supervisors, (records) => {
+      for (const record of records) this.#options.register.tree.add(record)
+    })
+  }
+
+  /** Whether a session there waits for its supervisor to start it. */
+  parks(path: string): boolean {
+    for (let node = this.#options.register.tree.find(path) ?? null; node !== null; node = node.parent) {
+      if (node.isOrdered || node.givenUp !== null) return true
+    }
+    return false
+  }
+
+  /** Starts whoever waits for it, in start order, and ends what a supervisor had left when its runtime ended while it fell. */
+  resume(): void {
+    const visit = (node: SupervisorNode, above: boolean): void => {
+      if (node.givenUp !== null && node.givenUp.by === node.path) this.groups.finishFall(node)
+      else if (node.isOrdered && !above) this.#options.run(this.groups.start(node))
+      for (const member of node.members.values()) if (isNode(member)) visit(member, above || node.isOrdered)
+    }
+    visit(this.#options.register.tree.root, false)
+  }
+}
