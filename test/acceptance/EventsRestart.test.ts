@@ -9,6 +9,9 @@ import { connect, type WireEntry } from "../../src/client/index.ts"
 import { drawSeed, eventually, seeded } from "./Processes.ts"
 import { freePort, ServedRuntime } from "./ServedRuntime.ts"
 
+/** A runtime may take its time to start on a machine that is busy with others. */
+const patienceMs = 60_000
+
 let directory: string
 let port: number
 let runtimes: Array<ServedRuntime>
@@ -29,7 +32,7 @@ afterEach(async () => {
 const up = async (): Promise<ServedRuntime> => {
   const runtime = new ServedRuntime(directory, ["--http", `127.0.0.1:${port}`, "--no-auth"])
   runtimes.push(runtime)
-  await runtime.listening()
+  await runtime.listening(patienceMs)
   return runtime
 }
 
@@ -87,7 +90,7 @@ const eventSource = (path: string, pauseMs: () => number = () => 0) => {
 }
 
 describe("the events of a session, over kills of the runtime", () => {
-  it("come once each, in order, to one who reads and to one who reads slowly", { timeout: 180_000 }, async () => {
+  it("come once each, in order, to one who reads and to one who reads slowly", { timeout: 300_000 }, async () => {
     const random = seeded(drawSeed("events over restarts"))
     let runtime = await up()
     const client = await connect({ url: `http://127.0.0.1:${port}`, reconnect: { initialMs: 5, maxMs: 50 } })
@@ -96,6 +99,8 @@ describe("the events of a session, over kills of the runtime", () => {
     await client.start(spec)
     const quick = eventSource("/v1/sessions/a/events?after=0")
     const slow = eventSource("/v1/sessions/a/events?after=0", () => 5)
+    const reached = (connections: number) => () => [quick, slow].every((reader) => reader.connections() >= connections)
+    await eventually("both read", reached(1), patienceMs)
     for (let kill = 0; kill < 3; kill++) {
       const asks = Array.from({ length: 20 }, (_, n) =>
         client.ask({ session: "a", prompt: `${kill}.${n} ${text}` }).catch(() => undefined),
@@ -104,17 +109,16 @@ describe("the events of a session, over kills of the runtime", () => {
       await runtime.kill("SIGKILL")
       runtime = await up()
       await Promise.all(asks)
+      await eventually("both came back", reached(kill + 2), patienceMs)
     }
-    // Those that are cut off by it are told why.
     const said = await client.ask({ session: "a", prompt: "last" })
     expect(said.status).toBe("completed")
     const { seq } = await client.request("session/get", { session: "a" })
     for (const [name, reader] of Object.entries({ quick, slow })) {
-      await eventually(`${name} has all of ${seq}`, async () => (reader.seen.at(-1)?.entry.seq ?? 0) >= seq)
+      await eventually(`${name} has all of ${seq}`, async () => (reader.seen.at(-1)?.entry.seq ?? 0) >= seq, patienceMs)
       const seqs = reader.seen.map(({ entry }) => entry.seq)
       expect(seqs, name).toEqual(Array.from({ length: seqs.length }, (_, at) => at + 1))
       expect(reader.seen.every(({ id, entry }) => id === String(entry.seq))).toBe(true)
-      expect(reader.connections(), name).toBeGreaterThan(2)
       expect(reader.others, name).toEqual([])
     }
     const ended = quick.seen.filter(({ entry }) => entry.type === "turn/ended")
@@ -122,19 +126,19 @@ describe("the events of a session, over kills of the runtime", () => {
     await client.close()
   })
 
-  it("end with the reason when the runtime ends in order, and go on with the next", { timeout: 60_000 }, async () => {
+  it("end with the reason when the runtime ends in order, and go on with the next", { timeout: 180_000 }, async () => {
     const runtime = await up()
     const client = await connect({ url: `http://127.0.0.1:${port}`, reconnect: { initialMs: 5, maxMs: 50 } })
     await client.start({ name: "a", command: "cat" })
     const reader = eventSource("/v1/sessions/a/events?after=0")
     await client.ask({ session: "a", prompt: "one" })
-    await eventually("it read", async () => reader.seen.some(({ entry }) => entry.type === "turn/ended"))
+    await eventually("it read", async () => reader.seen.some(({ entry }) => entry.type === "turn/ended"), patienceMs)
     await runtime.kill("SIGTERM")
-    await eventually("it was told", async () => reader.others.includes("closing"))
+    await eventually("it was told", async () => reader.others.includes("closing"), patienceMs)
     await up()
     await client.ask({ session: "a", prompt: "two" })
     const { seq } = await client.request("session/get", { session: "a" })
-    await eventually("it has all", async () => (reader.seen.at(-1)?.entry.seq ?? 0) >= seq)
+    await eventually("it has all", async () => (reader.seen.at(-1)?.entry.seq ?? 0) >= seq, patienceMs)
     expect(reader.seen.map(({ entry }) => entry.seq)).toEqual(Array.from({ length: seq }, (_, at) => at + 1))
     await client.close()
   })

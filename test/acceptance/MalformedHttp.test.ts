@@ -15,7 +15,7 @@ import { drawSeed, seeded } from "./Processes.ts"
 import { freePort, ServedRuntime } from "./ServedRuntime.ts"
 
 const inputs = Number(process.env["CRECHE_FUZZ_INPUTS"] ?? 1500)
-const timeout = 60_000 + inputs * 10
+const timeout = 180_000 + inputs * 10
 
 let directory: string
 let runtime: ServedRuntime
@@ -24,7 +24,7 @@ beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), "creche-fuzz-"))
   port = await freePort()
   runtime = new ServedRuntime(directory, ["--http", `127.0.0.1:${port}`, "--no-auth", "--demo"])
-  await runtime.listening()
+  await runtime.listening(60_000)
 })
 afterAll(async () => {
   const { code } = await runtime.kill("SIGTERM")

@@ -19,7 +19,7 @@ const filesBelow = (directory: string): ReadonlyArray<string> =>
     .filter((path) => statSync(path).isFile())
 
 describe("the secret of a token", () => {
-  it("is in nothing that a runtime writes or answers, whatever is done with it", { timeout: 120_000 }, async () => {
+  it("is in nothing that a runtime writes or answers, whatever is done with it", { timeout: 300_000 }, async () => {
     const directory = mkdtempSync(join(tmpdir(), "creche-secrets-"))
     const data = join(directory, "data")
     const cli = (...args: ReadonlyArray<string>): string =>
@@ -31,7 +31,7 @@ describe("the secret of a token", () => {
     const flags = ["--http", `127.0.0.1:${port}`, "--demo", "--log-level", "debug"]
     let runtime = new ServedRuntime(data, flags)
     try {
-      await runtime.listening()
+      await runtime.listening(60_000)
       const token = cli("token", "create", "whole", "--scope", "admin").trim()
       const confined = cli("token", "create", "small", "--scope", "read", "--tag", "a=b").trim()
       const revoked = cli("token", "create", "gone", "--scope", "admin").trim()
@@ -141,7 +141,7 @@ describe("the secret of a token", () => {
       await runtime.kill("SIGKILL")
       said.push(runtime.stderr)
       runtime = new ServedRuntime(data, flags)
-      await runtime.listening()
+      await runtime.listening(60_000)
       expect((await send("GET", "/v1/sessions/demo", bearer(token))).status).toBe(200)
       await runtime.kill("SIGTERM")
       said.push(runtime.stderr)

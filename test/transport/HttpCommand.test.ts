@@ -85,20 +85,24 @@ describe("creche serve --http", () => {
     expect(await ended).toMatchObject({ code: 0, stdout: "" })
   })
 
-  it("is refused where others could reach it without a token file, and where flags make no sense", async () => {
-    for (const flags of [[], ["--no-auth"], ["--token-file", "none.json"]]) {
-      const { code, stderr } = await home.run(["serve", "--http", "0.0.0.0:0", ...flags])
-      expect([code, stderr]).toEqual([1, expect.stringMatching(/^creche serve: HTTP is not served on /)])
-    }
-    for (const flags of [
-      ["--http", "8420"],
-      ["--no-auth"],
-      ["--no-auth", "--http-socket", "x"],
-      ["--http-name", "x"],
-      ["--token-file", "x"],
-      ["--http", "127.0.0.1:0", "--no-auth", "--token-file", "x"],
-    ]) {
-      expect((await home.run(["serve", ...flags])).code).toBe(2)
-    }
-  })
+  it(
+    "is refused where others could reach it without a token file, and where flags make no sense",
+    { timeout: 180_000 },
+    async () => {
+      for (const flags of [[], ["--no-auth"], ["--token-file", "none.json"]]) {
+        const { code, stderr } = await home.run(["serve", "--http", "0.0.0.0:0", ...flags])
+        expect([code, stderr]).toEqual([1, expect.stringMatching(/^creche serve: HTTP is not served on /)])
+      }
+      for (const flags of [
+        ["--http", "8420"],
+        ["--no-auth"],
+        ["--no-auth", "--http-socket", "x"],
+        ["--http-name", "x"],
+        ["--token-file", "x"],
+        ["--http", "127.0.0.1:0", "--no-auth", "--token-file", "x"],
+      ]) {
+        expect((await home.run(["serve", ...flags])).code).toBe(2)
+      }
+    },
+  )
 })
