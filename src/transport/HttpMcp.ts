@@ -56,7 +56,10 @@ export const makeHttpMcp = (version: string, services: Context.Context<never>): 
   const handle = (given: McpRequest): void => {
     const { request, response, caller } = given
     const gone = new AbortController()
-    response.on("close", () => gone.abort())
+    response.on("close", () => {
+      // A reason of one's own: one is made with a stack otherwise, for every request.
+      if (!response.writableFinished) gone.abort("the connection is over")
+    })
     const pass = (text: string) => {
       const get = (name: string) => {
         const value = request.headers[name]
@@ -101,22 +104,29 @@ const answer = (
     if (limit !== undefined) return answerProblem(response, ofError(limit))
     return answerJson(response, status, body, headers["content-type"] ?? "application/json")
   }
-  response.writeHead(status)
-  response.flushHeaders()
+  response.statusCode = status
   const listens = request.method === "GET"
   onStream(new McpBody(response, body, listens), listens)
 }
+
+/** What the answer begins with is there after so long, also where there is nothing to say yet. */
+const headersMs = 20
 
 /** The pieces of an answer, each written when the peer has taken those before. */
 class McpBody implements Stream {
   readonly #response: ServerResponse
   readonly #isListening: boolean
   #blockedAt: number | undefined
+  #early: NodeJS.Timeout | undefined
+  /** Not written yet. */
+  #text = ""
 
   /** `isListening`: it carries no answer that is due, so that it can be ended at any moment. */
   constructor(response: ServerResponse, pieces: AsyncIterable<string>, isListening: boolean) {
     this.#response = response
     this.#isListening = isListening
+    if (isListening) response.flushHeaders()
+    else this.#early = setTimeout(() => response.flushHeaders(), headersMs)
     void this.#write(pieces)
   }
 
@@ -133,19 +143,35 @@ class McpBody implements Stream {
     const response = this.#response
     for await (const piece of pieces) {
       if (response.destroyed || response.writableEnded) return
-      if (response.write(piece)) continue
-      this.#blockedAt = Date.now()
-      await new Promise<void>((go) => {
-        const on = () => {
-          response.off("drain", on)
-          response.off("close", on)
-          go()
-        }
-        response.on("drain", on)
-        response.on("close", on)
-      })
-      this.#blockedAt = undefined
+      // An answer that comes at once leaves in one write with its headers, and with its length.
+      if (this.#text === "") setImmediate(() => this.#flush())
+      this.#text += piece
+      if (response.writableNeedDrain) await this.#drained()
     }
-    response.end()
+    clearTimeout(this.#early)
+    response.end(this.#text)
+    this.#text = ""
+  }
+
+  #flush(): void {
+    const text = this.#text
+    this.#text = ""
+    clearTimeout(this.#early)
+    if (text !== "" && !this.#response.destroyed && !this.#response.writableEnded) this.#response.write(text)
+  }
+
+  async #drained(): Promise<void> {
+    const response = this.#response
+    this.#blockedAt = Date.now()
+    await new Promise<void>((go) => {
+      const on = () => {
+        response.off("drain", on)
+        response.off("close", on)
+        go()
+      }
+      response.on("drain", on)
+      response.on("close", on)
+    })
+    this.#blockedAt = undefined
   }
 }

@@ -102,10 +102,11 @@ export const streamTurn = (runtime: Runtime["Service"], told: Turn, call: Call):
           peer.notify({ request, turn, entry: wireEntry(entry) })
           if (entry.type === "turn/ended") ended = true
         }
+        // The answer follows at once, and goes out with the last entries.
+        if (ended) break
         yield* peer.room
         limit = nextLimit(limit, batch.entries.length, (peer.written?.() ?? 0) - before)
-        if (ended || batch.ended === true || (batch.missed.length > 0 && (yield* isPast(runtime, turn, batch.missed))))
-          break
+        if (batch.ended === true || (batch.missed.length > 0 && (yield* isPast(runtime, turn, batch.missed)))) break
       }
       return yield* runtime.wait(turn)
     }),
