@@ -3,8 +3,9 @@
  * test runner would slow down the one side, and the suite starts it without one. Arguments: the agent's name, a directory to
  * work in, the address of the mock, for how many seconds each prompt is asked, and the prompts. Prints a line a prompt.
  *
- * Both CLIs get the same arguments, environment and kind of directory. Which of the two is asked first changes with every
- * round. Medians say what a turn takes; the lower quartiles what it takes where the machine does little else.
+ * Both CLIs get the same arguments, environment and kind of directory. A round asks each of them some times in a row, and which
+ * is first changes with every round. The first of a row does not count: the other CLI is still at work on what it does after
+ * a turn. Medians say what a turn takes; the lower quartiles what it takes where the machine does little else.
  */
 import { mkdirSync } from "node:fs"
 import { join } from "node:path"
@@ -13,6 +14,8 @@ import { agents } from "./Agents.ts"
 import { directoryOf } from "./install.ts"
 
 type Side = "hand" | "creche"
+
+const inARow = 4
 
 const [name = "", root = "", url = "", seconds = "10", ...given] = process.argv.slice(2)
 const agent = agents.find((each) => each.name === name)
@@ -51,21 +54,21 @@ try {
     }
     const round = async (number: number, counts: boolean) => {
       for (const side of number % 2 === 0 ? (["hand", "creche"] as const) : (["creche", "hand"] as const)) {
-        await time(side, counts)
+        for (let nth = 0; nth < inARow; nth++) await time(side, counts && nth > 0)
       }
     }
     // The first ones warm up.
-    for (let number = 0; number < 10; number++) await round(number, false)
+    for (let number = 0; number < 3; number++) await round(number, false)
     const until = performance.now() + Number(seconds) * 1000
-    for (let number = 0; number < 4 || performance.now() < until; number++) await round(number, true)
+    for (let number = 0; number < 2 || performance.now() < until; number++) await round(number, true)
     const of = (side: Side, part: number) => quantile(took[side], part)
     const differences = took.creche.map((ms, at) => ms - took.hand[at]!)
     const work = quantile(worked.creche, 0.5) - quantile(worked.hand, 0.5)
     console.log(
       `${agent.name}, ${prompt}: ${of("hand", 0.5).toFixed(1)} ms by hand, ${of("creche", 0.5).toFixed(1)} ms in creche ` +
         `(${more(of("creche", 0.5), of("hand", 0.5))} more; lower quartiles ${of("hand", 0.25).toFixed(1)} and ` +
-        `${of("creche", 0.25).toFixed(1)} ms, ${more(of("creche", 0.25), of("hand", 0.25))}); turn by turn ` +
-        `${quantile(differences, 0.5).toFixed(2)} ms more; ${work.toFixed(1)} ms of work in this process; ${differences.length} rounds`,
+        `${of("creche", 0.25).toFixed(1)} ms, ${more(of("creche", 0.25), of("hand", 0.25))}); pair by pair ` +
+        `${quantile(differences, 0.5).toFixed(2)} ms more; ${work.toFixed(1)} ms of work in this process; ${differences.length} turns each`,
     )
     await hand.close()
     await runtime.remove("measured")
