@@ -169,12 +169,7 @@ const wrong: ReadonlyArray<readonly [what: string, text: string, problem: RegExp
     /^4:15 sessions\.0\.template: no template is called "pyton"/,
   ],
   [
-    "with a session that this build cannot run",
-    "version: 1\nsessions:\n  - name: a\n    command: cat\n    limits:\n      memoryBytes: 1\n",
-    /^6:20 sessions\.0\.limits\.memoryBytes: this build does not enforce it/,
-  ],
-  [
-    "with a session whose template's protocol this build does not speak",
+    "with a session that this build cannot run: its template's protocol is not spoken",
     "version: 1\nsessions:\n  - name: a\n    template: pty\ntemplates:\n  pty: {command: vi, protocol: pty}\n",
     /^3:5 sessions\.0\.protocol: this build does not speak "pty"/,
   ],
