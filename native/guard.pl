@@ -9,6 +9,8 @@
 # Requests, commands and events are those of src/process/GuardProtocol.ts; change both files, and PROTOCOL, together.
 use strict;
 use warnings;
+# Descriptors are closed under the handles that Perl keeps of them.
+no warnings 'io';
 require Config;
 
 use constant { VERSION => '0.1.0', PROTOCOL => 3 };
@@ -328,11 +330,349 @@ sub over_limit {
     return $sum > $memory ? (1, $sum) : ();
 }
 
+# ---- one command for any caller: as run.c, front.c and keeper.c ------------------------------------------------
+
+use constant { USAGE => 2, CANNOT_GUARD => 125, CANNOT_RUN => 126, NOT_FOUND => 127, CALLER_GONE => -1 };
+use constant { NOTE_STARTED => 1, NOTE_FAILED => 2, NOTE_STOPPED => 3, NOTE_ENDED => 4 };
+
+my %number_of = do { my $n = 0; map { $_ => $n++ } split ' ', $Config::Config{sig_name} };
+
+sub complain {
+    my ($what, $word) = @_;
+    print STDERR "creche guard: $what", defined $word ? ": \"$word\"" : '', "\n";
+    exit USAGE;
+}
+
+sub signal_of {
+    my ($text) = @_;
+    return $text + 0 if $text =~ /^\d{1,2}$/ && $text < 65;
+    $text =~ s/^SIG//;
+    return $number_of{$text} // -1;
+}
+
+# Where they do not stand in the way of what the command inherits.
+sub higher {
+    my ($handle) = @_;
+    my $fd = fcntl($handle, F_DUPFD_CLOEXEC, 10) or return undef;
+    open(my $other, '+<&=', $fd + 0) or return undef;
+    close $handle;
+    fcntl($other, F_SETFD, FD_CLOEXEC);
+    return $other;
+}
+
+sub pair {
+    socketpair(my $one, my $two, 1, 5, 0) or return;
+    return (higher($one), higher($two));
+}
+
+sub parse_run {
+    my %run = (
+        grace_ms => 0, signal => SIGTERM, group => 0, rewrite => {}, caller => -1, argv0 => undef, uid => -1, gid => -1, report => undef, env => [],
+    );
+    my @words = @_;
+    my $number = sub { my ($name, $value) = @_; $value =~ /^\d{1,10}$/ ? $value + 0 : complain("--$name wants a number", $value) };
+    my %take = (
+        'grace-ms' => sub { $_[0] =~ /^\d{1,10}$/ ? ($run{grace_ms} = $_[0] + 0) : complain('--grace-ms wants milliseconds', $_[0]) },
+        'signal' => sub { $run{signal} = signal_of($_[0]); complain('--signal names no signal', $_[0]) if $run{signal} <= 0 },
+        'rewrite' => sub {
+            my ($from, $to) = map { signal_of($_) } split /:/, $_[0];
+            complain('--rewrite wants two signals, FROM:TO, the second may be 0', $_[0]) unless defined $to && $from > 0 && $to >= 0;
+            $run{rewrite}{$from} = $to;
+        },
+        'parent' => sub { $run{caller} = $number->('parent', $_[0]) },
+        # What would mean something to this very program, and is meant for the command.
+        'env' => sub { push @{ $run{env} }, $_[0] },
+        'argv0' => sub { $run{argv0} = $_[0] },
+        'uid' => sub { $run{uid} = $number->('uid', $_[0]) },
+        'gid' => sub { $run{gid} = $number->('gid', $_[0]) },
+        'report' => sub {
+            my $fd = $number->('report', $_[0]);
+            open($run{report}, '>>&=', $fd) or complain('--report wants a descriptor', $_[0]);
+            fcntl($run{report}, F_SETFD, FD_CLOEXEC);
+        },
+    );
+    while (@words && $words[0] =~ /^--(.+)/s) {
+        shift @words;
+        my ($name, $value) = split /=/, $1, 2;
+        if ($name eq 'group') { $run{group} = 1; next }
+        complain('there is no such option', $name) unless $take{$name};
+        $value = shift @words unless defined $value;
+        complain('an option wants a value', $name) unless defined $value;
+        $take{$name}->($value);
+    }
+    complain($words[0] =~ /^-/ ? 'there is no such option' : 'put -- before the command line', $words[0]) if @words && $words[0] ne '--';
+    shift @words;
+    complain('what shall it run? creche guard [OPTION...] -- COMMAND [ARGUMENT...]') unless @words;
+    $run{command} = \@words;
+    return \%run;
+}
+
+# False: the caller is gone. Sets a descriptor that is readable once he is, or `look`: he has to be looked for.
+sub watch_caller {
+    my ($run) = @_;
+    my $parent = getppid();
+    $run->{caller} = $parent if $run->{caller} < 0;
+    return 1 if $run->{caller} == 0 || $$ == 1;
+    my $fd = syscall($call->{pidfd_open}, $run->{caller} + 0, 0);
+    my $error = $! + 0;
+    return 0 if $run->{caller} != getppid();
+    if ($fd >= 0) {
+        open(my $handle, '<&=', $fd) or return 1;
+        $run->{caller_handle} = higher($handle);
+    }
+    $run->{look} = $fd < 0 && $error != ESRCH && $error != EINVAL;
+    return 1;
+}
+
+sub has_terminal { return open(my $tty, '+<', '/dev/tty') ? 1 : 0 }
+
+sub is_within {
+    my ($pid, $keeper) = @_;
+    for (my $depth = 0; $pid > 1 && $depth < 64; $depth++) {
+        return 1 if $pid == $keeper;
+        $pid = (process_stat($pid))[1] // return 0;
+    }
+    return 0;
+}
+
+# Ends as the command did. Never returns.
+sub end_as {
+    my ($code, $status) = @_;
+    if ($code != CLD_EXITED && $$ != 1) {
+        syscall($call->{prctl}, PR_SET_DUMPABLE, 0, 0, 0, 0);
+        my ($name) = grep { $number_of{$_} == $status } keys %number_of;
+        $SIG{$name} = 'DEFAULT' if defined $name && $name !~ /^(KILL|STOP|NUM\d+|RTM..)$/;
+        kill $status, $$;
+        set_mask(SIG_UNBLOCK, bits($status));
+    }
+    # Not exit: it is one thing less that could go wrong.
+    exit($code == CLD_EXITED ? $status : 128 + $status);
+}
+
+sub report_failure {
+    my ($run, $error) = @_;
+    return if $run->{report} && syswrite($run->{report}, pack('l l', $$, $error));
+    $! = $error;
+    print STDERR "creche guard: cannot run \"$run->{command}[0]\": $!\n";
+}
+
+sub stand_in_front {
+    my ($run, $socket, $signals, $keeper) = @_;
+    my $leader = 0;
+    my %from_terminal = map { $_ => 1 } 2, 3, 20, 21, 22, 28;
+    while (1) {
+        my ($noted, $signalled) = wait_readable($run->{look} ? 0.2 : undef, $socket, $signals);
+        if ($signalled && sysread($signals, my $infos, 128 * 32)) {
+            for (my $at = 0; $at + 128 <= length $infos; $at += 128) {
+                my ($signal, undef, $code, $sender) = unpack('L l l L', substr($infos, $at, 16));
+                if ($signal == SIGCHLD) { reap_strays($keeper); next }
+                # The terminal has sent it to the whole group, the command among it.
+                next if $run->{in_terminal} && $from_terminal{$signal} && $code == 0x80;
+                next if $run->{in_terminal} && $code == 0 && is_within($sender, $keeper);
+                my $passed = $run->{rewrite}{$signal} // $signal;
+                syswrite($socket, pack('l', $passed)) if $passed > 0;
+            }
+        }
+        syswrite($socket, pack('l', CALLER_GONE)) if $run->{look} && getppid() != $run->{caller};
+        next unless $noted;
+        my $n = sysread($socket, my $note, 16);
+        # A signal that the keeper did not live to read makes our end say so, once, before it gives what the keeper had sent.
+        next if !defined $n;
+        if ($n != 16) {
+            # Somebody killed the keeper: what it held has come to us.
+            my ($its) = grep { $_ == $leader } children_of($$);
+            $its ? end_tree($leader, $signals) : end_orphans();
+            end_as(CLD_KILLED, SIGKILL);
+        }
+        my ($type, $one, $two, $survivors) = unpack('l l l L', $note);
+        if ($type == NOTE_STARTED) {
+            $leader = $one;
+            syscall($call->{close}, 2);
+        }
+        elsif ($type == NOTE_FAILED) {
+            report_failure($run, $one);
+            waitpid($keeper, 0);
+            exit($one == ENOENT ? NOT_FOUND : $two == STEP_EXEC ? CANNOT_RUN : CANNOT_GUARD);
+        }
+        elsif ($type == NOTE_STOPPED) { kill 'STOP', $$ }
+        elsif ($type == NOTE_ENDED) {
+            waitpid($keeper, 0) if $survivors == 0;
+            end_as($one, $two);
+        }
+    }
+}
+
+sub end_orphans {
+    my $deadline = now_ms() + UNKILLABLE_MS;
+    while (!reap_all() && now_ms() < $deadline) {
+        kill 'KILL', $_ for children_of($$);
+        select(undef, undef, undef, 0.005);
+    }
+}
+
+# Byte for byte: Perl's own idea of it would lose what is there twice.
+sub given_environment {
+    open(my $file, '<', '/proc/self/environ') or return map { "$_=$ENV{$_}" } keys %ENV;
+    local $/;
+    return split /\0/, <$file> // '';
+}
+
+sub become_guarded {
+    my ($run, $socket, $keeper) = @_;
+    setpgrp(0, 0) unless $run->{in_terminal};
+    my $fail = sub {
+        syswrite($socket, pack('l l', $! + 0, $_[0]));
+        kill 'KILL', $$;
+    };
+    if ($run->{uid} >= 0 || $run->{gid} >= 0) { syscall($call->{setgroups}, 0, 0) }
+    $fail->(STEP_FORK) if $run->{gid} >= 0 && syscall($call->{setgid}, $run->{gid} + 0) < 0;
+    $fail->(STEP_FORK) if $run->{uid} >= 0 && syscall($call->{setuid}, $run->{uid} + 0) < 0;
+    # Not before the keeper has left the group: until then one blow could take both, and what we start meanwhile stay.
+    sysread($socket, my $go, 1) or kill 'KILL', $$;
+    syscall($call->{prctl}, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    kill 'KILL', $$ if getppid() != $keeper;
+    default_signals('FPE');
+    # Where the caller had closed it, perl has read this very file from there.
+    syscall($call->{close}, 0) if (readlink('/proc/self/fd/0') // '') =~ m{/guard\.pl$};
+    set_mask(SIG_SETMASK, $run->{mask});
+    my ($file, @arguments) = @{ $run->{command} };
+    my @argv = ($run->{argv0} // $file, @arguments);
+    my @envp = (@{ $run->{environment} }, @{ $run->{env} });
+    my ($path) = map { substr $_, 5 } grep { index($_, 'PATH=') == 0 } @envp;
+    $! = execute($file, \@argv, \@envp, $path // '/bin:/usr/bin', 1);
+    $fail->(STEP_EXEC);
+}
+
+sub ask_below {
+    my ($signal, $group) = @_;
+    for my $pid (below($$)) { kill $signal, $pid if !defined $group || getpgrp($pid) == $group }
+}
+
+sub keep {
+    my ($run, $front) = @_;
+    my $front_pid = getppid();
+    call_it('creche-keeper');
+    adopt_orphans();
+    my $self = $$;
+    my $note = sub { my ($type, $one, $two, $survivors) = @_; syswrite($front, pack('l l l L', $type, $one, $two // 0, $survivors // 0)) };
+    my ($start, $its) = pair();
+    my $leader = $its ? fork : undef;
+    if (!defined $leader) { $note->(NOTE_FAILED, $! + 0, STEP_FORK); exit 0 }
+    if ($leader == 0) {
+        close $start;
+        become_guarded($run, $its, $self);
+    }
+    close $its;
+    # Out of the group that a SIGKILL may be meant for. In a terminal also out of the session.
+    if ($run->{in_terminal}) { syscall($call->{setsid}) }
+    else { setpgrp(0, 0) }
+    $SIG{$_} = 'IGNORE' for @ignored;
+    set_mask(SIG_SETMASK, bits(SIGCHLD));
+    my $children = signal_descriptor(bits(SIGCHLD));
+    my $caller = $run->{caller_handle};
+    close_other_descriptors(grep { defined } $front, $start, $children, $caller);
+    syscall($call->{close}, $_) for 0, 1, 2;
+    chdir '/';
+    syswrite($start, '!');
+    my ($deadline, $asked) = (-1, 0);
+    my $deliver = sub {
+        my ($signal) = @_;
+        if (!$run->{group}) { kill $signal, $leader }
+        elsif (!$run->{in_terminal}) { kill -$signal, $leader }
+        else { ask_below($signal, getpgrp($leader)) }
+    };
+    while (1) {
+        my $left = $deadline < 0 ? undef : ($deadline - now_ms()) / 1000;
+        last if defined $left && $left <= 0;
+        my @watched = ($front, $children, $start, $caller);
+        my ($ordered, $changed, $begun, $gone) = do {
+            my @there = grep { defined $watched[$_] } 0 .. 3;
+            my @ready = wait_readable($left, @watched[@there]);
+            my @all;
+            @all[@there] = @ready;
+            @all;
+        };
+        sysread($children, my $ignored, 128 * 32) if $changed;
+        my @how = has_exited($leader);
+        if ($start && ($begun || @how)) {
+            my $n = sysread($start, my $failure, 8);
+            close $start;
+            undef $start;
+            if ($n) {
+                waitpid($leader, 0);
+                $note->(NOTE_FAILED, unpack('l l', $failure));
+                exit 0;
+            }
+            $note->(NOTE_STARTED, $leader);
+        }
+        my $order = 0;
+        if ($ordered) {
+            # Whoever killed the front meant us all, and now.
+            last unless sysread($front, my $text, 4);
+            $order = unpack('l', $text);
+            $deliver->($order) if $order > 0 && !@how;
+        }
+        if ($gone) { undef $caller; $order = CALLER_GONE }
+        if ($order == CALLER_GONE && $deadline < 0) {
+            last if $run->{grace_ms} == 0;
+            $deadline = now_ms() + $run->{grace_ms};
+            $deliver->($run->{signal}) unless @how;
+        }
+        if (!@how) {
+            while (my (undef, $code) = wait_id(P_PID, $leader, WSTOPPED | WCONTINUED)) {
+                next unless $run->{in_terminal};
+                if ($code == CLD_STOPPED) { $note->(NOTE_STOPPED, 0) }
+                elsif (getppid() == $front_pid) { kill 'CONT', $front_pid }
+            }
+            reap_strays($leader);
+            next;
+        }
+        my @strays = grep { $_ != $leader && waitpid($_, WNOHANG) != $_ } children_of($$);
+        last if $run->{grace_ms} == 0 || !@strays;
+        if ($asked++ == 0) {
+            $deadline = now_ms() + $run->{grace_ms} if $deadline < 0;
+            ask_below($run->{signal});
+        }
+    }
+    kill 'CONT', $front_pid if $run->{in_terminal} && getppid() == $front_pid;
+    my ($code, $status, @survivors) = end_tree($leader, $children);
+    $note->(NOTE_ENDED, $code, $status, scalar @survivors);
+    exit 0;
+}
+
+sub run {
+    my $run = parse_run(@_);
+    watch_caller($run) or exit CANNOT_GUARD;
+    $run->{environment} = [given_environment()];
+    call_it('creche-guard');
+    $run->{in_terminal} = has_terminal();
+    # Those that a fault of our own raises are not passed on.
+    my $mask = bits(grep { my $n = $_; !grep { $_ == $n } 4, 5, 6, 7, 8, 11, 31, 32, 33 } 1 .. 64);
+    $run->{mask} = set_mask(SIG_SETMASK, $mask);
+    adopt_orphans();
+    my $signals = signal_descriptor($mask);
+    $signals = higher($signals) if $signals;
+    my ($ours, $its) = $signals ? pair() : ();
+    my $keeper = $its ? fork : undef;
+    if (!defined $keeper) { report_failure($run, $! + 0); exit CANNOT_GUARD }
+    if ($keeper == 0) {
+        close $ours;
+        close $signals;
+        keep($run, $its);
+    }
+    close $its;
+    close_other_descriptors(grep { defined } $ours, $signals, $run->{report});
+    syscall($call->{close}, $_) for 0, 1;
+    chdir '/';
+    stand_in_front($run, $ours, $signals, $keeper);
+}
+
 if (@ARGV == 1 && $ARGV[0] eq '--version') {
     if (!adopt_orphans()) { print STDERR "guard.pl: this system lets no process adopt orphans: $!\n"; exit 125 }
-    print "creche guard ", VERSION, " protocol ", PROTOCOL, " (perl)\n";
+    print "creche guard ", VERSION, " protocol ", PROTOCOL, " (perl $^X)\n";
     exit 0;
 }
 if (@ARGV == 1 && $ARGV[0] eq '--session') { session(); exit 0 }
-print STDERR "usage: guard.pl --version | --session\n";
+if (@ARGV && $ARGV[0] eq '--run') { run(@ARGV[1 .. $#ARGV]) }
+print STDERR "usage: guard.pl --version | --session | --run [OPTION...] -- COMMAND [ARGUMENT...]\n";
 exit 2;

@@ -17,7 +17,7 @@ export const rules = {
   client: { values: ["transport/MessageDecoder.ts"], types: ["domain", "transport"] },
   // Loads nothing of the runtime: a program that spawns shall not pay for one.
   spawn: {
-    values: ["process/AtExit.ts", "process/GuardBinary.ts", "process/MainThread.ts"],
+    values: ["process/AtExit.ts", "process/GuardBinary.ts", "process/MainThread.ts", "process/PerlGuard.ts"],
     types: [],
   },
   // Checks what a runtime would do with the file, so it stands above the supervisor.

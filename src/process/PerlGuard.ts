@@ -30,8 +30,9 @@ export const findPerlGuard = (env: Readonly<Record<string, string | undefined>> 
   if (error !== undefined)
     return missing((error as NodeJS.ErrnoException).code === "ENOENT" ? `there is no ${perl}` : error.message)
   if (status !== 0) return missing(stderr.trim() || `${perl} exits ${status}`)
-  const [, protocol] = /protocol (\d+)/.exec(stdout) ?? []
+  const [, protocol, itself = perl] = /protocol (\d+) \(perl (.+)\)$/m.exec(stdout) ?? []
   if (Number(protocol) !== protocolVersion)
     return missing(`the Perl form ${script} speaks protocol ${protocol}, not ${protocolVersion}`)
-  return { found: true, perl, script }
+  // By its whole path: whoever is started with it may have another PATH.
+  return { found: true, perl: itself, script }
 }

@@ -49,6 +49,14 @@ const stdioWith = (stdio: StdioOptions | undefined, fd: number | undefined): Arr
   return fd === undefined ? given : [...given, fd]
 }
 
+/** The environment without what is handed over apart, and that as words for the guard. */
+const divide = (env: NodeJS.ProcessEnv, isOwn: FoundGuard["isOwnVariable"]) => {
+  const own = Object.keys(env).filter(isOwn)
+  if (own.length === 0) return { env, words: [] }
+  const rest = Object.fromEntries(Object.entries(env).filter(([name]) => !isOwn(name)))
+  return { env: rest, words: own.flatMap((name) => ["--env", `${name}=${env[name] ?? ""}`]) }
+}
+
 const guardWords = ({ file, args, options }: SpawnCall, reportAt: number | undefined): Array<string> => {
   const words = ["--parent", String(process.pid)]
   const say = (name: string, value: string | number | null | undefined) => {
@@ -67,8 +75,11 @@ const rename = (child: ChildProcess, { file, args, options }: SpawnCall): ChildP
   Object.assign(child, { spawnfile: file, spawnargs: [options.argv0 ?? file, ...args] })
 
 /** Undefined: Node refuses the stdio. */
-const spawnGuarded = (call: SpawnCall, guard: NonNullable<FoundGuard["guard"]>): ChildProcess | undefined => {
-  const [program, ...words] = guard
+const spawnGuarded = (
+  call: SpawnCall,
+  [program, ...words]: NonNullable<FoundGuard["guard"]>,
+  isOwnVariable: FoundGuard["isOwnVariable"],
+): ChildProcess | undefined => {
   report ??= openReport()
   const stdio = stdioWith(call.options.stdio, report?.fd)
   if (stdio === undefined) return undefined
@@ -79,7 +90,12 @@ const spawnGuarded = (call: SpawnCall, guard: NonNullable<FoundGuard["guard"]>):
   // The guard changes them for the command; it keeps its own, so that it can end whatever that becomes.
   for (const ours of ["uid", "gid"] as const) delete options[ours]
   const said = guardWords(call, report === undefined ? undefined : stdio.length - 1)
-  const child = nodeSpawn(program, [...words, ...said], { ...options, stdio: stdio as StdioOptions })
+  const divided = divide(options.env ?? process.env, isOwnVariable)
+  const child = nodeSpawn(program, [...words, ...divided.words, ...said], {
+    ...options,
+    ...(divided.words.length > 0 ? { env: divided.env } : {}),
+    stdio: stdio as StdioOptions,
+  })
   if (report !== undefined) {
     const streams: Array<unknown> = child.stdio as unknown as Array<unknown>
     streams.pop()
@@ -113,7 +129,7 @@ const spawnAny = (file: string, second?: unknown, third?: unknown): ChildProcess
   if (call === undefined) return asNode()
   refuse(call.options)
   const found = findGuard()
-  if (found.guard !== undefined) return spawnGuarded(call, found.guard) ?? asNode()
+  if (found.guard !== undefined) return spawnGuarded(call, found.guard, found.isOwnVariable) ?? asNode()
   if (call.options.containment === "guard")
     throw Object.assign(new Error(`the level "guard" does not hold here: ${found.detail}`), {
       code: "ERR_CRECHE_CONTAINMENT",

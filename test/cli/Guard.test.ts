@@ -4,6 +4,7 @@ import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
+import { findPerlGuard } from "../../src/process/PerlGuard.ts"
 import { eventually, fixture, freshToken, killIfThere, noTree, pidsWith } from "../process/SpawnerBench.ts"
 import { guard, Watched } from "../spawn/GuardedCommand.ts"
 import { bin } from "./Cli.ts"
@@ -86,6 +87,19 @@ describe.skipIf(noTree !== "")(`creche guard${noTree && ` (${noTree})`}`, () => 
     const running = creche(...args)
     expect(await running.ended).toEqual({ code: 2, signal: null })
     expect(running.err).toContain(named)
+  })
+
+  it("where none was built it is the one in Perl", async (context) => {
+    const perl = findPerlGuard()
+    context.skip(!perl.found, perl.found ? "" : perl.detail)
+    const env = { ...process.env, CRECHE_GUARD: "/no/such/guard" }
+    const script = `setsid sleep 1000.${token} & echo up; read end; exit 42`
+    const running = new Watched(process.execPath, [bin, "guard", "--", "sh", "-c", script], { env })
+    await running.said("up")
+    expect(spawnSync("readlink", [`/proc/${running.pid}/exe`], { encoding: "utf8" }).stdout).toContain("perl")
+    running.child.stdin!.end("end\n")
+    expect(await running.ended).toEqual({ code: 42, signal: null })
+    await nothingLeft()
   })
 
   it("without a guard it refuses, and runs nothing", () => {

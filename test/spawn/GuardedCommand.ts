@@ -47,9 +47,6 @@ export class Watched {
   }
 }
 
-export const guarded = (words: ReadonlyArray<string>, options: SpawnOptions = {}): Watched =>
-  new Watched(guard, ["--run", ...words], options)
-
 /** A shell with job control in a terminal of its own; lines are typed into it. */
 export class Terminal extends Watched {
   constructor(program: string, args: ReadonlyArray<string>) {
