@@ -30,6 +30,7 @@ const spec: fc.Arbitrary<Partial<SessionSpecInput>> = fc.record({
 const decision: fc.Arbitrary<Decision> = fc.oneof(
   { weight: 4, arbitrary: fc.constant<Decision>({ _tag: "Restart", delayMs: 0, attempt: 1 }) },
   { weight: 4, arbitrary: fc.constant<Decision>({ _tag: "Restart", delayMs: 120, attempt: 2 }) },
+  { weight: 1, arbitrary: fc.constant<Decision>({ _tag: "Park", delayMs: 0, attempt: 1 }) },
   { weight: 1, arbitrary: fc.constant<Decision>({ _tag: "Done" }) },
   { weight: 1, arbitrary: fc.constant<Decision>(SessionModel.giveUp) },
 )
@@ -59,6 +60,13 @@ const wishes = fc.constantFrom<Command>(
   ["allow", (model) => void model.answer("allow")],
   ["deny", (model) => void model.answer("no")],
   ["answer with nonsense", (model) => void model.answer("perhaps")],
+)
+const supervisor = fc.constantFrom<Command>(
+  ["park", (model) => model.supervisorWish("park")],
+  ["release", (model) => (model.leaving || model.holding ? undefined : model.supervisorWish("release"))],
+  ["fall", (model) => model.supervisorWish("fall")],
+  ["rise", (model) => (model.leaving || model.holding ? undefined : model.supervisorWish("rise"))],
+  ["rise asleep", (model) => (model.leaving || model.holding ? undefined : model.supervisorWish("rise asleep"))],
 )
 const submits = fc.constantFrom<Command>(
   ["submit", (model) => void model.submit()],
@@ -121,6 +129,7 @@ const time = fc.constantFrom(1, 60, 100, 151, 301, 1_000).map((ms): Command => [
 
 const command: fc.Arbitrary<Command> = fc.oneof(
   { weight: 4, arbitrary: wishes.map(unlessLeaving) },
+  { weight: 2, arbitrary: supervisor },
   { weight: 5, arbitrary: submits.map(unlessLeaving) },
   { weight: 3, arbitrary: turns },
   { weight: 10, arbitrary: process },

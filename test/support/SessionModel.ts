@@ -152,6 +152,16 @@ export class SessionModel {
     return asked
   }
 
+  /** What its supervisor wishes; `rise` only where it may. */
+  supervisorWish(type: "park" | "release" | "fall" | "rise" | "rise asleep"): void {
+    const over = this.tag === "Failed" || (this.tag === "Stopped" && this.state.incarnation > 0)
+    if (this.gone > 0 || (type.startsWith("rise") && !over) || (type === "rise asleep" && this.tag !== "Failed")) return
+    const reply = this.#asked(type).reply as SessionReply
+    if (type === "fall") this.event({ type, error: SessionModel.fallen, reply })
+    else if (type === "park" || type === "release") this.event({ type, reply })
+    else this.event({ type: "rise", asleep: type === "rise asleep", reply })
+  }
+
   /** The runtime is about to end: what is queued stays for the next one. */
   hold(): void {
     if (this.holding || this.leaving) return
@@ -480,7 +490,7 @@ export class SessionModel {
     // What is held waits for the next runtime.
     const asleep = phase._tag === "Suspended" && phase.by !== "runtime" && !this.state.queue.isHeld
     if (asleep) expect(Mailbox.everything(this.state.queue), "nobody sleeps over a turn").toEqual([])
-    if (["Suspended", "Stopped", "Failed", "Gone", "Backoff"].includes(this.tag)) {
+    if (["Suspended", "Stopped", "Failed", "Gone", "Backoff", "Parked"].includes(this.tag)) {
       expect(this.life, `${this.tag} has no process`).toBe("none")
     }
     expect(this.state.requests.map(({ request }) => request)).toEqual([...this.permissions])
@@ -502,6 +512,7 @@ export class SessionModel {
         expect(exit !== null || eofAt !== null, "a process that can answer gets the next turn").toBe(true)
         this.die()
       } else if (this.tag === "Backoff") this.tick(Math.max(0, nextDeadline(this.state)! - this.now))
+      else if (this.tag === "Parked" && !this.leaving && !this.holding) this.supervisorWish("release")
       else return
     }
     expect.fail(`does not come to rest in ${this.tag}`)
@@ -524,6 +535,13 @@ export class SessionModel {
       expect(ended.length, `${id} ends if it was accepted`).toBe(accepted)
     }
   }
+
+  static readonly fallen = new RestartIntensityReached({
+    session: "s",
+    supervisor: "root/s",
+    maxRestarts: 0,
+    withinMs: 1_000,
+  })
 
   /** Intensity reached. */
   static readonly giveUp: Decision = {

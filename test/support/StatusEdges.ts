@@ -2,14 +2,16 @@
 import type { SessionStatus } from "../../src/domain/Session.ts"
 
 export const edges: Readonly<Record<SessionStatus, ReadonlyArray<SessionStatus>>> = {
-  stopped: ["starting"],
+  // Backoff: a supervisor starts it again, in its turn.
+  stopped: ["starting", "backoff"],
   starting: ["authenticating", "ready", "backoff", "stopping", "suspended", "stopped", "failed"],
   authenticating: ["ready", "starting", "backoff", "stopping", "stopped", "failed"],
   // Suspended: its process ended by itself while the runtime was about to end.
   ready: ["busy", "starting", "backoff", "suspended", "stopping", "stopped", "failed"],
   busy: ["ready", "starting", "backoff", "suspended", "stopping", "stopped", "failed"],
-  backoff: ["starting", "suspended", "stopped"],
-  suspended: ["starting", "stopped"],
+  // Failed: its supervisor has given up.
+  backoff: ["starting", "suspended", "stopped", "failed"],
+  suspended: ["starting", "stopped", "failed"],
   stopping: ["starting", "suspended", "stopped", "failed"],
-  failed: ["starting"],
+  failed: ["starting", "backoff", "suspended"],
 }
