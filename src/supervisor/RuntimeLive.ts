@@ -30,7 +30,7 @@ import { type Drain, drained } from "./Shutdown.ts"
 import * as Subscriptions from "./Subscriptions.ts"
 import { makeHealth } from "./Health.ts"
 import { measured } from "./MeasuredSpawner.ts"
-import { CurrentMeters } from "./Meters.ts"
+import { CurrentMeters, measure } from "./Meters.ts"
 import { makeReports, treeOf } from "./Reports.ts"
 import { makeMetrics } from "./RuntimeMetrics.ts"
 import { makeTemplates } from "./Templates.ts"
@@ -181,7 +181,7 @@ const make = Effect.gen(function* () {
     })
 
   let subscriptions = 0
-  meters.add((emit) => emit.gauge("creche_subscriptions", subscriptions))
+  yield* measure((emit) => emit.gauge("creche_subscriptions", subscriptions))
 
   const closed = yield* Deferred.make<void>()
   const shuttingDown = yield* Deferred.make<{ readonly survivors: ReadonlyArray<number> }>()
@@ -225,7 +225,7 @@ const make = Effect.gen(function* () {
   return Runtime.of({
     ...reports,
     health,
-    metrics: makeMetrics(supervisor, config, meters, health),
+    metrics: yield* makeMetrics(supervisor, config, meters, health),
     opened: Effect.sync(() => void (supervisor.starting = false)),
     shutdown,
     ending: Deferred.await(ending),

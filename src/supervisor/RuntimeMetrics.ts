@@ -1,11 +1,12 @@
 /** Everything that `domain/Telemetry` names and the runtime itself knows, at the moment somebody asks. Changes nothing. */
 import { readdirSync } from "node:fs"
 import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import { processOf, type SessionState } from "../actors/SessionState.ts"
 import { type MetricSample, usageKinds } from "../domain/Telemetry.ts"
 import type { StoreCounts } from "../domain/SessionStore.ts"
 import { type TerminalTurnStatus, terminalTurnStatuses } from "../domain/Turn.ts"
-import type { Emit, Meters } from "./Meters.ts"
+import { type Emit, measure, type Meters, type Source } from "./Meters.ts"
 import type { RuntimeHealth } from "./Runtime.ts"
 import type { RuntimeOptions } from "./RuntimeConfig.ts"
 import { SessionMemory } from "./SessionMemory.ts"
@@ -24,7 +25,7 @@ export const makeMetrics = (
   config: RuntimeOptions,
   meters: Meters,
   health: Effect.Effect<RuntimeHealth>,
-): Effect.Effect<ReadonlyArray<MetricSample>> => {
+): Effect.Effect<Effect.Effect<ReadonlyArray<MetricSample>>, never, Scope.Scope> => {
   const { store, spawner } = supervisor
   const memory = new SessionMemory()
   const startedAtSeconds = Math.round((Date.now() - performance.now()) / 1000)
@@ -39,7 +40,7 @@ export const makeMetrics = (
       return leader === undefined ? [] : [{ name: spec.name, template: spec.template, leader }]
     })
 
-  meters.add((emit) => {
+  const tell: Source = (emit) => {
     const { version } = config
     emit.gauge("creche_build_info", 1, {
       version,
@@ -57,9 +58,9 @@ export const makeMetrics = (
       emit.gauge("creche_session_processes", processes, { session, template })
     }
     emitRuntime(emit, meters, startedAtSeconds)
-  })
+  }
 
-  return Effect.gen(function* () {
+  const collect = Effect.gen(function* () {
     const asked = Effect.all({ counts: store.counts(supervisor.wall()), sizeBytes: store.sizeBytes }).pipe(
       Effect.timeoutOption(storePatienceMs),
       Effect.catch(() => Effect.succeedNone),
@@ -69,6 +70,7 @@ export const makeMetrics = (
     isReady = (yield* health).ready
     return meters.collect()
   })
+  return Effect.as(measure(tell), collect)
 }
 
 const emitStore = (emit: Emit, report: StoreReport | undefined): void => {
