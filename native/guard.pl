@@ -13,7 +13,7 @@ use warnings;
 no warnings 'io';
 require Config;
 
-use constant { VERSION => '0.1.0', PROTOCOL => 3 };
+use constant { VERSION => '0.1.0', PROTOCOL => 4 };
 
 my %calls = (
     x86_64 => {

@@ -51,7 +51,7 @@
 #endif
 
 #define VERSION "0.1.0"
-#define PROTOCOL 3
+#define PROTOCOL 4
 
 /* ---- server.c: the modes take main's arguments behind their flag, and return the exit code ---------- */
 
@@ -224,7 +224,7 @@ enum { TOKEN_BYTES = 16 };
 /*
  * request: u32 bytes that follow; u32 id; token; u32 argc; u32 envc; u32 level; u32 processes; u32 memory in KiB; cwd,
  * cgroup, arguments, environment, each with its NUL. The id comes back even from a body that does not parse. argc 0: a
- * spare guard is wanted. A limit of 0 is none.
+ * spare guard is wanted; id 0: guards that were stopped shall go on. A limit of 0 is none.
  */
 enum { HEAD_BYTES = 4 + TOKEN_BYTES + 5 * 4 };
 

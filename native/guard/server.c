@@ -66,8 +66,17 @@ static int end_strays(void) {
   return 0;
 }
 
+/* One that somebody has stopped, its own command perhaps, does not answer and ends nothing. */
+static void continue_guards(void) {
+  for (size_t i = 0; i < guard_count; i++) kill(guards[i].pid, SIGCONT);
+}
+
 static void serve_request(char *body, uint32_t bytes, struct mapping buffer) {
   uint32_t id = id_of(body);
+  if (id == 0) {
+    continue_guards();
+    return;
+  }
   if (!well_formed(body, bytes)) {
     emit(id, EVENT_FAILED, EINVAL, STEP_FORK);
     return;
@@ -122,13 +131,15 @@ static int serve_requests(void) {
   size_t room = usual, held = 0;
   char *buffer = map(room);
   if (buffer == NULL) return 1;
-  int gone = 0, ready = 0;
+  int gone = 0, ready = 0, continued = 0;
   emit(0, EVENT_HELLO, PROTOCOL, adopt_orphans());
   probe_levels();
   for (;;) {
     int strays = end_strays();
     /* The runtime is gone: the guards end their trees by themselves. Stay to reap them, then clean up. */
     if (gone && guard_count == 0 && !strays) break;
+    if (gone && !continued) continue_guards();
+    continued = gone;
     wait_for(gone ? -1 : REQUESTS, strays ? 10 : -1, &ready, &gone);
     reap_guards();
     if (!ready || gone) continue;

@@ -4,18 +4,9 @@
  * runtimes left. Which controllers are there decides whether the kernel holds a session's limits or its guard does.
  */
 import { randomBytes } from "node:crypto"
-import {
-  accessSync,
-  constants,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  rmdirSync,
-  writeFileSync,
-} from "node:fs"
+import { accessSync, constants, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs"
 import { basename, dirname, join, resolve } from "node:path"
-import { isAlive, startTimeOf } from "./ProcessIdentity.ts"
+import { isAlive, pidNamespace, startTimeOf } from "./ProcessIdentity.ts"
 
 export type CgroupProbe =
   | { readonly available: true; readonly root: string; readonly controllers: ReadonlyArray<Controller> }
@@ -133,15 +124,10 @@ export const probeCgroup = (env: Readonly<Record<string, string | undefined>> = 
 
 /** Says whose it is, so that another runtime can tell whether that one lives. */
 const nameOf = (): string =>
-  `${prefix}${pidNamespace()}-${process.pid}-${startTimeOf(process.pid) ?? 0}-${randomBytes(3).toString("hex")}`
+  `${prefix}${namespaceNumber()}-${process.pid}-${startTimeOf(process.pid) ?? 0}-${randomBytes(3).toString("hex")}`
 
-const pidNamespace = (): string => {
-  try {
-    return /\d+/.exec(readlinkSync("/proc/self/ns/pid"))?.[0] ?? "0"
-  } catch {
-    return "0"
-  }
-}
+/** Its number alone, since this is a part of a file's name. */
+const namespaceNumber = (): string => /\d+/.exec(pidNamespace())?.[0] ?? "0"
 
 const give = (path: string, names: ReadonlyArray<Controller>): void => {
   for (const name of names) {
@@ -169,7 +155,7 @@ const patienceMs = 2_000
 
 /** Ends and removes the cgroups of runtimes that no longer live. */
 export const sweepCgroups = async (root: string): Promise<void> => {
-  const namespace = pidNamespace()
+  const namespace = namespaceNumber()
   for (const name of subgroups(root)) {
     const [, of, pid, start] = /^creche-(\d+)-(\d+)-(\d+)-[0-9a-f]+$/.exec(name) ?? []
     // In another namespace that number may be anybody.

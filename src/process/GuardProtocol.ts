@@ -5,7 +5,7 @@
 import { endianness } from "node:os"
 import type { ResourceLimits } from "./Command.ts"
 
-export const protocolVersion = 3
+export const protocolVersion = 4
 export const tokenBytes = 16
 
 const little = endianness() === "LE"
@@ -72,6 +72,9 @@ export const encodeSpareRequest = (id: number, token: Buffer): Buffer => {
   token.copy(encoded, 8)
   return encoded
 }
+
+/** Asks the server to let every guard go on that somebody has stopped. */
+export const encodeContinue = (): Buffer => encodeSpareRequest(0, Buffer.alloc(tokenBytes))
 
 /** A session guard's fifo takes these: a signal for the process group or for the leader alone, or the end of the tree. */
 export type GuardCommand = { readonly type: "group" | "leader"; readonly signal: number } | { readonly type: "kill" }

@@ -276,6 +276,13 @@ export class GuardSubprocess extends PipedSubprocess {
 
   protected override killTree(): void {
     this.send({ type: "kill" })
+    // Somebody, its own command too, may have stopped it; a guard that ends is heard of before its number is used again.
+    if (this.guardPid === 0) return
+    try {
+      process.kill(this.guardPid, "SIGCONT")
+    } catch {
+      // It is gone.
+    }
   }
 
   protected override abandon(): ReadonlyArray<number> {

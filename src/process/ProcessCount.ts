@@ -13,6 +13,8 @@ export interface ScannedProcess {
   readonly parent: number
   /** Pages in memory; left out: unknown. */
   readonly resident?: number
+  /** It calls itself the init of a session's namespace. */
+  readonly init?: boolean
 }
 
 /** Every process there is, those apart that are dead and only wait to be reaped. Empty where there is no /proc. */
@@ -28,7 +30,7 @@ export const scanProcesses = (): Scan => {
     const stat = processStat(pid)
     if (stat === undefined) continue
     const list = stat.state === "Z" || stat.state === "X" ? dead : alive
-    list.push({ pid, parent: stat.parent, resident: stat.resident })
+    list.push({ pid, parent: stat.parent, resident: stat.resident, init: stat.name === "creche-init" })
   }
   return { alive, dead }
 }
@@ -45,11 +47,15 @@ export class ProcessTree {
   readonly #alive = new Map<number, number>()
   /** The runtime itself, and whom it descends from: among them whoever takes orphans in. */
   readonly #above = new Set<number>()
+  readonly #inits = new Set<number>()
   readonly #self: number
 
   constructor({ alive, dead }: Scan, self: number) {
     this.#self = self
-    for (const { pid, resident = 0 } of alive) this.#alive.set(pid, resident)
+    for (const { pid, resident = 0, init } of alive) {
+      this.#alive.set(pid, resident)
+      if (init === true) this.#inits.add(pid)
+    }
     for (const { pid, parent } of [...alive, ...dead]) {
       this.#parents.set(pid, parent)
       const siblings = this.#children.get(parent)
@@ -73,7 +79,10 @@ export class ProcessTree {
   membersOf(leader: number): ReadonlyArray<number> {
     const parent = this.#parents.get(leader)
     if (parent === undefined) return []
-    if (this.#isGuard(parent)) return this.#below(parent)
+    // A child of the guard with that name is its helper; further down anybody may call himself so.
+    if (this.#isGuard(parent)) {
+      return this.#below(parent).filter((pid) => !this.#inits.has(pid) || this.#parents.get(pid) !== parent)
+    }
     return this.#alive.has(leader) ? [leader, ...this.#below(leader)] : this.#below(leader)
   }
 

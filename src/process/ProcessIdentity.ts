@@ -33,6 +33,8 @@ export const pidNamespace = (): string => {
 }
 
 export interface ProcessStat {
+  /** Field 2, at most 15 bytes: a process may call itself anything. */
+  readonly name: string
   readonly state: string
   readonly parent: number
   readonly group: number
@@ -47,8 +49,10 @@ export const processStat = (pid: number): ProcessStat | undefined => {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "latin1")
     // Field 2 is the name in parentheses, which may hold anything: the fields count from behind the last one.
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
+    const end = stat.lastIndexOf(")")
+    const fields = stat.slice(end + 2).split(" ")
     return {
+      name: stat.slice(stat.indexOf("(") + 1, end),
       state: fields[0]!,
       parent: Number(fields[1]),
       group: Number(fields[2]),

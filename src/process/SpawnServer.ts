@@ -13,7 +13,14 @@ import type { Command } from "./Command.ts"
 import type { NamespaceProbe } from "./ContainmentLevels.ts"
 import { endSession } from "./Carriers.ts"
 import { acceptConnectBacks } from "./ConnectBack.ts"
-import { encodeRequest, encodeSpareRequest, protocolVersion, tokenBytes, type GuardEvent } from "./GuardProtocol.ts"
+import {
+  encodeContinue,
+  encodeRequest,
+  encodeSpareRequest,
+  protocolVersion,
+  tokenBytes,
+  type GuardEvent,
+} from "./GuardProtocol.ts"
 import { GuardSubprocess, sendToGuard, type GuardHost, type Settle } from "./GuardSubprocess.ts"
 import type { ReportDefect } from "./PipedSubprocess.ts"
 import type { ProcessLedger } from "./ProcessLedger.ts"
@@ -402,8 +409,12 @@ export class SpawnServer implements GuardHost {
     if (this.closing) return
     const now = performance.now()
     const { current } = this.generations
+    let stalled = false
     for (const subprocess of Array.from(this.tokens.values())) {
-      if (subprocess.request === undefined || subprocess.request.deadline > now) continue
+      if (subprocess.request === undefined) continue
+      // A command may stop its guard before that has told of it.
+      stalled ||= subprocess.heardOf
+      if (subprocess.request.deadline > now) continue
       // A server that does not answer is ended; its running sessions do not need it.
       if (subprocess.generation === 0) this.failUnavailable(subprocess, "it could not be started again")
       // Its guard stands at the exec, say of a file on a disk that does not answer, or was stopped; or it runs, and this
@@ -412,6 +423,7 @@ export class SpawnServer implements GuardHost {
       else if (subprocess.generation === current?.number) current.kill()
       else subprocess.fail("exec", "ETIMEDOUT")
     }
+    if (stalled) current?.send([encodeContinue()])
     if (current === undefined) this.startGeneration()
     if (this.batch.length > 0) this.flush()
     // A dead server tells of no killed guard.

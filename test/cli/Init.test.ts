@@ -289,7 +289,12 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))`
         await until("it listens", () => serving.stderr().includes("listens on"))
         expect(serving.stderr()).toContain("as PID 1 without a guard, orphans stay zombies")
         const client = await connect({ socket: home.socket })
-        await client.start({ name: "orphan", command: "sh", args: ["-c", "(setsid sh -c : &); cat"] })
+        await client.start({
+          name: "orphan",
+          command: "sh",
+          args: ["-c", "(setsid sh -c : &); cat"],
+          containment: "group",
+        })
         await until("a zombie", () => descendantsOf(serving.child.pid!).some(({ state }) => state === "Z"))
         await client.close()
         const inner = descendantsOf(serving.child.pid!).find(({ pid }) => /^(node|MainThread)/.test(commOf(pid)))!.pid

@@ -161,6 +161,32 @@ time.sleep(1000)`
     expect(await recorder.closed).toEqual([])
   })
 
+  describe("a guard that was stopped", () => {
+    const guardOf = (pid: number) => Number(/^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))?.[1])
+
+    it("is continued to end its tree", async () => {
+      const { subprocess, recorder, close } = await hostile()
+      process.kill(guardOf(subprocess.pid), "SIGSTOP")
+      await close()
+      expect(await recorder.closed).toEqual([])
+      expect(pidsWith(token)).toEqual([])
+    })
+
+    it("by its own command, which then goes on: the end is not waited for any longer than usual", async () => {
+      const { recorder, close } = await bench.start(
+        "sh",
+        ["-c", `kill -STOP $PPID; echo done; exec sleep 1000.${token}`],
+        {
+          shutdown: "brutal_kill",
+        },
+      )
+      await eventually("done", () => recorder.stdout === "done\n")
+      await close()
+      expect(await recorder.closed).toEqual([])
+      expect(pidsWith(token)).toEqual([])
+    })
+  })
+
   describe("descriptors", () => {
     it("no child inherits the liveness, the events or another session's streams", async () => {
       const sessions = await Promise.all(
@@ -361,6 +387,16 @@ time.sleep(1000)`
       child.kill("SIGCONT")
       await said("survived")
       expect(out()).not.toContain("closed")
+    })
+
+    it("a guard that was stopped ends its tree all the same", async () => {
+      const { child, directory, said, out } = runtime(2, "sleep", [`1000.${token}`])
+      await said("spawned")
+      for (const pid of /spawned (.*)/.exec(out())![1]!.split(" ")) {
+        process.kill(Number(/^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))?.[1]), "SIGSTOP")
+      }
+      child.kill("SIGKILL")
+      await eventually("nothing left", () => pidsWith(token).length === 0 && pidsWith(directory).length === 0)
     })
 
     it("server and runtime killed together: the guards end their trees all the same", async () => {

@@ -7,7 +7,7 @@ import { once } from "node:events"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { describe, expect, it } from "vitest"
+import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import type { Containment } from "../../src/domain/Session.ts"
 import { childrenOf, eventually, fixture, freshToken, noLevel, openBench, pidsWith } from "./SpawnerBench.ts"
 
@@ -24,11 +24,26 @@ const random = () => {
   return state / 2 ** 32
 }
 
+/** Who is killed compiles for nobody: so one that is not does it for all. */
+const cache = process.env["NODE_COMPILE_CACHE"] ?? mkdtempSync(join(tmpdir(), "creche-cache-"))
+const env = { ...process.env, NODE_COMPILE_CACHE: cache }
+beforeAll(async () => {
+  const directory = mkdtempSync(join(tmpdir(), "creche-deaths-"))
+  await once(
+    spawn(process.execPath, [fixture("runtime.ts"), directory, "guard", "0", "true"], { env, stdio: "ignore" }),
+    "exit",
+  )
+  rmSync(directory, { recursive: true, force: true })
+})
+afterAll(() => {
+  if (cache !== process.env["NODE_COMPILE_CACHE"]) rmSync(cache, { recursive: true, force: true })
+})
+
 /** A runtime that starts four sessions, each with a stray that called setsid and a daemon. */
 const begin = async (level: Containment, token: string, directory: string) => {
   const script = `setsid sleep 1000.${token} & (setsid sleep 1000.${token} >/dev/null 2>&1 <&- &) ; exec sleep 1000.${token}`
   const argv = [fixture("runtime.ts"), directory, level, "4", "sh", "-c", script]
-  const child = spawn(process.execPath, argv, { stdio: ["ignore", "pipe", "inherit"] })
+  const child = spawn(process.execPath, argv, { stdio: ["ignore", "pipe", "inherit"], env })
   let out = ""
   const said = (text: string) =>
     new Promise<void>((resolve) => {

@@ -29,6 +29,19 @@ describe("the size of a session's process tree", () => {
     expect(found.sizeOf(130)).toBe(1)
   })
 
+  it("in a namespace leaves out the init there, which is a helper, and nobody who only calls himself so", () => {
+    const alive: ReadonlyArray<ScannedProcess> = [
+      { pid: 100, parent: 1 },
+      { pid: 110, parent: 100 },
+      { pid: 111, parent: 110 },
+      { pid: 112, parent: 111, init: true },
+      { pid: 120, parent: 111 },
+      { pid: 121, parent: 112 },
+      { pid: 122, parent: 120, init: true },
+    ]
+    expect(new ProcessTree({ alive, dead: [] }, 100).membersOf(120)).toEqual([120, 121, 122])
+  })
+
   it("in a process group is the command and what descends from it, and nothing else of the program", () => {
     const found = tree([server, [111, 110], [120, 100], [121, 120], [140, 100], [141, 140]])
     expect(found.sizeOf(120)).toBe(2)
