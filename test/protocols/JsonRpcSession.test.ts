@@ -255,8 +255,9 @@ describe("a child whose Content-Length is not what follows", () => {
   it("says lines instead, and never gets ready, but its transcript shows why", async () => {
     const started = runtime.start({
       name: "wrong-framing",
-      command: process.execPath,
-      args: ["-e", "setInterval(() => console.log('hello, I speak lines'), 20)"],
+      // It must have spoken within its second, also on a busy machine: a shell starts faster than a Node.
+      command: "sh",
+      args: ["-c", "while :; do echo 'hello, I speak lines'; sleep 0.02; done"],
       protocol: "lsp",
       readyTimeoutMs: 1_000,
       restart: "temporary",
