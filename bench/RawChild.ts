@@ -2,7 +2,7 @@
  * The baselines' child process: what a program does with plain `node:child_process` and nothing else. Lines in, lines
  * out, the first line as the sign of readiness. Knows nothing of creche.
  */
-import { spawn, type ChildProcessWithoutNullStreams } from "node:child_process"
+import { spawn as nodeSpawn, type ChildProcessWithoutNullStreams } from "node:child_process"
 
 /** Cuts text into lines; the rest of the last one waits. */
 export class LineSplitter {
@@ -21,7 +21,8 @@ export class RawChild {
   /** Called with each line. */
   onLine: (line: string) => void = () => {}
 
-  constructor(command: string, args: ReadonlyArray<string> = []) {
+  /** `spawn`: another than Node's. */
+  constructor(command: string, args: ReadonlyArray<string> = [], spawn = nodeSpawn) {
     const splitter = new LineSplitter()
     this.process = spawn(command, args, { stdio: "pipe" })
     this.process.stdout.setEncoding("utf8")

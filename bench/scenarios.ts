@@ -6,6 +6,7 @@ import { cliStart } from "./CliStart.ts"
 import { durableBytes } from "./DurableBytes.ts"
 import { durableSessions } from "./DurableSessions.ts"
 import { durableTurns } from "./DurableTurns.ts"
+import { guardedSpawn } from "./GuardedSpawn.ts"
 import { killToRunning } from "./KillToRunning.ts"
 import { levels } from "./Levels.ts"
 import type { Measurement } from "./Measurement.ts"
@@ -24,6 +25,7 @@ export const measurements: ReadonlyArray<Measurement> = [
   ...killToRunning,
   ...sessionMemory,
   ...levels,
+  ...guardedSpawn,
   ...cliStart,
   ...durableTurns,
   ...durableSessions,

@@ -332,7 +332,7 @@ sub over_limit {
 
 # ---- one command for any caller: as run.c, front.c and keeper.c ------------------------------------------------
 
-use constant { USAGE => 2, CANNOT_GUARD => 125, CANNOT_RUN => 126, NOT_FOUND => 127, CALLER_GONE => -1 };
+use constant { USAGE => 2, CANNOT_GUARD => 125, CANNOT_RUN => 126, NOT_FOUND => 127, CALLER_GONE => -1, CONTINUED => -1 };
 use constant { NOTE_STARTED => 1, NOTE_FAILED => 2, NOTE_STOPPED => 3, NOTE_ENDED => 4 };
 
 my %number_of = do { my $n = 0; map { $_ => $n++ } split ' ', $Config::Config{sig_name} };
@@ -466,6 +466,8 @@ sub stand_in_front {
             for (my $at = 0; $at + 128 <= length $infos; $at += 128) {
                 my ($signal, undef, $code, $sender) = unpack('L l l L', substr($infos, $at, 16));
                 if ($signal == SIGCHLD) { reap_strays($keeper); next }
+                # Who goes on with a job goes on with all of it; where only we are meant, see NOTE_STOPPED.
+                next if $run->{in_terminal} && $signal == SIGCONT;
                 # The terminal has sent it to the whole group, the command among it.
                 next if $run->{in_terminal} && $from_terminal{$signal} && $code == 0x80;
                 next if $run->{in_terminal} && $code == 0 && is_within($sender, $keeper);
@@ -494,7 +496,11 @@ sub stand_in_front {
             waitpid($keeper, 0);
             exit($one == ENOENT ? NOT_FOUND : $two == STEP_EXEC ? CANNOT_RUN : CANNOT_GUARD);
         }
-        elsif ($type == NOTE_STOPPED) { kill 'STOP', $$ }
+        elsif ($type == NOTE_STOPPED) {
+            kill 'STOP', $$;
+            # This stop of the command's is over, then; a later one, of another Ctrl-Z, is not.
+            syswrite($socket, pack('l', CONTINUED - $two));
+        }
         elsif ($type == NOTE_ENDED) {
             waitpid($keeper, 0) if $survivors == 0;
             end_as($one, $two);
@@ -575,6 +581,7 @@ sub keep {
     chdir '/';
     syswrite($start, '!');
     my ($deadline, $asked) = (-1, 0);
+    my ($stops, $stopped) = (0, 0);
     my $deliver = sub {
         my ($signal) = @_;
         if (!$run->{group}) { kill $signal, $leader }
@@ -605,12 +612,20 @@ sub keep {
             }
             $note->(NOTE_STARTED, $leader);
         }
+        while (!@how && (my (undef, $code) = wait_id(P_PID, $leader, WSTOPPED | WCONTINUED))) {
+            $stopped = $code == CLD_STOPPED;
+            $stops++ if $stopped;
+            next unless $run->{in_terminal};
+            if ($stopped) { $note->(NOTE_STOPPED, 0, $stops) }
+            elsif (getppid() == $front_pid) { kill 'CONT', $front_pid }
+        }
         my $order = 0;
         if ($ordered) {
             # Whoever killed the front meant us all, and now.
             last unless sysread($front, my $text, 4);
             $order = unpack('l', $text);
             $deliver->($order) if $order > 0 && !@how;
+            kill 'CONT', $leader if $order == CONTINUED - $stops && $stopped && !@how;
         }
         if ($gone) { undef $caller; $order = CALLER_GONE }
         if ($order == CALLER_GONE && $deadline < 0) {
@@ -619,11 +634,6 @@ sub keep {
             $deliver->($run->{signal}) unless @how;
         }
         if (!@how) {
-            while (my (undef, $code) = wait_id(P_PID, $leader, WSTOPPED | WCONTINUED)) {
-                next unless $run->{in_terminal};
-                if ($code == CLD_STOPPED) { $note->(NOTE_STOPPED, 0) }
-                elsif (getppid() == $front_pid) { kill 'CONT', $front_pid }
-            }
             reap_strays($leader);
             next;
         }

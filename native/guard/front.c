@@ -38,6 +38,8 @@ static int comes_from_terminal(const struct signalfd_siginfo *s) {
 
 static void pass_on(const struct run *r, int keeper_fd, pid_t keeper, const struct signalfd_siginfo *s) {
   /* The terminal has sent it to the whole group, the command among it. */
+  /* Who goes on with a job goes on with all of it; where only we are meant, see NOTE_STOPPED. */
+  if (r->in_terminal && s->ssi_signo == SIGCONT) return;
   if (r->in_terminal && (comes_from_terminal(s) || (s->ssi_code == SI_USER && is_within((pid_t)s->ssi_pid, keeper)))) return;
   int32_t sig = r->rewrite[s->ssi_signo];
   if (sig > 0) send(keeper_fd, &sig, sizeof sig, MSG_NOSIGNAL);
@@ -121,6 +123,8 @@ int stand_in_front(const struct run *r, int keeper_fd, int signals_fd, pid_t kee
       case NOTE_STOPPED:
         /* The shell that waits for us shall see it, and take its terminal back. */
         kill(getpid(), SIGSTOP);
+        /* Somebody goes on with us. This stop of the command's is over, then; a later one, of another Ctrl-Z, is not. */
+        send(keeper_fd, &(int32_t){CONTINUED - note.b}, sizeof(int32_t), MSG_NOSIGNAL);
         break;
       case NOTE_ENDED:
         if (note.survivors == 0) waitpid(keeper, NULL, 0);

@@ -84,14 +84,14 @@ struct run {
   int child_ignored;
 };
 
-/* From the keeper to the front. The other way an i32 goes: a signal for the command, or CALLER_GONE. */
+/* From the keeper to the front. The other way an i32 goes: a signal for the command, CALLER_GONE, or CONTINUED less a stop's number. */
 enum note_type {
   NOTE_STARTED = 1, /* a: pid */
   NOTE_FAILED = 2,  /* a: errno, b: enum step */
-  NOTE_STOPPED = 3, /* a: signal */
+  NOTE_STOPPED = 3, /* a: signal, b: which stop it is, from 1 */
   NOTE_ENDED = 4    /* a, b: si_code and si_status of the command; nothing but `survivors` is left */
 };
-enum { CALLER_GONE = -1 };
+enum { CALLER_GONE = -1, CONTINUED = -1 };
 struct note {
   int32_t type, a, b;
   uint32_t survivors;

@@ -131,12 +131,19 @@ static void deliver(const struct run *r, pid_t leader, int sig) {
   else ask_below(leader, &(struct asking){getpgid(leader), sig, 64});
 }
 
+static struct {
+  int32_t number; /* how many there were */
+  int now;
+} stops;
+
 /* The front shows the command's stops to the shell that waits for it; when the command goes on, so does the front. */
 static void look_at_stops(const struct run *r, pid_t leader, pid_t front_pid, int front) {
   siginfo_t how;
   memset(&how, 0, sizeof how);
   while (waitid(P_PID, (id_t)leader, &how, WSTOPPED | WCONTINUED | WNOHANG) == 0 && how.si_pid == leader) {
-    if (r->in_terminal && how.si_code == CLD_STOPPED) send(front, &(struct note){NOTE_STOPPED, how.si_status, 0, 0}, sizeof(struct note), MSG_NOSIGNAL);
+    stops.now = how.si_code == CLD_STOPPED;
+    stops.number += stops.now;
+    if (r->in_terminal && stops.now) send(front, &(struct note){NOTE_STOPPED, how.si_status, stops.number, 0}, sizeof(struct note), MSG_NOSIGNAL);
     else if (r->in_terminal && getppid() == front_pid) kill(front_pid, SIGCONT);
     memset(&how, 0, sizeof how);
   }
@@ -190,11 +197,13 @@ void keep(const struct run *r, int front) {
       }
       send(front, &(struct note){NOTE_STARTED, leader, 0, 0}, sizeof(struct note), MSG_NOSIGNAL);
     }
+    if (!exited) look_at_stops(r, leader, front_pid, front);
     int32_t order = 0;
     if (fds[0].revents != 0) {
       /* Whoever killed the front meant us all, and now. */
       if (read(front, &order, sizeof order) != (ssize_t)sizeof order) break;
       if (order > 0 && !exited) deliver(r, leader, order);
+      if (order == CONTINUED - stops.number && stops.now && !exited) kill(leader, SIGCONT);
     }
     if (fds[1].revents != 0) {
       caller = -1;

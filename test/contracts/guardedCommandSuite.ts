@@ -358,7 +358,8 @@ export const guardedCommandSuite = (form: "native" | "perl", guard: string, skip
             "--",
             "sh",
             "-c",
-            `(trap '' INT; exec sleep 1000.${token}) & exit 3`,
+            `(trap '' INT; echo >"$0"; exec sleep 1000.${token}) & while [ ! -s "$0" ]; do sleep 0.01; done; exit 3`,
+            join(scratch, "stubborn"),
           ])
           expect(await stubborn.ended).toEqual({ code: 3, signal: null })
           expect(performance.now() - began).toBeGreaterThan(95)
@@ -451,7 +452,7 @@ while :; do sleep 0.02; done
             `$G --run -- sh -c 'echo rea""dy; while read line; do echo "got $line."; done; exit 7' ${token}\n`,
           )
           await terminal.said("ready")
-          for (const word of ["one", "two"]) {
+          for (const word of ["one", "two", "three", "four", "five"]) {
             terminal.type("\x1a")
             await eventually(
               "the shell took its terminal back",

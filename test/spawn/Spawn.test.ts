@@ -142,7 +142,7 @@ const scenes: Readonly<Record<string, Scene>> = {
   "a descriptor": (s) => s("sh", ["-c", "readlink /proc/self/fd/0"], { stdio: [0, "pipe", 2] }),
   "descriptors and no others": (s) => s("ls", ["/proc/self/fd"], { stdio: ["pipe", "pipe", "pipe", "ignore"] }),
   "a group of its own": (s) => s("sh", ["-c", "ps -o tty= $$"], { detached: true }),
-  "a plain text file": (s) => s(program("plain", "echo by the shell\n")),
+  "a plain text file": (s) => s(join(scratch, "plain")),
   "another user": (s) => s("id", ["-u"], root ? { uid: nobody } : { uid: process.getuid!() }),
   "another group": (s) => s("id", [], root ? { uid: nobody, gid: nobody } : { gid: process.getgid!() }),
   "no such command": (s) => s("creche-no-such-command", ["a"]),
@@ -150,7 +150,7 @@ const scenes: Readonly<Record<string, Scene>> = {
   "no such shell": (s) => s("true", { shell: "/no/such/shell" } as never),
   "no such directory": (s) => s("true", [], { cwd: "/no/such/directory" }),
   "a directory that is a file": (s) => s("true", [], { cwd: "/etc/passwd" }),
-  "a file that may not be run": (s) => s(program("closed", "#!/bin/sh\n", 0o644)),
+  "a file that may not be run": (s) => s(join(scratch, "closed")),
   "a directory as the command": (s) => s(scratch),
   "a directory in PATH under that name": (s) => s("directory", [], { env: { PATH: scratch } }),
   "a file in the middle of the path": (s) => s("/etc/passwd/x"),
@@ -170,7 +170,10 @@ const scenes: Readonly<Record<string, Scene>> = {
   "a wrong signal": (s) => s("true", [], { killSignal: "SIGNOTHING" as never }),
   "a wrong AbortSignal": (s) => s("true", [], { signal: {} as never }),
 }
+// Before any of them runs: a file that is being written may not be run.
 program("only-here", "#!/bin/sh\necho found\n")
+program("plain", "echo by the shell\n")
+program("closed", "#!/bin/sh\n", 0o644)
 
 describe("spawn, beside Node's own", () => {
   it.for(Object.entries(scenes))("%s: the same events, streams and properties", async ([, scene]) => {
