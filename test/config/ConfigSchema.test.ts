@@ -32,6 +32,8 @@ const accepts = (schema: unknown, value: unknown): boolean => {
         return many.every((one) => accepts(one, value))
       case "minimum":
         return typeof value !== "number" || value >= Number(wants)
+      case "exclusiveMinimum":
+        return typeof value !== "number" || value > Number(wants)
       case "maximum":
         return typeof value !== "number" || value <= Number(wants)
       case "minLength":
