@@ -219,6 +219,8 @@ export abstract class PipedSubprocess implements Subprocess, StreamOwner {
 
   /** The pipes fell silent with the tree gone. */
   drainedQuietly(): void {
+    // On a busy machine `spawn` may not have returned yet, and until then what does not fit waits in the pipe.
+    if (this.early !== undefined) return void this.drainTimer?.refresh()
     this.stdout?.destroy()
     this.stderr?.destroy()
   }

@@ -58,15 +58,16 @@ for (const level of levels) {
     })
 
     it("as many processes as are allowed are left alone, and one more is too many", async () => {
-      // The shell and four others; setsid and daemons count like everybody.
+      // The shell and four others; who called setsid, and daemons, count like everybody. A subshell that makes a daemon is one
+      // more for a moment, so that one is allowed.
       const script = `for i in 1 2; do sleep 1000.${token} & done; setsid sleep 1000.${token} & (setsid sleep 1000.${token} >/dev/null 2>&1 &)
-while read line; do sleep 1000.${token} & echo "$line"; done`
-      const { subprocess, recorder, close } = await bench.start("sh", ["-c", script], { limits: { processes: 5 } })
+while read line; do sleep 1000.${token} & sleep 1000.${token} & echo "$line"; done`
+      const { subprocess, recorder, close } = await bench.start("sh", ["-c", script], { limits: { processes: 6 } })
       await eventually("five", () => pidsWith(token).length === 5)
       await new Promise((resolve) => setTimeout(resolve, 400))
       expect(recorder.exits).toEqual([])
       subprocess.write("one more\n")
-      expect(await recorder.exit).toMatchObject({ detail: "limits.processes: more than 5 at once" })
+      expect(await recorder.exit).toMatchObject({ detail: "limits.processes: more than 6 at once" })
       await recorder.closed
       expect(pidsWith(token)).toEqual([])
       await close()

@@ -14,6 +14,7 @@ import {
   descriptorsAtRest,
   eventually,
   freshToken,
+  isGone,
   noGuard,
   noTree,
   pidsWith,
@@ -58,6 +59,19 @@ describe.skipIf(noTree !== "")(`the spawn server itself${noTree && ` (${noTree})
       })
     })
   const pid = () => serverOf(process.pid, directory)
+
+  it("output that does not fit into memory before the caller has the process waits for him, however long he takes", async () => {
+    const bytes = 300_000
+    const recorder = new Recorder()
+    const script = `head -c ${bytes} /dev/zero; head -c ${bytes} /dev/zero >&2`
+    const started = server.spawn(commandOf("sh", ["-c", script]), recorder, () => {})
+    await eventually("it has ended", () => server.live.length === 0 || isGone(started.pid))
+    // Longer than a pipe that somebody outside the tree holds may stay silent.
+    await new Promise((resolve) => setTimeout(resolve, 600))
+    started.open()
+    await recorder.closed
+    expect([recorder.stdoutBytes, recorder.stderrBytes]).toEqual([bytes, bytes])
+  })
 
   it("one that hangs is replaced, and what it was asked is asked again", async () => {
     const before = pid()!
