@@ -187,6 +187,11 @@ export class SessionActor implements ActorOptions<SessionEvent>, ProcessOwner {
     })
   }
 
+  /** Waits until what it was told so far is on record. */
+  get recorded(): Effect.Effect<void> {
+    return Effect.ignore(this.awaitEnd("" as TurnId))
+  }
+
   /** Calls back whenever entries were stored. */
   listen(listener: () => void): () => void {
     const listeners = (this.#listeners ??= new Set())

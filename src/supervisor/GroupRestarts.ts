@@ -237,7 +237,8 @@ export class GroupRestarts {
       // `end` is in reverse order already.
       const othersEnd = endMembers(end.toReversed(), true, ending)
       return Effect.all([Effect.sleep(delayMs), Effect.andThen(crashedEnds, othersEnd)], { concurrency: 2 }).pipe(
-        Effect.andThen(this.#bringUp(node, worker, start)),
+        // A crash in the middle of another group restart took over from it: who that one held is started here, in its place.
+        Effect.andThen(Effect.suspend(() => this.#bringUp(node, worker, startedOrHeld(node, start)))),
       )
     })
   }
@@ -297,6 +298,15 @@ export class GroupRestarts {
     })
   }
 }
+
+const isHeld = (member: Member): boolean =>
+  isNode(member)
+    ? member.held && member.givenUp === null && member.stopping === undefined
+    : member.actor.state.phase._tag === "Parked"
+
+/** In start order. */
+const startedOrHeld = (node: SupervisorNode, start: ReadonlyArray<Member>): ReadonlyArray<Member> =>
+  [...node.members.values()].filter((member) => start.includes(member) || isHeld(member))
 
 const settle = (job: Job): void => {
   if (job.type === "start") Deferred.doneUnsafe(job.done, Effect.void)

@@ -111,7 +111,7 @@ const settle = (house: House, actor: SessionActor, { session, openTurns }: Recov
     const turns = yield* Effect.forEach(openTurns, (turn) => withTextSoFar(house.store, turn))
     const starts = session.spec.restart === "permanent" || turns.some(({ status }) => status === "queued")
     const delayMs = starts ? house.queueForSpawn() : 0
-    const parked = house.supervisors.parks(session.supervisor)
+    const parked = house.supervisors.parks(session.supervisor, session.spec.restart)
     yield* Effect.ignore(
       actor.request((reply) => ({ type: "recover", record: session, openTurns: turns, delayMs, parked, reply })),
     )

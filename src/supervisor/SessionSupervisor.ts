@@ -42,7 +42,7 @@ import { launchOf } from "./SessionCommand.ts"
 import type { Directories } from "./SessionDirectories.ts"
 import type { SessionLog } from "./SessionLog.ts"
 import { SessionRegister } from "./SessionRegister.ts"
-import { whenRemoved, type Slot } from "./Slot.ts"
+import { isEnding, whenRemoved, type Slot } from "./Slot.ts"
 import { admit, type Admitted } from "./SpecAdmission.ts"
 import { SteadyClock } from "./SteadyClock.ts"
 import { Supervisors } from "./Supervisors.ts"
@@ -238,7 +238,9 @@ export class SessionSupervisor implements SessionHost {
       const prior = this.#admission(admitted, ifExists)
       if (prior !== undefined) {
         if ("_tag" in prior) return yield* Effect.fail(prior)
-        return yield* restore(standing(prior))
+        if (!isEnding(prior)) return yield* restore(standing(prior))
+        yield* restore(prior.actor.recorded)
+        return yield* this.#begin(admitted, ifExists, forkedFrom, restore)
       }
       const { spec, protocol } = admitted
       const state = initialState(this.#options.ids.session(), spec, protocol, this.now(), this.clock.skewMs())

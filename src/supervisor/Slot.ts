@@ -29,6 +29,9 @@ export const whenRemoved = (slot: Slot): Effect.Effect<void> =>
 export const isOver = ({ actor, returning }: Slot): boolean =>
   isOverIn(actor.state, returning) && isOverIn(actor.stored, returning)
 
+/** It will be over with as soon as that is on record. */
+export const isEnding = (slot: Slot): boolean => isOverIn(slot.actor.state, slot.returning) && !isOver(slot)
+
 const isOverIn = ({ phase, incarnation }: SessionState, returning: number): boolean => {
   switch (phase._tag) {
     case "Gone":

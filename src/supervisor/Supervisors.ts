@@ -16,7 +16,7 @@ import {
   SupervisorAlreadyExists,
   SupervisorNotFound,
 } from "../domain/Errors.ts"
-import type { IntensitySpec } from "../domain/SessionSpec.ts"
+import type { IntensitySpec, RestartType } from "../domain/SessionSpec.ts"
 import {
   parentPath,
   type RestartStrategy,
@@ -104,7 +104,10 @@ export class Supervisors {
 
   /** What becomes of a session that its own policy wants back. */
   crashed(slot: Slot, restart: Extract<Decision, { readonly _tag: "Restart" }>): Decision {
-    const node = this.#options.register.tree.above(slot)
+    const { tree } = this.#options.register
+    // It may have been brought back while its supervisor was stopped and started anew.
+    tree.join(slot)
+    const node = tree.above(slot)
     return node === undefined ? restart : this.groups.crashed(node, slot, restart)
   }
 
@@ -260,9 +263,10 @@ export class Supervisors {
   }
 
   /** Whether a session there waits for its supervisor to start it. */
-  parks(path: string): boolean {
+  parks(path: string, restart: RestartType = "permanent"): boolean {
     for (let node = this.#options.register.tree.find(path) ?? null; node !== null; node = node.parent) {
-      if (node.isOrdered || node.givenUp !== null) return true
+      // A temporary one has no turn among the others: what it has taken in it answers by itself.
+      if ((node.isOrdered && restart !== "temporary") || node.givenUp !== null) return true
     }
     return false
   }

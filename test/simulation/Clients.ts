@@ -12,7 +12,7 @@ import type { Session } from "../../src/domain/Session.ts"
 import { isTerminal, type Turn } from "../../src/domain/Turn.ts"
 import type { Runtime } from "../../src/supervisor/Runtime.ts"
 import { Feed } from "./Feed.ts"
-import type { SessionWish, Step } from "./Plan.ts"
+import type { SessionWish, Step, SupervisorWish } from "./Plan.ts"
 import { wellName } from "./PlanMaker.ts"
 import type { Records } from "./Records.ts"
 import type { RuntimeLife } from "./RuntimeLife.ts"
@@ -21,7 +21,7 @@ import type { SimulatedSpawner } from "./SimulatedSpawner.ts"
 import type { SimulatedStore } from "./SimulatedStore.ts"
 import type { World } from "./World.ts"
 
-export type ClientStep = Extract<Step, SessionWish | { readonly type: "list" | "watch" }>
+export type ClientStep = Extract<Step, SessionWish | SupervisorWish | { readonly type: "list" | "watch" }>
 
 export interface Request {
   readonly step: ClientStep
@@ -63,6 +63,10 @@ export class Clients {
   readonly feeds = new Set<Feed>()
   /** Wishes for a start whose clients went away may be granted until then, by the session's name. */
   readonly #deserted = new Map<string, number>()
+  /** Supervisors that somebody has wished to end. */
+  readonly #ended = new Set<string>()
+  /** When a client's stop was granted last, by the session's name. */
+  readonly #stopped = new Map<string, number>()
   answers = 0
 
   constructor(world: World, records: Records, spawner: SimulatedSpawner, store: SimulatedStore) {
@@ -78,13 +82,39 @@ export class Clients {
     return this.#world.now < (this.#deserted.get(name) ?? 0)
   }
 
+  /** Somebody wants its supervisor, or one above it, to run again. */
+  isRevived(supervisor: string): boolean {
+    for (const { session, step } of this.open) {
+      if (step.type === "supervisorStart" && isBelow(supervisor, session)) return true
+    }
+    for (const [path, until] of this.#deserted) if (this.#world.now < until && isBelow(supervisor, path)) return true
+    return false
+  }
+
+  /** Somebody has wished for the end of this supervisor, or of one above it. */
+  hasStopped(supervisor: string): boolean {
+    for (const path of this.#ended) if (isBelow(supervisor, path)) return true
+    return false
+  }
+
+  /** Somebody has wished for its end, and that was granted, since `at`. */
+  wasStopped(name: string, at: number): boolean {
+    return (this.#stopped.get(name) ?? -1) >= at
+  }
+
   ask(step: ClientStep, life: RuntimeLife | undefined): void {
     const world = this.#world
-    const name = "session" in step ? world.plan.sessions[step.session]!.spec.name : ""
+    const name =
+      "session" in step
+        ? world.plan.sessions[step.session]!.spec.name
+        : "supervisor" in step
+          ? world.plan.supervisors[step.supervisor]!.path
+          : ""
     const service = life?.alive === true ? life.service : undefined
     if (service === undefined || life === undefined)
       return world.say(`client ${step.n} ${step.type} ${name}: nobody is there`)
-    const before = this.#records.named(name).flatMap(({ id }) => this.#spawner.of(id))
+    const meant = "supervisor" in step ? this.#records.below(name) : this.#records.named(name)
+    const before = meant.flatMap(({ id }) => this.#spawner.of(id))
     const request: Request = {
       step,
       session: name,
@@ -98,6 +128,7 @@ export class Clients {
     world.say(`client ${step.n} ${step.type} ${name}`)
     if (step.type === "ask" && name === wellName) this.#inTime(request)
     if (step.type === "subscribe" || step.type === "watch") return this.#subscribe(request, service)
+    if (step.type === "supervisorStop") this.#ended.add(name)
     this.requests.set(step.n, request)
     this.open.add(request)
     const answered = (exit: Exit.Exit<unknown, RuntimeError>) => this.#answered(request, exit)
@@ -184,6 +215,12 @@ export class Clients {
         return runtime.extend(name, step.expiresInMs)
       case "list":
         return runtime.list({ limit: 3 })
+      case "supervisorStart": {
+        const { path, strategy, intensity } = this.#world.plan.supervisors[step.supervisor]!
+        return runtime.startSupervisor({ path, strategy, ...intensity })
+      }
+      case "supervisorStop":
+        return runtime.stopSupervisor(name)
     }
   }
 
@@ -194,7 +231,8 @@ export class Clients {
     if (request === undefined || request.fiber.fiber === undefined || !this.open.has(request)) return
     this.#world.say(`client ${n} goes away`)
     request.abandoned = true
-    if (wakers.has(request.step.type)) this.#deserted.set(request.session, this.#world.now + desertedMs)
+    if (wakers.has(request.step.type) || request.step.type === "supervisorStart")
+      this.#deserted.set(request.session, this.#world.now + desertedMs)
     this.open.delete(request)
     request.fiber.fiber.interruptUnsafe()
   }
@@ -253,6 +291,7 @@ export class Clients {
         break
       case "stop":
       case "suspend":
+        this.#stopped.set(session, world.now)
         this.#gone(request)
         this.#snapshot(request, value as Session)
         break
@@ -261,9 +300,11 @@ export class Clients {
         this.#snapshot(request, value as Session)
         break
       case "remove":
+      case "supervisorStop":
         this.#gone(request)
         break
       case "list":
+      case "supervisorStart":
         break
       default:
         this.#snapshot(request, value as Session)
@@ -314,6 +355,8 @@ export class Clients {
     }
   }
 }
+
+const isBelow = (path: string, above: string): boolean => path === above || path.startsWith(`${above}/`)
 
 const wordsOf = (value: unknown): string => {
   if (typeof value !== "object" || value === null) return "done"

@@ -10,7 +10,9 @@ import { SessionActor } from "../../src/actors/SessionActor.ts"
 import { Step } from "../../src/actors/SessionDraft.ts"
 import { StepStore } from "../../src/actors/StepStore.ts"
 import { SubprocessLink } from "../../src/actors/SubprocessLink.ts"
+import { GroupRestarts } from "../../src/supervisor/GroupRestarts.ts"
 import { LiveSessions } from "../../src/supervisor/LiveSessions.ts"
+import { noCharges } from "../../src/supervisor/RestartIntensity.ts"
 import { SessionRegister } from "../../src/supervisor/SessionRegister.ts"
 import { SessionSupervisor } from "../../src/supervisor/SessionSupervisor.ts"
 import type { Rule } from "./Rules.ts"
@@ -80,7 +82,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "wake-up-lost",
     says: "the timer of a backoff is not set",
     rules: ["comes-to-rest"],
-    within: 200,
+    within: 500,
     steps: 6,
     put: () => {
       let isLost = false
@@ -187,7 +189,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "bucket-bypassed",
     says: "restarts do not queue for their tokens",
     rules: ["restart-bucket"],
-    within: 100,
+    within: 300,
     steps: 6,
     put: () => replace(SessionSupervisor.prototype, "queueForSpawn", () => () => 0),
   },
@@ -203,7 +205,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "place-not-given-back",
     says: "every second session keeps its place among the live ones when it has no process any more",
     rules: ["comes-to-rest"],
-    within: 400,
+    within: 200,
     steps: 6,
     put: () => {
       let releases = 0
@@ -221,7 +223,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "type-ignored",
     says: "every end of a process passes for a crash",
     rules: ["restart-type"],
-    within: 100,
+    within: 200,
     steps: 6,
     put: () =>
       replace(
@@ -236,7 +238,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "backoff-outlives-stop",
     says: "the wake-up after a backoff starts the session whatever it is by then",
-    rules: ["no-start-unasked"],
+    rules: ["no-start-unasked", "restart-schedule"],
     within: 100,
     steps: 6,
     put: () =>
@@ -259,7 +261,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "key-forgotten",
     says: "no turn is found by its idempotency key",
     rules: ["one-turn-a-key"],
-    within: 300,
+    within: 600,
     steps: 6,
     put: () => replace(StepStore.prototype, "turnByKey", () => () => Effect.succeed(undefined)),
   },
@@ -295,7 +297,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "timer-left",
     says: "a session that is closed may set its timer again",
     rules: ["nothing-left"],
-    within: 1500,
+    within: 2500,
     steps: 6,
     put: () =>
       replace(
@@ -345,6 +347,45 @@ export const mutations: ReadonlyArray<Mutation> = [
         (commit) =>
           function (this: StepStore, step) {
             return Clock.clockWith((clock) => gateOf(clock).withPermits(1)(commit.call(this, step)))
+          },
+      )
+    },
+  },
+  {
+    name: "group-not-awaited",
+    says: "a group restart does not wait until those that it ends are gone",
+    rules: ["group-order", "never-two", "comes-to-rest"],
+    within: 300,
+    steps: 8,
+    put: () =>
+      replace(
+        SessionActor.prototype,
+        "request",
+        (request) =>
+          function (this: SessionActor, event) {
+            if (event(() => {}).type !== "park") return request.call(this, event)
+            return Effect.sync(() => {
+              this.post(event(() => {}))
+              return this.snapshot()
+            })
+          },
+      ),
+  },
+  {
+    name: "supervisor-charge-missed",
+    says: "every second time a supervisor forgets the charges that it has",
+    rules: ["supervisor-limit"],
+    within: 500,
+    steps: 8,
+    put: () => {
+      let crashes = 0
+      return replace(
+        GroupRestarts.prototype,
+        "crashed",
+        (crashed) =>
+          function (this: GroupRestarts, node, ...rest) {
+            if (++crashes % 2 === 0) node.charges = noCharges
+            return crashed.call(this, node, ...rest)
           },
       )
     },

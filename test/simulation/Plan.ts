@@ -2,7 +2,8 @@
  * A schedule as data: the world, the sessions with the lives of their processes, and what clients and misfortune do at which
  * moment. Made from a seed by `PlanMaker`, cut down by `Shrink`, carried out by `Simulation`. All times are milliseconds.
  */
-import type { SessionSpecInput, Signal } from "../../src/domain/SessionSpec.ts"
+import type { IntensitySpec, SessionSpecInput, Signal } from "../../src/domain/SessionSpec.ts"
+import type { RestartStrategy } from "../../src/domain/SupervisorStore.ts"
 import type { AdmissionSpec } from "../../src/supervisor/RuntimeConfig.ts"
 
 /** How a process comes to an end. `guardLost`: somebody killed the guard, and with it the tree. */
@@ -60,6 +61,13 @@ export interface StorePlan {
   readonly dies: number
 }
 
+/** Below `root`; a session stands there by the `supervisor` of its spec. */
+export interface SupervisorPlan {
+  readonly path: string
+  readonly strategy: RestartStrategy
+  readonly intensity: IntensitySpec | null
+}
+
 export interface SessionPlan {
   readonly spec: SessionSpecInput & { readonly name: string }
   readonly lives: ReadonlyArray<Life>
@@ -84,6 +92,8 @@ export type SessionWish =
   | { readonly type: "extend"; readonly expiresInMs: number | null }
   | { readonly type: "subscribe"; readonly after: number | null }
 
+export type SupervisorWish = { readonly type: "supervisorStart" | "supervisorStop"; readonly supervisor: number }
+
 export type Misfortune =
   /** A client goes away while its request `of` is under way. */
   | { readonly type: "disconnect"; readonly of: number }
@@ -97,6 +107,7 @@ export type Misfortune =
 /** `n` names a step for others, also when some were taken out. */
 export type Step = { readonly at: number; readonly n: number } & (
   | (SessionWish & { readonly session: number })
+  | SupervisorWish
   | { readonly type: "end"; readonly session: number; readonly end: End }
   | { readonly type: "list" }
   | { readonly type: "watch" }
@@ -122,6 +133,7 @@ export interface WorldPlan {
 export interface Plan {
   readonly seed: number
   readonly world: WorldPlan
+  readonly supervisors: ReadonlyArray<SupervisorPlan>
   readonly sessions: ReadonlyArray<SessionPlan>
   /** In order of their moments. */
   readonly steps: ReadonlyArray<Step>

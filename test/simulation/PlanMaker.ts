@@ -15,6 +15,7 @@ import {
   type SessionWish,
   type Step,
   type StorePlan,
+  type SupervisorPlan,
   type TurnPlan,
   type WorldPlan,
 } from "./Plan.ts"
@@ -151,6 +152,27 @@ const specOf = (dice: Dice, name: string): SessionPlan["spec"] => {
   }
 }
 
+const supervisorsOf = (dice: Dice): ReadonlyArray<SupervisorPlan> => {
+  if (dice.chance(0.6)) return []
+  const make = (path: string): SupervisorPlan => ({
+    path,
+    strategy: dice.pick(["one_for_one", "one_for_all", "one_for_all", "rest_for_one", "rest_for_one"] as const),
+    intensity: dice.chance(0.6) ? { maxRestarts: dice.int(0, 4), withinMs: dice.pick([200, 1_000, 10_000]) } : null,
+  })
+  const first = make("root/a")
+  switch (dice.int(0, 3)) {
+    case 0:
+      return [first, make("root/a/b")]
+    case 1:
+      return [first, make("root/c")]
+    default:
+      return [first]
+  }
+}
+
+const placeOf = (dice: Dice, supervisors: ReadonlyArray<SupervisorPlan>): { readonly supervisor?: string } =>
+  supervisors.length === 0 || dice.chance(0.15) ? {} : { supervisor: dice.pick(supervisors).path }
+
 const worldOf = (dice: Dice): WorldPlan => {
   const isLimited = dice.chance(0.2)
   return {
@@ -236,9 +258,10 @@ export const makePlan = (seed: number, size: Size = seed % 50 === 0 ? "large" : 
   const dice = new Dice(seed)
   const isLarge = size === "large"
   const world = worldOf(dice)
-  const count = isLarge ? dice.int(4, 10) : dice.int(1, 3)
+  const count = isLarge ? dice.int(4, 10) : dice.int(1, 4)
+  const supervisors = supervisorsOf(dice)
   const sessions: Array<SessionPlan> = Array.from({ length: count }, (_, i) => ({
-    spec: specOf(dice, `s${i}`),
+    spec: { ...specOf(dice, `s${i}`), ...placeOf(dice, supervisors) },
     ...livesOf(dice),
     store: storeOf(dice),
   }))
@@ -256,6 +279,7 @@ export const makePlan = (seed: number, size: Size = seed % 50 === 0 ? "large" : 
     steps.push({ at, n: ++n, ...step } as Step)
     return n
   }
+  supervisors.forEach((_, supervisor) => add({ type: "supervisorStart", supervisor }))
   sessions.forEach((_, session) => {
     add({ type: "start", ifExists: "fail", session })
     if (dice.chance(0.3)) at += dice.int(0, 40)
@@ -269,6 +293,11 @@ export const makePlan = (seed: number, size: Size = seed % 50 === 0 ? "large" : 
     if (!dice.chance(busy)) at += dice.chance(0.2) ? dice.int(100, 600) : dice.int(1, 40)
     const session = dice.int(0, sessions.length - 1)
     const isWell = sessions[session]!.spec.name === wellName
+    if (supervisors.length > 0 && dice.chance(0.08)) {
+      const supervisor = dice.int(0, supervisors.length - 1)
+      add({ type: dice.chance(0.6) ? "supervisorStart" : "supervisorStop", supervisor })
+      continue
+    }
     if (dice.chance(misfortune)) {
       switch (
         dice.weigh({
@@ -311,5 +340,5 @@ export const makePlan = (seed: number, size: Size = seed % 50 === 0 ? "large" : 
     if (isWell) add({ type: "ask", session })
     else asked.push(add({ ...wishOf(dice, asked), session }))
   }
-  return { seed, world, sessions, steps }
+  return { seed, world, supervisors, sessions, steps }
 }

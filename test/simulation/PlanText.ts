@@ -25,10 +25,15 @@ const sessionOf = ({ spec, lives, further, store }: SessionPlan): ReadonlyArray<
   return lines
 }
 
-const stepOf = ({ sessions }: Plan, step: Step): string => {
+const stepOf = ({ sessions, supervisors }: Plan, step: Step): string => {
   const { at, n, type } = step
-  const about = "session" in step ? ` ${sessions[step.session]!.spec.name}` : ""
-  const rest = differences(step, {}, ["at", "n", "type", "session"])
+  const about =
+    "session" in step
+      ? ` ${sessions[step.session]!.spec.name}`
+      : "supervisor" in step
+        ? ` ${supervisors[step.supervisor]!.path}`
+        : ""
+  const rest = differences(step, {}, ["at", "n", "type", "session", "supervisor"])
   return `${at.toString().padStart(7)}  ${n} ${type}${about}${rest === "" ? "" : ` ${rest}`}`
 }
 
@@ -37,6 +42,9 @@ export const describePlan = (plan: Plan): string => {
   return [
     `seed ${plan.seed}`,
     ...(world === "" ? [] : [`world ${world}`]),
+    ...plan.supervisors.map(({ path, strategy, intensity }) =>
+      `supervisor ${path} ${strategy} ${intensity === null ? "" : valueOf(intensity)}`.trim(),
+    ),
     ...plan.sessions.flatMap(sessionOf),
     "steps (ms, number, what)",
     ...plan.steps.map((step) => stepOf(plan, step)),

@@ -8,7 +8,7 @@ import type { SessionSpec } from "../../src/domain/SessionSpec.ts"
 import type { Commit } from "../../src/domain/SessionStore.ts"
 import type { TranscriptEntry } from "../../src/domain/Transcript.ts"
 import { isTerminal, type Turn } from "../../src/domain/Turn.ts"
-import { edges } from "../support/StatusEdges.ts"
+import { edges, supervisedEdges } from "../support/StatusEdges.ts"
 import type { World } from "./World.ts"
 
 export interface TurnRecord {
@@ -29,6 +29,8 @@ export class SessionRecord {
   readonly entries: Array<TranscriptEntry> = []
   /** The newest entry that was on its way. */
   submitted = 0
+  /** Its place among those on record. */
+  storedAs = Infinity
   readonly turns = new Map<TurnId, TurnRecord>()
   readonly keys = new Map<string, TurnId>()
   readonly requests = new Set<string>()
@@ -65,6 +67,7 @@ export class Records {
   /** Sessions whose runtime has died and that the next one has not settled. */
   #afterDeath = new Set<SessionRecord>()
   openTurns = 0
+  #stored = 0
   /** Whether the store still has the turn: what it has forgotten, its key is free again. */
   isKept: (turn: TurnId) => boolean = () => true
 
@@ -82,6 +85,16 @@ export class Records {
   named(name: string): ReadonlyArray<SessionRecord> {
     const found: Array<SessionRecord> = []
     for (const record of this.sessions.values()) if (record.name === name && !record.removed) found.push(record)
+    return found
+  }
+
+  /** Sessions of a supervisor and of those below it. */
+  below(path: string): ReadonlyArray<SessionRecord> {
+    const found: Array<SessionRecord> = []
+    for (const record of this.sessions.values()) {
+      const { supervisor } = record.spec
+      if (!record.removed && (supervisor === path || supervisor.startsWith(`${path}/`))) found.push(record)
+    }
     return found
   }
 
@@ -116,11 +129,12 @@ export class Records {
     record.open = 0
   }
 
-  removed(id: SessionId): void {
+  /** `unsaved`: its runtime ends, and may have given the store up before the last of it was told. */
+  removed(id: SessionId, unsaved: boolean): void {
     const record = this.sessions.get(id)
     if (record === undefined || record.removed) return
     record.removed = true
-    if (record.open > 0) {
+    if (record.open > 0 && !unsaved) {
       const left = [...record.turns.values()].filter(({ phase }) => phase !== "ended")
       this.#world.broke(
         "ends-once",
@@ -159,7 +173,7 @@ export class Records {
         )
         return
       }
-      record.entries.push(entry)
+      if (record.entries.push(entry) === 1) record.storedAs = ++this.#stored
       this.#entry(record, entry)
     }
     // Of what a turn was within the step the last counts.
@@ -278,7 +292,8 @@ export class Records {
     // The end of a runtime is no step of the session's.
     if (this.#afterDeath.has(record) && (status === "suspended" || status === "stopped" || status === "backoff")) return
     if (status === "starting") this.#bearsName(record)
-    if (!edges[before].includes(status)) wrong(`${before} → ${status}`)
+    const isSupervised = record.spec.supervisor !== "root" && supervisedEdges[before].includes(status)
+    if (!edges[before].includes(status) && !isSupervised) wrong(`${before} → ${status}`)
   }
 
   #bearsName(record: SessionRecord): void {

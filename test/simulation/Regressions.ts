@@ -10,6 +10,7 @@ import {
   type SessionPlan,
   type Step,
   type StorePlan,
+  type SupervisorPlan,
   type WorldPlan,
 } from "./Plan.ts"
 import { calmWorld } from "./Shrink.ts"
@@ -32,9 +33,11 @@ const planOf = (
   steps: ReadonlyArray<StepInput>,
   world: Partial<WorldPlan> = {},
   seed = 1,
+  supervisors: ReadonlyArray<SupervisorPlan> = [],
 ): Plan => ({
   seed,
   world: { ...calmWorld, ...world },
+  supervisors,
   sessions,
   steps: steps.map((step, i) => ({ n: i + 1, ...step }) as Step),
 })
@@ -84,5 +87,36 @@ export const regressions: Readonly<Record<string, Plan>> = {
   "a closed runtime left the timer of a session that would have expired later": planOf(
     [sessionOf({ expiresInMs: 60_000 })],
     [start, { at: 50, type: "shutdown", drainMs: 0, downMs: 100 }],
+  ),
+  "a session stayed parked, because a crash after it in the order took the group restart over": planOf(
+    [
+      sessionOf({ restart: "permanent", supervisor: "root/a" }, [{ endsAfterMs: 20, end: { by: "exit", code: 1 } }]),
+      sessionOf({ name: "s1", restart: "permanent", supervisor: "root/a" }, [
+        { endsAfterMs: 25, end: { by: "exit", code: 1 } },
+      ]),
+      sessionOf({ name: "s2", restart: "permanent", supervisor: "root/a" }, [{ obeysAfterMs: 40 }]),
+    ],
+    [
+      { at: 0, type: "supervisorStart", supervisor: 0 },
+      start,
+      { ...start, session: 1 },
+      { ...start, session: 2 },
+      { at: 300, type: "list" },
+    ],
+    {},
+    1,
+    [{ path: "root/a", strategy: "rest_for_one", intensity: null }],
+  ),
+  "a turn that a temporary session had taken in was never answered, under a strategy with an order": planOf(
+    [sessionOf({ restart: "temporary", supervisor: "root/a" }, [{ spawnMs: 166 }])],
+    [
+      { at: 0, type: "supervisorStart", supervisor: 0 },
+      start,
+      { at: 0, type: "tell", session: 0 },
+      { at: 0, type: "kill", after: 4, downMs: 74 },
+    ],
+    {},
+    1,
+    [{ path: "root/a", strategy: "one_for_all", intensity: null }],
   ),
 }

@@ -12,6 +12,7 @@ import type { SimulatedSpawner } from "./SimulatedSpawner.ts"
 import type { World } from "./World.ts"
 
 interface Course {
+  stoppedAt: number
   seq: number
   /** The status by the entries that are on their way. */
   status: string
@@ -55,6 +56,9 @@ export class Restarts {
   readonly #spawner: SimulatedSpawner
   readonly #clients: Clients
   readonly #courses = new Map<SessionId, Course>()
+  /** Of supervisors, by path. */
+  readonly #charges = new Map<string, Array<number>>()
+  readonly #givenUp = new Set<string>()
   #bucket: Bucket = { least: 0, most: 0, at: 0, isUp: false }
 
   constructor(world: World, records: Records, spawner: SimulatedSpawner, clients: Clients) {
@@ -67,6 +71,7 @@ export class Restarts {
   /** A runtime begins with a full bucket; each session that it finds may take a token at once. */
   runtimeBegins(sessions: ReadonlyMap<SessionId, SessionRecord>): void {
     const found = sessions.size
+    this.#charges.clear()
     const { burst } = this.#world.plan.world.restarts
     this.#bucket = { least: burst - found, most: burst, at: this.#world.now, isUp: false }
     for (const [id, course] of this.#courses) {
@@ -82,7 +87,10 @@ export class Restarts {
   }
 
   runtimeIsUp(): void {
-    this.#bucket = { ...this.#bucket, at: this.#world.now, isUp: true }
+    const { burst, perSecond } = this.#world.plan.world.restarts
+    const { least, most, at } = this.#bucket
+    const { now } = this.#world
+    this.#bucket = { least, most: Math.min(burst, most + ((now - at) * perSecond) / 1000), at: now, isUp: true }
   }
 
   #courseOf(record: SessionRecord): Course {
@@ -90,6 +98,7 @@ export class Restarts {
     if (course === undefined) {
       course = {
         seq: 0,
+        stoppedAt: 0,
         status: "stopped",
         readyAt: null,
         pid: 0,
@@ -146,6 +155,10 @@ export class Restarts {
     const before = course.status
     course.status = status
     if (status === "ready") course.readyAt ??= at
+    if ((status === "backoff" || status === "suspended") && (before === "stopped" || before === "failed")) {
+      this.#risen(record, course, before)
+    }
+    if (status === "stopped") course.stoppedAt = this.#world.now
     if (status === "starting") {
       const woken = this.#clients.isWoken(name)
       if (!woken && this.#isOfThePlan(name) && (before === "stopped" || before === "failed")) {
@@ -153,6 +166,8 @@ export class Restarts {
       }
       if (woken) anew(course)
     }
+    // Whoever gives up with it, or for it: from here on nothing is charged there.
+    if (status === "failed" && spec.supervisor !== "root") this.#fallen(spec.supervisor)
     if (
       status === "failed" &&
       detail.includes("was restarted more than") &&
@@ -162,6 +177,26 @@ export class Restarts {
         "restart-intensity",
         `${name} gave up after ${course.total} restarts; ${spec.intensity.maxRestarts} are allowed`,
       )
+    }
+  }
+
+  /** It comes back with its supervisor: with one that is started anew, or as one that had finished by itself. */
+  #risen(record: SessionRecord, course: Course, before: string): void {
+    anew(course)
+    const { name, spec } = record
+    const left = this.#spawner.made.get(course.pid)?.left
+    const finished = spec.restart === "transient" && left?.by === "exit" && left.code === 0
+    const mayRise = before === "stopped" && finished && !this.#clients.wasStopped(name, course.stoppedAt)
+    if (!mayRise && !this.#clients.isRevived(spec.supervisor)) {
+      this.#world.broke("no-start-unasked", `${name} was ${before} and comes back, and nobody wants it to`)
+    }
+  }
+
+  #fallen(supervisor: string): void {
+    // The restart that was one too many may have had its token.
+    this.#bucket = { ...this.#bucket, least: this.#bucket.least - 1 }
+    for (const { path } of this.#world.plan.supervisors) {
+      if (supervisor === path || supervisor.startsWith(`${path}/`)) this.#givenUp.add(path)
     }
   }
 
@@ -193,6 +228,7 @@ export class Restarts {
       const rule = delayMs < queue.leastMs - slackMs ? "restart-bucket" : "restart-schedule"
       world.broke(rule, `${name} waits ${delayMs} ms before attempt ${attempt}; expected ${least} to ${most}`)
     }
+    this.#chargeSupervisor(spec.supervisor)
     const { maxRestarts, withinMs } = spec.intensity
     const { now } = world
     course.total++
@@ -202,6 +238,26 @@ export class Restarts {
         "restart-intensity",
         `${name} is restarted ${course.restarts.length} times within ${withinMs} ms; ${maxRestarts} are allowed`,
       )
+    }
+  }
+
+  /**
+   * Of a supervisor of `root`, whose window nobody but a client empties. What ends while it is given up, or is being ended, is
+   * charged to nobody.
+   */
+  #chargeSupervisor(path: string): void {
+    const world = this.#world
+    const plan = world.plan.supervisors.find((each) => each.path === path)
+    if (plan?.intensity == null || path.split("/").length > 2) return
+    if (this.#clients.hasStopped(path) || this.#givenUp.has(path)) return
+    const { maxRestarts, withinMs } = plan.intensity
+    const { now } = world
+    const charges = (this.#charges.get(path) ?? []).filter((at) => now - at < withinMs)
+    charges.push(now)
+    this.#charges.set(path, charges)
+    if (charges.length > maxRestarts) {
+      const what = `${charges.length} restarts within ${withinMs} ms; ${maxRestarts} are allowed`
+      world.broke("supervisor-limit", `${path} has seen ${what}`)
     }
   }
 

@@ -16,6 +16,9 @@ export const rules = {
   "restart-schedule": "a restart waits as long as its schedule says",
   "restart-intensity": "never more restarts in the window than allowed, and nobody gives up before",
   "restart-bucket": "restarts of all sessions together keep to the token bucket",
+  "group-order":
+    "under a strategy with an order each is gone before the next is told, and up before the next is started",
+  "supervisor-limit": "a supervisor restarts its children no more often in its window than it may",
   "no-start-unasked": "what is stopped or failed starts only when a client wants it",
   "mailbox-bound": "no more turns wait than the mailbox holds",
   "admission-bound": "no more sessions are live than there may be",

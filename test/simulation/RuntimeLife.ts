@@ -14,8 +14,8 @@ import * as References from "effect/References"
 import * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import { SessionStore } from "../../src/domain/SessionStore.ts"
-import { SupervisorStore, makeMemory as makeSupervisors } from "../../src/domain/SupervisorStore.ts"
 import { TemplateStore, makeMemory as makeTemplates } from "../../src/domain/TemplateStore.ts"
+import { SupervisorStore } from "../../src/domain/SupervisorStore.ts"
 import { Spawner } from "../../src/process/Subprocess.ts"
 import { Chance } from "../../src/supervisor/Chance.ts"
 import { Runtime } from "../../src/supervisor/Runtime.ts"
@@ -62,7 +62,7 @@ export class Tasks implements Scheduler.Scheduler {
 const fresh = Context.empty()
 
 /** Errors in the log that are no bugs. */
-const expected = ["the store does not answer", "retention does not work", "gave up restarting"]
+const expected = ["the store does not answer", "retention does not work", "gave up restarting", "supervisor gave up"]
 
 class VirtualClock implements Clock.Clock {
   readonly #world: World
@@ -139,6 +139,7 @@ export class RuntimeLife implements Owner {
     parts: {
       readonly spawner: (life: RuntimeLife) => Spawner["Service"]
       readonly store: (life: RuntimeLife) => SessionStore["Service"]
+      readonly supervisors: (life: RuntimeLife) => SupervisorStore["Service"]
       readonly onDeath: () => void
     },
   ) {
@@ -177,8 +178,8 @@ export class RuntimeLife implements Owner {
         retention: retentionMs === null ? null : { maxAgeMs: retentionMs },
       }),
       Context.add(SessionStore, parts.store(this)),
+      Context.add(SupervisorStore, parts.supervisors(this)),
       Context.add(Spawner, parts.spawner(this)),
-      Context.add(SupervisorStore, makeSupervisors()),
       Context.add(TemplateStore, makeTemplates()),
     )
   }

@@ -41,6 +41,7 @@ function* smaller(plan: Plan): Generator<Plan> {
       yield { ...plan, sessions: plan.sessions.map((other, j) => (j === i ? calmer : other)) }
     }
   }
+  yield* fewerSupervisors(plan)
   yield* soonerSteps(plan)
 }
 
@@ -61,6 +62,27 @@ function* fewerSessions(plan: Plan): Generator<Plan> {
       return [step.session > gone ? { ...step, session: step.session - 1 } : step]
     })
     yield { ...plan, sessions: plan.sessions.filter((_, i) => i !== gone), steps }
+  }
+}
+
+/** The last ones first: others may stand below the first. */
+function* fewerSupervisors(plan: Plan): Generator<Plan> {
+  const last = plan.supervisors.length - 1
+  if (last < 0) return
+  const { path } = plan.supervisors[last]!
+  yield {
+    ...plan,
+    supervisors: plan.supervisors.slice(0, last),
+    sessions: plan.sessions.map((session) => {
+      const { supervisor, ...spec } = session.spec
+      return supervisor === path ? { ...session, spec } : session
+    }),
+    steps: plan.steps.filter((step) => !("supervisor" in step) || step.supervisor !== last),
+  }
+  for (const [i, { intensity }] of plan.supervisors.entries()) {
+    if (intensity === null) continue
+    const without = plan.supervisors.map((other, j) => (j === i ? { ...other, intensity: null } : other))
+    yield { ...plan, supervisors: without }
   }
 }
 

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import { StoreUnavailable } from "../../src/domain/Errors.ts"
 import type { SessionId } from "../../src/domain/Ids.ts"
 import type { Commit, SessionStore } from "../../src/domain/SessionStore.ts"
+import { makeMemory as makeSupervisors, type SupervisorStore } from "../../src/domain/SupervisorStore.ts"
 import * as MemorySessionStore from "../../src/store/MemorySessionStore.ts"
 import { calmStore, type StorePlan } from "./Plan.ts"
 import type { Records, SessionRecord } from "./Records.ts"
@@ -24,6 +25,7 @@ export class SimulatedStore {
   #inner = MemorySessionStore.make()
   /** The place in the plan of each name. */
   readonly #places: ReadonlyMap<string, number>
+  #supervisors = makeSupervisors()
   #attempts = new Map<number, number>()
   #reads = 0
   /** Commits on their way, by the life that made them. */
@@ -44,6 +46,7 @@ export class SimulatedStore {
   /** Everything is forgotten: the store of a runtime that keeps nothing. */
   forget(): void {
     this.#inner = MemorySessionStore.make()
+    this.#supervisors = makeSupervisors()
     for (const id of this.#records.sessions.keys()) this.#records.forgotten(id)
   }
 
@@ -77,6 +80,27 @@ export class SimulatedStore {
       recoverable: read(inner.recoverable),
       search: (query) => read(inner.search(query)),
       sizeBytes: read(inner.sizeBytes),
+    }
+  }
+
+  /** The supervisors of clients: written at once, or not at all. */
+  openSupervisors(life: RuntimeLife): SupervisorStore["Service"] {
+    const inner = this.#supervisors
+    const world = this.#world
+    const write = (what: string, effect: Effect.Effect<void, StoreUnavailable>) =>
+      Effect.suspend((): Effect.Effect<void, StoreUnavailable> => {
+        if (!life.does(what)) return Effect.never
+        if (world.now < world.outageUntil) return Effect.fail(unavailable)
+        world.say(`store ${what}`)
+        return effect
+      })
+    return {
+      supervisors: Effect.suspend(() => this.#read(inner.supervisors, life)),
+      put: (record) => {
+        const { path, givenUp } = record
+        return write(`${path} ${givenUp === null ? "runs" : "has given up"}`, inner.put(record))
+      },
+      remove: (paths) => write(`${paths.join(", ")} removed`, inner.remove(paths)),
     }
   }
 
@@ -140,7 +164,7 @@ export class SimulatedStore {
       const known = this.#records.sessions.get(id)
       if (world.now < world.outageUntil) return Effect.fail(unavailable)
       world.say(`store ${known?.name ?? id} is removed`)
-      this.#records.removed(id)
+      this.#records.removed(id, life.ending)
       return this.#inner.remove(id)
     })
   }

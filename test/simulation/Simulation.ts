@@ -5,6 +5,7 @@
 import type { Owner } from "./Agenda.ts"
 import type { Detail } from "./EventLog.ts"
 import { Clients } from "./Clients.ts"
+import { GroupOrder } from "./GroupOrder.ts"
 import type { Plan, Step } from "./Plan.ts"
 import { Records } from "./Records.ts"
 import { Restarts } from "./Restarts.ts"
@@ -52,6 +53,7 @@ export class Simulation {
   readonly #store: SimulatedStore
   readonly #clients: Clients
   readonly #restarts: Restarts
+  readonly #order: GroupOrder
   #life: RuntimeLife | undefined
   #lives = 0
   #steps = 0
@@ -68,10 +70,20 @@ export class Simulation {
     this.#store = new SimulatedStore(world, this.#records)
     this.#clients = new Clients(world, this.#records, this.#spawner, this.#store)
     this.#restarts = new Restarts(world, this.#records, this.#spawner, this.#clients)
+    this.#order = new GroupOrder(world, this.#records, this.#spawner, this.#clients)
     this.#left = plan.steps.length
   }
 
   run(): Outcome {
+    const deaf = this.#order.listen()
+    try {
+      return this.#carryOut()
+    } finally {
+      deaf()
+    }
+  }
+
+  #carryOut(): Outcome {
     const world = this.#world
     for (const step of this.#plan.steps) {
       world.in(step.at, () => {
@@ -143,6 +155,7 @@ export class Simulation {
     const life: RuntimeLife = new RuntimeLife(world, number, {
       spawner: (life) => this.#spawner.open(life),
       store: (life) => this.#store.open(life),
+      supervisors: (life) => this.#store.openSupervisors(life),
       onDeath: () => this.#died(life),
     })
     this.#life = life
@@ -175,6 +188,7 @@ export class Simulation {
     this.#spawner.orphan(life)
     this.#clients.lose(life)
     this.#records.runtimeEnded()
+    this.#order.runtimeEnded()
     if (!this.#plan.world.durable) this.#store.forget()
     this.#beginIn(this.#downMs)
   }

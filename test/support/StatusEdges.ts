@@ -15,3 +15,16 @@ export const edges: Readonly<Record<SessionStatus, ReadonlyArray<SessionStatus>>
   stopping: ["starting", "suspended", "stopped", "failed"],
   failed: ["starting", "backoff", "suspended"],
 }
+
+/** Besides, where a supervisor restarts groups, gives up, and is started anew. */
+export const supervisedEdges: Readonly<Record<SessionStatus, ReadonlyArray<SessionStatus>>> = {
+  stopped: ["backoff"],
+  starting: [],
+  authenticating: ["backoff", "suspended"],
+  ready: [],
+  busy: [],
+  backoff: ["failed"],
+  suspended: ["backoff", "failed"],
+  stopping: ["backoff"],
+  failed: ["backoff", "suspended"],
+}

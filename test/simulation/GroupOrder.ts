@@ -1,0 +1,108 @@
+/**
+ * Judges the order of group restarts by what supervisors ask of sessions: under a strategy with an order each session is gone
+ * before the next is told to end, and up before the next is started, in start order. It listens and changes nothing.
+ */
+import { SessionActor } from "../../src/actors/SessionActor.ts"
+import type { Clients } from "./Clients.ts"
+import type { Records, SessionRecord } from "./Records.ts"
+import type { SimulatedSpawner } from "./SimulatedSpawner.ts"
+import type { World } from "./World.ts"
+
+/** After so long those that are left are told together (ms). */
+const orderedEndMs = 10_000
+
+type Asked = "park" | "release"
+
+interface Group {
+  /** Told to end, and not gone yet, since when. */
+  readonly parking: Map<SessionRecord, number>
+  /** Started, and neither up nor failed. */
+  readonly rising: Set<SessionRecord>
+  readonly actors: Map<SessionRecord, SessionActor>
+}
+
+export class GroupOrder {
+  readonly #world: World
+  readonly #records: Records
+  readonly #spawner: SimulatedSpawner
+  readonly #clients: Clients
+  #groups = new Map<string, Group>()
+
+  constructor(world: World, records: Records, spawner: SimulatedSpawner, clients: Clients) {
+    this.#world = world
+    this.#spawner = spawner
+    this.#records = records
+    this.#clients = clients
+  }
+
+  /** Listens to every request that a session gets; what comes back ends that. */
+  listen(): () => void {
+    const asked = (actor: SessionActor, type: Asked) => this.#asked(actor, type)
+    const { request } = SessionActor.prototype
+    SessionActor.prototype.request = function (this: SessionActor, event) {
+      return request.call(this, (reply) => {
+        const { type } = event(reply)
+        if (type !== "park" && type !== "release") return event(reply)
+        const answered = asked(this, type)
+        return event((exit) => {
+          answered()
+          reply(exit)
+        })
+      })
+    }
+    return () => {
+      SessionActor.prototype.request = request
+    }
+  }
+
+  /** A runtime ended, and its supervisors with it. */
+  runtimeEnded(): void {
+    this.#groups = new Map()
+  }
+
+  #asked(actor: SessionActor, type: Asked): () => void {
+    const record = this.#records.sessions.get(actor.id)
+    const { supervisor } = actor.state.spec
+    const plan = this.#world.plan.supervisors.find(({ path }) => path === supervisor)
+    const nothing = () => {}
+    if (record === undefined || plan === undefined || plan.strategy === "one_for_one") return nothing
+    // Who comes back to a supervisor that was stopped stands at its end, whenever it was made.
+    if (this.#clients.hasStopped(supervisor)) return nothing
+    // Where fibers pause at every turn, a newer crash may come between the look and the word.
+    if (this.#world.plan.world.yieldAfter < 2_048) return nothing
+    let group = this.#groups.get(supervisor)
+    if (group === undefined)
+      this.#groups.set(supervisor, (group = { parking: new Map(), rising: new Set(), actors: new Map() }))
+    const { parking, rising, actors } = group
+    actors.set(record, actor)
+    const { now } = this.#world
+    this.#world.say(`${supervisor} tells ${record.name} to ${type}`)
+    const wrong = (what: string) =>
+      this.#world.broke("group-order", `${record.name} of ${supervisor} is told to ${type} ${what}`)
+    const lives = ({ id }: SessionRecord) => this.#spawner.of(id).some(({ survives }) => !survives)
+    const late = [...parking].filter(([other, since]) => other !== record && now - since < orderedEndMs && lives(other))
+    // What has ended already is only joined.
+    if (late.length > 0 && (type === "release" || hasProcess(actor)))
+      wrong(`while ${late.map(([{ name }]) => name).join(", ")} is not gone`)
+    if (type === "park") {
+      rising.delete(record)
+      parking.set(record, now)
+      return () => parking.delete(record)
+    }
+    for (const other of rising) {
+      const starts = actors.get(other)?.state.phase._tag === "Starting"
+      if (other !== record && starts) wrong(`while ${other.name} is not up`)
+    }
+    for (const other of this.#records.below(supervisor)) {
+      // Between two that came at the same time a runtime that comes back goes by the record.
+      if (other === record) break
+      if (other.storedAs > record.storedAs) continue
+      if (actors.get(other)?.state.phase._tag === "Parked") wrong(`before ${other.name}`)
+    }
+    rising.add(record)
+    return () => rising.delete(record)
+  }
+}
+
+const hasProcess = ({ state: { phase } }: SessionActor): boolean =>
+  phase._tag === "Starting" || phase._tag === "Ready" || phase._tag === "Busy"
