@@ -88,9 +88,11 @@ export class Supervisors {
     })
   }
 
+  /** Undefined also while it ends, or one above it does, and takes it along. */
   #find(path: string): SupervisorNode | undefined {
-    const node = this.#options.register.tree.find(path)
-    return node?.stopping === undefined ? node : undefined
+    const found = this.#options.register.tree.find(path)
+    for (let node = found ?? null; node !== null; node = node.parent) if (node.stopping !== undefined) return undefined
+    return found
   }
 
   /** Why nothing can be started there. */

@@ -5,6 +5,7 @@
 import { SessionActor } from "../../src/actors/SessionActor.ts"
 import type { Clients } from "./Clients.ts"
 import type { Records, SessionRecord } from "./Records.ts"
+import { replace } from "./Replacement.ts"
 import type { SimulatedSpawner } from "./SimulatedSpawner.ts"
 import type { World } from "./World.ts"
 
@@ -38,21 +39,22 @@ export class GroupOrder {
   /** Listens to every request that a session gets; what comes back ends that. */
   listen(): () => void {
     const asked = (actor: SessionActor, type: Asked) => this.#asked(actor, type)
-    const { request } = SessionActor.prototype
-    SessionActor.prototype.request = function (this: SessionActor, event) {
-      return request.call(this, (reply) => {
-        const { type } = event(reply)
-        if (type !== "park" && type !== "release") return event(reply)
-        const answered = asked(this, type)
-        return event((exit) => {
-          answered()
-          reply(exit)
-        })
-      })
-    }
-    return () => {
-      SessionActor.prototype.request = request
-    }
+    return replace(
+      SessionActor.prototype,
+      "request",
+      (request) =>
+        function (this: SessionActor, event) {
+          return request.call(this, (reply) => {
+            const { type } = event(reply)
+            if (type !== "park" && type !== "release") return event(reply)
+            const answered = asked(this, type)
+            return event((exit) => {
+              answered()
+              reply(exit)
+            })
+          })
+        },
+    )
   }
 
   /** A runtime ended, and its supervisors with it. */

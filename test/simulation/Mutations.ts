@@ -15,6 +15,7 @@ import { LiveSessions } from "../../src/supervisor/LiveSessions.ts"
 import { noCharges } from "../../src/supervisor/RestartIntensity.ts"
 import { SessionRegister } from "../../src/supervisor/SessionRegister.ts"
 import { SessionSupervisor } from "../../src/supervisor/SessionSupervisor.ts"
+import { replace } from "./Replacement.ts"
 import type { Rule } from "./Rules.ts"
 
 export interface Mutation {
@@ -28,19 +29,6 @@ export interface Mutation {
   readonly steps: number
   /** Puts the bug in; what comes back takes it out. */
   readonly put: () => () => void
-}
-
-/** Another method in place of one; the new one is given the old one. */
-const replace = <P extends object, K extends keyof P>(
-  prototype: P,
-  key: K,
-  make: (before: P[K]) => P[K],
-): (() => void) => {
-  const before = prototype[key]
-  prototype[key] = make(before)
-  return () => {
-    prototype[key] = before
-  }
 }
 
 export const mutations: ReadonlyArray<Mutation> = [

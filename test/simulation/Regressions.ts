@@ -119,4 +119,21 @@ export const regressions: Readonly<Record<string, Plan>> = {
     1,
     [{ path: "root/a", strategy: "one_for_all", intensity: null }],
   ),
+  "a session started below a supervisor that was ending, and outlived its stop": planOf(
+    [sessionOf({ supervisor: "root/a" }, [{ obeysAfterMs: 50 }]), sessionOf({ name: "s1", supervisor: "root/a/b" })],
+    [
+      { at: 0, type: "supervisorStart", supervisor: 0 },
+      { at: 1, type: "supervisorStart", supervisor: 1 },
+      { ...start, at: 2 },
+      { at: 20, type: "supervisorStop", supervisor: 0 },
+      { ...start, at: 30, session: 1 },
+      { at: 31, type: "supervisorStop", supervisor: 0 },
+    ],
+    {},
+    1,
+    [
+      { path: "root/a", strategy: "rest_for_one", intensity: null },
+      { path: "root/a/b", strategy: "one_for_one", intensity: null },
+    ],
+  ),
 }
