@@ -4,6 +4,11 @@
  */
 #include "guard.h"
 
+/* Since Linux 5.14; a test does without it. */
+#ifndef KILL_FILE
+#define KILL_FILE "cgroup.kill"
+#endif
+
 /* Threads count as well for the kernel. This many for each process, and never fewer than the floor, is no limit to speak of. */
 enum { THREADS_EACH = 32, THREADS_FLOOR = 256 };
 
@@ -60,8 +65,8 @@ int make_cgroup(const char *path, const struct limits *limits, struct limits *wa
 int join_cgroup(const char *path) { return write_number(path, "cgroup.procs", 0); }
 
 void kill_cgroup(const char *path) {
-  /* ENOENT before Linux 5.14: then it is the loop over the tree that does it. */
-  if (*path != 0) write_number(path, "cgroup.kill", 1);
+  /* Where there is no such file it is the loop over the tree that does it. */
+  if (*path != 0) write_number(path, KILL_FILE, 1);
 }
 
 int is_cgroup_empty(const char *path) { return *path == 0 || cgroup_number(path, "cgroup.events", "populated") != 1; }

@@ -2,10 +2,15 @@
 #include "guard.h"
 
 #ifdef __linux__
+/* A kernel may lack it (CONFIG_PROC_CHILDREN); so may a test. */
+#ifndef CHILDREN_FILE
+#define CHILDREN_FILE "children"
+#endif
+
 /* The children that one thread of it has forked, or adopted. False where there is no such file. */
 static int children_of_thread(pid_t pid, pid_t thread, visit each, void *context) {
   char path[64], buffer[1024];
-  snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)thread);
+  snprintf(path, sizeof path, "/proc/%d/task/%d/" CHILDREN_FILE, (int)pid, (int)thread);
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return 0;
   pid_t number = 0;
@@ -56,7 +61,7 @@ void each_child(pid_t pid, visit each, void *context) {
   char tasks[64];
   /* We have one thread, and it tells whether this kernel has such files at all (CONFIG_PROC_CHILDREN). */
   if (pid == self && children_of_thread(self, self, each, context)) return;
-  snprintf(tasks, sizeof tasks, "/proc/%d/task/%d/children", (int)self, (int)self);
+  snprintf(tasks, sizeof tasks, "/proc/%d/task/%d/" CHILDREN_FILE, (int)self, (int)self);
   if (access(tasks, F_OK) < 0) return each_number_in("/proc", visit_if_child, &s);
   snprintf(tasks, sizeof tasks, "/proc/%d/task", (int)pid);
   each_number_in(tasks, visit_children_of_thread, &s);
