@@ -123,8 +123,8 @@ export const regressions: Readonly<Record<string, Plan>> = {
     [sessionOf({ supervisor: "root/a" }, [{ obeysAfterMs: 50 }]), sessionOf({ name: "s1", supervisor: "root/a/b" })],
     [
       { at: 0, type: "supervisorStart", supervisor: 0 },
-      { at: 1, type: "supervisorStart", supervisor: 1 },
-      { ...start, at: 2 },
+      start,
+      { at: 2, type: "supervisorStart", supervisor: 1 },
       { at: 20, type: "supervisorStop", supervisor: 0 },
       { ...start, at: 30, session: 1 },
       { at: 31, type: "supervisorStop", supervisor: 0 },
