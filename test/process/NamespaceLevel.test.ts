@@ -1,13 +1,21 @@
 /** The level `namespace`: all that a spawner promises, and what the kernel adds to it. */
-import { readFileSync, readlinkSync } from "node:fs"
+import { spawnSync } from "node:child_process"
+import { mkdtempSync, readFileSync, readlinkSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
+import { parseProbe } from "../../src/process/ContainmentLevels.ts"
+import { findGuardBinary } from "../../src/process/GuardBinary.ts"
+import { bin } from "../cli/Cli.ts"
 import { spawnerSuite } from "../contracts/spawnerSuite.ts"
 import {
   childrenOf,
   eventually,
+  fixture,
   freshToken,
   isGone,
   noLevel,
+  noTree,
   openBench,
   pidsWith,
   type SpawnerBench,
@@ -16,6 +24,45 @@ import {
 const skipped = await noLevel("namespace")
 
 spawnerSuite("namespace", skipped)
+
+describe.skipIf(noTree !== "")(`where no namespace may be made${noTree && ` (${noTree})`}`, () => {
+  /** A user namespace may set limits of its own: here, no PID namespace below it. */
+  const forbidding = [
+    "--user",
+    "--map-root-user",
+    "sh",
+    "-c",
+    'echo 0 >/proc/sys/user/max_pid_namespaces && exec "$@"',
+    "sh",
+  ]
+  const run = (...args: ReadonlyArray<string>) => spawnSync("unshare", [...forbidding, ...args], { encoding: "utf8" })
+  const why = run("true").status === 0 ? undefined : "unshare may make no user namespace here"
+
+  it("the probe says so and why", (context) => {
+    context.skip(why !== undefined, why)
+    const binary = findGuardBinary()
+    const { stdout } = run(binary.found ? binary.path : "", "--probe")
+    const probed = parseProbe(stdout)
+    expect(probed).toEqual({ server: "guard", namespace: { step: "namespace", errno: 28 } })
+  })
+
+  it("a session that asks for one is refused by name, and doctor says that the guard holds all others", (context) => {
+    context.skip(why !== undefined, why)
+    const directory = mkdtempSync(join(tmpdir(), "creche-forbidden-"))
+    const start = (level: string) => run(process.execPath, fixture("runtime.ts"), directory, level, "1", "false").stdout
+    expect(start("namespace")).toMatch(/failed .*"errno":"ELEVEL".*user\.max_user_namespaces/)
+    const doctor = run(process.execPath, bin, "doctor", "--json").stdout
+    const { findings } = JSON.parse(doctor) as {
+      findings: ReadonlyArray<{ what: string; status: string; detail: string }>
+    }
+    expect(findings.find(({ what }) => what === "namespace")).toMatchObject({
+      status: "missing",
+      detail: expect.stringContaining("ENOSPC"),
+    })
+    expect(findings.find(({ what }) => what === "containment")).toMatchObject({ status: "ok" })
+    rmSync(directory, { recursive: true, force: true })
+  })
+})
 
 describe.skipIf(skipped !== "")(`the namespace of a session${skipped && ` (${skipped})`}`, () => {
   let bench: SpawnerBench
