@@ -5,6 +5,7 @@
 import * as Schema from "effect/Schema"
 import { RetentionSpec, SessionName, sessionSpecFields } from "../domain/SessionSpec.ts"
 import { strictDecoder } from "../domain/StrictDecoder.ts"
+import { restartStrategies, supervisorPathPattern } from "../domain/SupervisorStore.ts"
 import { Template, TemplateName } from "../domain/Template.ts"
 import { logFormats, logLevels } from "./Logging.ts"
 
@@ -67,6 +68,23 @@ export const runtimeFields = {
   ),
 }
 
+const ConfiguredSupervisor = Schema.Struct({
+  path: Schema.String.check(
+    Schema.isPattern(supervisorPathPattern, {
+      message: "must be root/NAME, or /NAME below another supervisor, with names as sessions have them",
+    }),
+  ).annotate({ description: "root/NAME, or below another one that stands before it in this list; each once" }),
+  strategy: say(
+    Schema.Literals(restartStrategies),
+    "who is restarted with a session that crashed (default: one_for_one)",
+  ),
+  maxRestarts: say(
+    Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)),
+    "a limit of its own: more restarts than that within withinMs, and it gives up (default: none)",
+  ),
+  withinMs: say(atLeastOne, "the window of maxRestarts"),
+})
+
 /** A session of the file has a name of its own: it is found by it, also after the next start. */
 const ConfiguredSession = Schema.Struct({
   ...sessionSpecFields,
@@ -79,6 +97,10 @@ export const ConfigFile = Schema.Struct({
   templates: say(
     Schema.Record(TemplateName, Template),
     "named, partial SessionSpecs; one of a built-in template's name hides that one",
+  ),
+  supervisors: say(
+    Schema.Array(ConfiguredSupervisor),
+    "supervisors that are there when the sessions start; below one whose strategy has an order they start in that of the file",
   ),
   sessions: say(Schema.Array(ConfiguredSession), "sessions that are started with the runtime"),
 })

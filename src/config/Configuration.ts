@@ -9,8 +9,10 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import type { SessionSpecInput } from "../domain/SessionSpec.ts"
 import { type Decoded, deepest, isShallow, type Problem } from "../domain/StrictDecoder.ts"
+import { parentPath } from "../domain/SupervisorStore.ts"
 import { type FindTemplate, resolveTemplate, type Template, templateProblems } from "../domain/Template.ts"
 import { admit, expand, type Refusal } from "../supervisor/SpecAdmission.ts"
+import { limitOf, type SupervisorRequest } from "../supervisor/Supervisors.ts"
 import { builtInTemplates } from "./BuiltInTemplates.ts"
 import { configDecoder, type ConfigFile } from "./ConfigFile.ts"
 import { type PlacedProblem, readYaml } from "./YamlSource.ts"
@@ -19,6 +21,7 @@ export interface Configuration {
   /** Paths are absolute: relative ones in the file are taken from the file's own directory. */
   readonly runtime: NonNullable<ConfigFile["runtime"]>
   readonly templates: Readonly<Record<string, Template>>
+  readonly supervisors: ReadonlyArray<SupervisorRequest>
   readonly sessions: ReadonlyArray<SessionSpecInput & { readonly name: string }>
 }
 
@@ -119,7 +122,10 @@ const inYaml = (problem: Problem, json: object): Problem => {
 }
 
 /** The file's own directory instead of the one in which somebody happens to start the runtime. */
-const located = ({ runtime = {}, templates = {}, sessions = [] }: ConfigFile, directory: string): Configuration => {
+const located = (
+  { runtime = {}, templates = {}, supervisors = [], sessions = [] }: ConfigFile,
+  directory: string,
+): Configuration => {
   const from = (path: string) => (isAbsolute(path) ? path : resolve(directory, path))
   const spec = <S extends { readonly cwd?: string; readonly command?: string }>(fields: S): S => ({
     ...fields,
@@ -133,12 +139,13 @@ const located = ({ runtime = {}, templates = {}, sessions = [] }: ConfigFile, di
       ...(runtime.socket === undefined ? {} : { socket: from(runtime.socket) }),
     },
     templates: Object.fromEntries(Object.entries(templates).map(([name, template]) => [name, spec(template)])),
+    supervisors,
     sessions: sessions.map(spec),
   }
 }
 
 /** What fits the schema and still cannot work. */
-const meaningless = ({ templates, sessions }: Configuration): ReadonlyArray<Problem> => {
+const meaningless = ({ templates, supervisors, sessions }: Configuration): ReadonlyArray<Problem> => {
   const own = (record: Readonly<Record<string, Template>>, name: string) =>
     Object.hasOwn(record, name) ? record[name] : undefined
   const find: FindTemplate = (name) => own(templates, name) ?? own(builtInTemplates, name)
@@ -152,6 +159,19 @@ const meaningless = ({ templates, sessions }: Configuration): ReadonlyArray<Prob
     const resolved = resolveTemplate(find, name, {})
     if (resolved instanceof Error) problems.push(...refused(resolved, ["templates", name]))
   }
+  const paths = new Set(["root"])
+  supervisors.forEach((supervisor, index) => {
+    const under = ["supervisors", String(index)]
+    const { path } = supervisor
+    const limit = limitOf(supervisor)
+    if (limit instanceof Error) problems.push(...refused(limit, under))
+    if (paths.has(path)) problems.push({ path: [...under, "path"], message: "an earlier supervisor has the same path" })
+    else if (!paths.has(parentPath(path)!)) {
+      const message = `no supervisor before it has the path ${JSON.stringify(parentPath(path))}; put that one first`
+      problems.push({ path: [...under, "path"], message })
+    }
+    paths.add(path)
+  })
   const broken = new Set(problems.map(({ path }) => path[1]))
   const seen = { name: new Set<string>(), task: new Set<string>() }
   sessions.forEach((session, index) => {
@@ -168,7 +188,13 @@ const meaningless = ({ templates, sessions }: Configuration): ReadonlyArray<Prob
     if (session.template !== undefined && broken.has(session.template)) return
     const refusal = Effect.runSync(
       expand(session, find).pipe(
-        Effect.flatMap((spec) => admit(spec, () => session.name)),
+        Effect.flatMap((spec) =>
+          admit(
+            spec,
+            () => session.name,
+            (at) => paths.has(at),
+          ),
+        ),
         Effect.match({ onFailure: (error) => error, onSuccess: () => undefined }),
       ),
     )
@@ -183,8 +209,10 @@ const refused = (refusal: Refusal, under: ReadonlyArray<string>): ReadonlyArray<
       return refusal.issues.map(({ path, message }) => ({ path: [...under, ...path.split(".")], message }))
     case "TemplateNotFound":
       return [{ path: [...under, "template"], message: `no template is called ${JSON.stringify(refusal.template)}` }]
-    case "SupervisorNotFound":
-      return [{ path: [...under, "supervisor"], message: refusal.message }]
+    case "SupervisorNotFound": {
+      const message = `no supervisor of this file has the path ${JSON.stringify(refusal.supervisor)}; add it to supervisors, or use root`
+      return [{ path: [...under, "supervisor"], message }]
+    }
     case "Unsupported":
       return [{ path: [...under, ...refusal.what.split(".")], message: refusal.detail }]
   }

@@ -185,7 +185,11 @@ export class Runtime extends Context.Service<
     /** Resolves once a shutdown is complete. */
     readonly closed: Effect.Effect<void>
     /** A supervisor below `root`, once it is on record; its parent must be there. One that gave up begins anew, with its sessions. */
-    readonly startSupervisor: (request: SupervisorRequest) => Answer<SupervisorTreeNode>
+    readonly startSupervisor: (
+      request: SupervisorRequest,
+      /** One that runs with other settings: refused (the default), or given these. */
+      whenOther?: "fail" | "change",
+    ) => Answer<SupervisorTreeNode>
     /** Ends all below it in reverse start order and forgets it; its sessions stay on record, and need it to be started again. */
     readonly stopSupervisor: (path: string) => Answer<{ readonly survivors: ReadonlyArray<number> }>
     /** Answers once the session is ready. When the first start fails no session is left behind. */

@@ -235,10 +235,12 @@ const make = Effect.gen(function* () {
       return Effect.void
     }),
     closed: Deferred.await(closed),
-    startSupervisor: (request) =>
+    startSupervisor: (request, whenOther) =>
       Effect.suspend(() => {
         const refusal = refusesTurns("starts no supervisors any more")
-        return refusal === undefined ? Effect.map(supervisor.supervisors.start(request), treeOf) : Effect.fail(refusal)
+        return refusal === undefined
+          ? Effect.map(supervisor.supervisors.start(request, whenOther), treeOf)
+          : Effect.fail(refusal)
       }),
     stopSupervisor: (path) => Effect.map(supervisor.supervisors.stop(path), (survivors) => ({ survivors })),
     start: (input, ifExists) => Effect.flatMap(templates.expand(input), (spec) => supervisor.start(spec, ifExists)),

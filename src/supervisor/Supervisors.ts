@@ -53,7 +53,7 @@ export interface SupervisorsOptions {
 const invalid = (path: string, message: string) => new InvalidParams({ issues: [{ path, message }] })
 
 /** The limit that a request names; an error where it names half of one. */
-const limitOf = ({ maxRestarts, withinMs }: SupervisorRequest): IntensitySpec | null | InvalidParams => {
+export const limitOf = ({ maxRestarts, withinMs }: SupervisorRequest): IntensitySpec | null | InvalidParams => {
   if (maxRestarts !== undefined && withinMs !== undefined) return { maxRestarts, withinMs }
   if (maxRestarts !== undefined) return invalid("withinMs", "is missing: maxRestarts needs it, or leave out both")
   if (withinMs !== undefined) return invalid("maxRestarts", "is missing: withinMs needs it, or leave out both")
@@ -114,11 +114,16 @@ export class Supervisors {
   }
 
   /** Once it is on record; one that gave up, once the sessions that it took with it are up again, or asleep. */
-  start(request: SupervisorRequest): Effect.Effect<SupervisorNode, RuntimeError> {
+  start(
+    request: SupervisorRequest,
+    whenOther: "fail" | "change" = "fail",
+  ): Effect.Effect<SupervisorNode, RuntimeError> {
     return Effect.gen({ self: this }, function* () {
       const ending = this.#options.register.tree.find(request.path)?.stopping
       if (ending !== undefined) yield* Effect.ignore(Deferred.await(ending))
-      const { node, anew } = yield* this.#lock.withPermits(1)(Effect.uninterruptible(this.#register(request)))
+      const { node, anew } = yield* this.#lock.withPermits(1)(
+        Effect.uninterruptible(this.#register(request, whenOther)),
+      )
       if (anew) yield* this.groups.start(node)
       return node
     })
@@ -126,6 +131,7 @@ export class Supervisors {
 
   #register(
     request: SupervisorRequest,
+    whenOther: "fail" | "change",
   ): Effect.Effect<{ readonly node: SupervisorNode; readonly anew: boolean }, RuntimeError> {
     return Effect.gen({ self: this }, function* () {
       const { register, store, wall } = this.#options
@@ -161,6 +167,11 @@ export class Supervisors {
       if (there.givenUp === null) {
         const { strategy: has, intensity: limit } = there
         if (has === settings.strategy && sameLimit(limit, intensity)) return { node: there, anew: false }
+        if (whenOther === "change") {
+          yield* store.put({ ...there.record, ...settings })
+          Object.assign(there, settings)
+          return { node: there, anew: false }
+        }
         return yield* new SupervisorAlreadyExists({
           supervisor: path,
           strategy: has,

@@ -179,6 +179,26 @@ const wrong: ReadonlyArray<readonly [what: string, text: string, problem: RegExp
     /^3:41 sessions\.0\.supervisor: no supervisor/,
   ],
   [
+    "with a supervisor of half a limit",
+    "version: 1\nsupervisors:\n  - {path: root/a, maxRestarts: 3}\n",
+    /^3:\d+ supervisors\.0\.withinMs: is missing: maxRestarts needs it, or leave out both/,
+  ],
+  [
+    "with a supervisor below none",
+    "version: 1\nsupervisors:\n  - {path: root/a/b}\n  - {path: root/a}\n",
+    /^3:12 supervisors\.0\.path: no supervisor before it has the path "root\/a"; put that one first/,
+  ],
+  [
+    "with two supervisors of one path",
+    "version: 1\nsupervisors:\n  - {path: root/a}\n  - {path: root/a, strategy: one_for_all}\n",
+    /^4:12 supervisors\.1\.path: an earlier supervisor has the same path/,
+  ],
+  [
+    "with a supervisor at no path",
+    "version: 1\nsupervisors:\n  - {path: tenants}\n",
+    /^3:12 supervisors\.0\.path: must be root\/NAME/,
+  ],
+  [
     "with a chain of two templates",
     "version: 1\ntemplates:\n  a: {extends: b}\n  b: {extends: python}\n",
     /^3:16 templates\.a\.extends: "b" extends "python" itself, and inheritance goes one level deep: extend "python"/,
@@ -334,7 +354,22 @@ describe("a damaged file", () => {
 
 describe("a file that is right", () => {
   it("may hold a version alone", () => {
-    expect(configurationOf("version: 1\n")).toEqual({ runtime: {}, templates: {}, sessions: [] })
+    expect(configurationOf("version: 1\n")).toEqual({ runtime: {}, templates: {}, supervisors: [], sessions: [] })
+  })
+
+  it("may have supervisors, and sessions below them", () => {
+    const { supervisors, sessions } = configurationOf(
+      [
+        "version: 1",
+        "supervisors:",
+        "  - {path: root/a, strategy: rest_for_one, maxRestarts: 3, withinMs: 1000}",
+        "  - {path: root/a/b}",
+        "sessions:",
+        "  - {name: s, command: cat, supervisor: root/a/b}",
+      ].join("\n"),
+    )
+    expect(supervisors.map(({ path }) => path)).toEqual(["root/a", "root/a/b"])
+    expect(sessions).toMatchObject([{ supervisor: "root/a/b" }])
   })
 
   it("takes relative paths from where it lies", () => {

@@ -5,8 +5,9 @@ import { configuredOptions, noConfiguration, startConfigured } from "../../src/c
 import { SpawnFailed } from "../../src/domain/Errors.ts"
 import type { Session } from "../../src/domain/Session.ts"
 import type { SessionSpecInput } from "../../src/domain/SessionSpec.ts"
-import type { Runtime } from "../../src/supervisor/Runtime.ts"
+import type { Runtime, SupervisorTreeNode } from "../../src/supervisor/Runtime.ts"
 import { defaultOptions } from "../../src/supervisor/RuntimeConfig.ts"
+import { during, inWorld, plain } from "../support/FakeRuntime.ts"
 
 const configurationOf = (...lines: ReadonlyArray<string>): Configuration => {
   const checked = checkConfiguration(["version: 1", ...lines].join("\n"), "/etc/creche")
@@ -62,6 +63,37 @@ const fakeRuntime = () => {
   } as unknown as Runtime["Service"]
   return { runtime, asked }
 }
+
+describe("the supervisors of a file", () => {
+  it.effect("are there before its sessions; below one with an order these start one after the other", () =>
+    inWorld(
+      (_, { command }) => ({ spawnMs: command === "a" ? 100 : 0 }),
+      (world) =>
+        Effect.gen(function* () {
+          const configuration: Configuration = {
+            ...noConfiguration,
+            supervisors: [{ path: "root/s", strategy: "rest_for_one" }, { path: "root/s/n" }],
+            sessions: ["a", "b", "c"].map((name) => ({ ...plain, name, command: name, supervisor: "root/s" })),
+          }
+          yield* during(startConfigured(world.runtime, configuration))
+          expect(world.spawner.events).toEqual(["a up", "b up", "c up"])
+          const changed: Configuration = {
+            ...configuration,
+            supervisors: [
+              { path: "root/s", strategy: "one_for_all", maxRestarts: 0, withinMs: 9 },
+              { path: "root/s/n" },
+            ],
+          }
+          yield* during(startConfigured(world.runtime, changed))
+          const tree = (yield* world.runtime.tree) as SupervisorTreeNode
+          expect(tree.children).toMatchObject([
+            { path: "root/s", strategy: "one_for_all", maxRestarts: 0, withinMs: 9, status: "running" },
+          ])
+          expect(world.spawner.events.length).toBe(3)
+        }),
+    ),
+  )
+})
 
 describe("the sessions of a file", () => {
   it.effect("are seen to, each one, also where another cannot be started", () =>
