@@ -33,7 +33,9 @@ export const groupRestart = <Key>(
 ): GroupRestart<Key> => {
   if (strategy === "one_for_one") return { end: [], start: [crashed] }
   const at = children.findIndex(({ key }) => key === crashed)
-  const group = strategy === "one_for_all" ? children : children.slice(Math.max(0, at))
+  // It was removed in the meantime.
+  if (at < 0) return { end: [], start: [] }
+  const group = strategy === "one_for_all" ? children : children.slice(at)
   const comesBack = ({ key, restart, standing }: Child<Key>) =>
     key === crashed || (standing === "up" && restart !== "temporary") || standing === "finished"
   return {

@@ -237,7 +237,10 @@ export class Supervisors {
         }),
         Effect.onExit((exit) =>
           Effect.sync(() => {
-            if (exit._tag === "Failure") node.stopping = undefined
+            if (exit._tag === "Failure") {
+              node.stopping = undefined
+              for (const each of node.nodes()) each.held = false
+            }
             Deferred.doneUnsafe(stopping, exit)
           }),
         ),

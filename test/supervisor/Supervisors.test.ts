@@ -662,6 +662,32 @@ describe("a group restart under way", () => {
     ),
   )
 
+  it.effect(
+    "leaves nobody waiting where a session that was started meanwhile crashes, or the one that crashed is removed",
+    () =>
+      inWorld(any, (world) =>
+        Effect.gen(function* () {
+          const { runtime } = world
+          yield* family(world, { strategy: "rest_for_one" }, {})
+          yield* one(world, "a", { restart: "permanent", backoff: { initialMs: 1_000, jitter: 0 } })
+          yield* one(world, "b", { restart: "permanent" })
+          for (const crashing of ["d", "e"]) {
+            // Its schedule begins anew.
+            yield* during(runtime.restart("a"))
+            of(world, "a").end(1)
+            yield* TestClock.adjust(500)
+            expect(yield* statuses(world, "a", "b")).toEqual(["backoff", "backoff"])
+            yield* one(world, crashing, { restart: "permanent" })
+            of(world, crashing).end(1)
+            yield* settle
+            if (crashing === "e") yield* during(runtime.remove("e"))
+            yield* until(() => world.spawner.alive().length === 3, "all up")
+            expect(yield* statuses(world, "a", "b", "d")).toEqual(["ready", "ready", "ready"])
+          }
+        }),
+      ),
+  )
+
   it.effect("waits for the schedule of the one that crashed, and uses that time to end the others", () =>
     inWorld(
       () => ({ endMs: 100 }),
