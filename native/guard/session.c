@@ -165,6 +165,7 @@ void guard_session(struct session *s, const struct request *r, const struct mapp
   if (process_stat(leader, &process))
     emit(id, EVENT_STARTED, (int32_t)(uint32_t)process.started, (int32_t)(uint32_t)(process.started >> 32));
 
+  if (watched.processes > 0) hurry();
   struct usage usage = hold_tree(s->commands, leader, &watched);
   if (usage.over == LIMIT_NONE) usage = look_at_cgroup(s->cgroup, &limits);
   if (usage.over != LIMIT_NONE) hurry();

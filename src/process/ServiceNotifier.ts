@@ -5,6 +5,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process"
 import { findGuardBinary } from "./GuardBinary.ts"
+import { processStat } from "./ProcessIdentity.ts"
 
 type Env = Record<string, string | undefined>
 
@@ -18,11 +19,12 @@ export interface ServiceManager {
 
 const variables = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] as const
 
-/** The watchdog is meant for this process, or for the init in front of it. */
+/** The watchdog is meant for this process, or for the init in front of it, which under `--init` is two processes above. */
 const watchdogOf = ({ WATCHDOG_USEC, WATCHDOG_PID }: Env): number | null => {
   const micros = Number(WATCHDOG_USEC)
   if (!Number.isFinite(micros) || micros <= 0) return null
-  const isOurs = WATCHDOG_PID === undefined || [process.pid, process.ppid].includes(Number(WATCHDOG_PID))
+  const chain = [process.pid, process.ppid, processStat(process.ppid)?.parent]
+  const isOurs = WATCHDOG_PID === undefined || chain.includes(Number(WATCHDOG_PID))
   return isOurs ? micros / 1000 : null
 }
 

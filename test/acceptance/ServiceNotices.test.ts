@@ -1,9 +1,11 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
+import { once } from "node:events"
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
+import { bin } from "../cli/Cli.ts"
 import { eventually, noGuard } from "./Processes.ts"
 import { markedProcesses, ServedRuntime } from "./ServedRuntime.ts"
 
@@ -123,6 +125,21 @@ describe.skipIf(unable !== undefined)("a service manager", () => {
     expect(text).toContain("PATH=")
     expect(text).not.toMatch(/NOTIFY_SOCKET|WATCHDOG/)
     expect(pings()).toBe(0)
+  })
+
+  it("hears a runtime under a guard of its own, whose watchdog is meant for the guard", async (context) => {
+    if (noGuard !== undefined) context.skip(noGuard)
+    const NOTIFY_SOCKET = await listen(join(directory, "notify"))
+    const options = ["--data", join(directory, "data"), "--socket", join(directory, "s")]
+    const command = [process.execPath, bin, "serve", "--init", ...options].map((word) => `'${word}'`).join(" ")
+    const child = spawn("sh", ["-c", `export WATCHDOG_PID=$$; exec ${command}`], {
+      env: { PATH: process.env["PATH"] ?? "", HOME: directory, NOTIFY_SOCKET, WATCHDOG_USEC: "100000" },
+      stdio: "ignore",
+    })
+    await eventually("READY and the watchdog", () => said("READY=1") === 1 && pings() >= 3)
+    child.kill("SIGTERM")
+    const [code] = (await once(child, "exit")) as [number | null]
+    expect([code, said("STOPPING=1")]).toEqual([0, 1])
   })
 
   it("leaves nothing behind where the runtime is killed, and ends nothing where it listens no more", async (context) => {
