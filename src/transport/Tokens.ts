@@ -87,17 +87,19 @@ const { decode } = strictDecoder(TokenFileContent)
 /** The tokens of a file, none where it is not there. Throws `TokenFileWrong`, without repeating what the file holds. */
 export const readTokens = (file: string): ReadonlyArray<TokenRecord> => {
   const wrong = (detail: string) => new TokenFileWrong({ detail: `the token file ${file} ${detail}` })
-  let stat: fs.Stats | undefined
-  let content: string
-  try {
-    stat = fs.statSync(file, { throwIfNoEntry: false })
-    if (stat === undefined) return []
-    content = fs.readFileSync(file, "utf8")
-  } catch (error) {
-    throw wrong(`cannot be read (${(error as NodeJS.ErrnoException).code ?? "unknown"})`)
+  const reading = <A>(read: () => A): A => {
+    try {
+      return read()
+    } catch (error) {
+      throw wrong(`cannot be read (${(error as NodeJS.ErrnoException).code ?? "unknown"})`)
+    }
   }
+  const stat = reading(() => fs.statSync(file, { throwIfNoEntry: false }))
+  if (stat === undefined) return []
+  // Before it is read: a pipe would hold up whoever reads it, and everybody with him.
   if (!stat.isFile()) throw wrong("is no file")
   if ((stat.mode & 0o077) !== 0) throw wrong("can be read or written by others; chmod 600 makes it private")
+  const content = reading(() => fs.readFileSync(file, "utf8"))
   let value: unknown
   try {
     value = JSON.parse(content)
@@ -208,8 +210,13 @@ export class TokenFile {
   }
 
   #stamp(): string {
-    const stat = fs.statSync(this.file, { bigint: true, throwIfNoEntry: false })
-    return stat === undefined ? "none" : `${stat.ino} ${stat.mtimeNs} ${stat.ctimeNs} ${stat.size}`
+    try {
+      const stat = fs.statSync(this.file, { bigint: true, throwIfNoEntry: false })
+      return stat === undefined ? "none" : `${stat.ino} ${stat.mtimeNs} ${stat.ctimeNs} ${stat.size}`
+    } catch (error) {
+      // A link in a circle, a directory that is closed by now: `load` says so.
+      return (error as NodeJS.ErrnoException).code ?? "unknown"
+    }
   }
 }
 

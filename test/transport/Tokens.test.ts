@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { execFileSync } from "node:child_process"
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { afterEach, describe, expect, it } from "vitest"
@@ -89,10 +90,14 @@ describe("the token file", () => {
       () => fs.writeFileSync(file, good.replace('"version": 1', '"version": 2')),
       () => fs.chmodSync(file, 0o644),
       () => fs.rmSync(file),
+      () => (fs.rmSync(file), fs.symlinkSync(file, file)),
+      () => (fs.rmSync(file), fs.mkdirSync(file)),
+      () => (fs.rmSync(file), execFileSync("mkfifo", ["-m", "600", file])),
     ]) {
       spoil()
       expect(whyOf(known.authenticate(tokens["a"]!, 0))).not.toMatch(/^let in/)
-      fs.rmSync(file, { force: true })
+      expect(whyOf(known.authenticate(tokens["a"]!, 0))).not.toMatch(/^let in/)
+      fs.rmSync(file, { force: true, recursive: true })
       fs.writeFileSync(file, good, { mode: 0o600 })
       expect(whyOf(known.authenticate(tokens["a"]!, 0))).toBe("let in a")
     }
