@@ -6,7 +6,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type { StoreUnavailable } from "../domain/Errors.ts"
 import type { SessionId } from "../domain/Ids.ts"
-import type { RuntimeHealth } from "./Runtime.ts"
+import type { HealthView, RuntimeHealth } from "./Runtime.ts"
 import type { SessionSupervisor } from "./SessionSupervisor.ts"
 
 /** Names so many problems of a kind; more are counted. */
@@ -15,21 +15,25 @@ const mostProblems = 100
 const storePatienceMs = 1_000
 const nobody = "health" as SessionId
 
-export const makeHealth = (supervisor: SessionSupervisor): Effect.Effect<RuntimeHealth> => {
+const everything: HealthView = { session: () => true, supervisor: () => true }
+
+export const makeHealth = (supervisor: SessionSupervisor): ((view?: HealthView) => Effect.Effect<RuntimeHealth>) => {
   const lookUp: Effect.Effect<string | undefined> = Effect.suspend(() => supervisor.store.session(nobody)).pipe(
     Effect.timeoutOption(storePatienceMs),
     Effect.map((answer) => (answer._tag === "None" ? `no answer within ${storePatienceMs} ms` : undefined)),
     // Also a store that dies does not answer.
     Effect.catchCause((cause) => Effect.succeed((Cause.squash(cause) as StoreUnavailable).detail ?? "it failed")),
   )
-  return Effect.gen(function* () {
+  return Effect.fnUntraced(function* (view: HealthView = everything) {
     const trouble = supervisor.storeTrouble?.detail ?? (yield* lookUp)
     const failed = supervisor.register.slots().flatMap(({ actor }) => {
       const { phase, spec } = actor.state
-      return phase._tag === "Failed" ? [`session ${spec.name} is failed: ${phase.error.message}`] : []
+      return phase._tag === "Failed" && view.session(spec)
+        ? [`session ${spec.name} is failed: ${phase.error.message}`]
+        : []
     })
     const gaveUp = [...supervisor.register.tree.root.nodes()].flatMap(({ path, givenUp }) =>
-      givenUp === null ? [] : [`supervisor ${path} is failed: ${givenUp.reason}`],
+      givenUp === null || !view.supervisor(path) ? [] : [`supervisor ${path} is failed: ${givenUp.reason}`],
     )
     const more = failed.length - mostProblems
     const problems = [

@@ -160,6 +160,12 @@ export interface RuntimeHealth {
   readonly problems: ReadonlyArray<string>
 }
 
+/** Of whom health tells. */
+export interface HealthView {
+  readonly session: (spec: { readonly supervisor: string; readonly tags: Readonly<Record<string, string>> }) => boolean
+  readonly supervisor: (path: string) => boolean
+}
+
 /** Called once. */
 export type TurnReply = (exit: Exit.Exit<Turn, RuntimeError>) => void
 
@@ -172,6 +178,8 @@ export class Runtime extends Context.Service<
     readonly stats: Effect.Effect<RuntimeStats, StoreUnavailable>
     readonly tree: Effect.Effect<TreeNode>
     readonly health: Effect.Effect<RuntimeHealth>
+    /** As it is for who sees no more than that. */
+    readonly healthFor: (view: HealthView) => Effect.Effect<RuntimeHealth>
     /** Every metric as it stands now; where the store does not answer, without what only it knows. */
     readonly metrics: Effect.Effect<ReadonlyArray<MetricSample>>
     /** Says that what had to be started is there: from now on the runtime is ready. Only for one that `opensLater`. */

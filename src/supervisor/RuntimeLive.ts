@@ -75,7 +75,8 @@ const make = Effect.gen(function* () {
 
   const { register } = supervisor
   const reports = makeReports(supervisor, config)
-  const health = makeHealth(supervisor)
+  const healthFor = makeHealth(supervisor)
+  const health = healthFor()
 
   const onSlot = <A>(
     ref: string,
@@ -225,6 +226,7 @@ const make = Effect.gen(function* () {
   return Runtime.of({
     ...reports,
     health,
+    healthFor,
     metrics: yield* makeMetrics(supervisor, config, meters, health),
     opened: Effect.sync(() => void (supervisor.starting = false)),
     shutdown,

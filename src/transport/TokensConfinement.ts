@@ -7,19 +7,20 @@ import * as Effect from "effect/Effect"
 import { Forbidden, type RuntimeError, SessionAlreadyExists, SessionNotFound, TurnNotFound } from "../domain/Errors.ts"
 import { sessionOfTurn, type TurnId } from "../domain/Ids.ts"
 import type { Session } from "../domain/Session.ts"
-import type { Runtime, Subscription } from "../supervisor/Runtime.ts"
+import type { HealthView, Runtime, Subscription } from "../supervisor/Runtime.ts"
 import type { Confinement } from "./Tokens.ts"
 
 type Service = Runtime["Service"]
 
 const isWithin = (path: string, supervisor: string): boolean => path === supervisor || path.startsWith(`${supervisor}/`)
 
-/** Whether the session is one of those. */
-export const covers = ({ supervisor, tags = {} }: Confinement, session: Session): boolean =>
+const fits = ({ supervisor, tags = {} }: Confinement, session: Parameters<HealthView["session"]>[0]): boolean =>
   (supervisor === undefined || isWithin(session.supervisor, supervisor)) &&
-  Object.entries(tags).every(
-    ([name, value]) => Object.hasOwn(session.spec.tags, name) && session.spec.tags[name] === value,
-  )
+  Object.entries(tags).every(([name, value]) => Object.hasOwn(session.tags, name) && session.tags[name] === value)
+
+/** Whether the session is one of those. */
+export const covers = (confinement: Confinement, { supervisor, spec: { tags } }: Session): boolean =>
+  fits(confinement, { supervisor, tags })
 
 export const confined = (runtime: Service, confinement: Confinement): Service => {
   const own = (session: string): Effect.Effect<Session, RuntimeError> =>
@@ -51,8 +52,14 @@ export const confined = (runtime: Service, confinement: Confinement): Service =>
           ),
           Effect.catchTag("SessionNotFound", () => Effect.void),
         )
+  // Tags are those of sessions: who is confined by them alone has no supervisor.
+  const view: HealthView = {
+    session: (session) => fits(confinement, session),
+    supervisor: (path) => confinement.supervisor !== undefined && isWithin(path, confinement.supervisor),
+  }
   return {
     ...runtime,
+    health: runtime.healthFor(view),
     startSupervisor: () => denied("supervisor/start"),
     stopSupervisor: () => denied("supervisor/stop"),
     start: (spec, ifExists) =>

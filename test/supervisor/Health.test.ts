@@ -2,6 +2,8 @@ import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { StoreUnavailable } from "../../src/domain/Errors.ts"
 import * as MemorySessionStore from "../../src/store/MemorySessionStore.ts"
+import { confined } from "../../src/transport/TokensConfinement.ts"
+import type { Confinement } from "../../src/transport/Tokens.ts"
 import { during, inWorld, plain, settle, until } from "../support/FakeRuntime.ts"
 
 const full = new StoreUnavailable({ detail: "the disk is full" })
@@ -62,6 +64,36 @@ describe("a runtime's health", () => {
           const health = yield* runtime.health
           expect(health).toMatchObject({ status: "degraded", live: true, ready: true })
           expect(health.problems).toEqual([expect.stringContaining("session a is failed")])
+        }),
+    ),
+  )
+
+  it.effect("tells a confined token of its own sessions and supervisors alone", () =>
+    inWorld(
+      (spawn) => (spawn <= 2 ? {} : { up: (process) => process.end(1) }),
+      ({ runtime, spawner }) =>
+        Effect.gen(function* () {
+          yield* runtime.startSupervisor({ path: "root/one", maxRestarts: 0, withinMs: 1000 })
+          const intensity = { maxRestarts: 0, withinMs: 1000 }
+          const failing = { ...plain, restart: "permanent", intensity } as const
+          yield* runtime.start({ ...failing, name: "a", tags: { team: "x" }, supervisor: "root/one" }, "fail")
+          yield* runtime.start({ ...failing, name: "b", tags: { team: "y" } }, "fail")
+          const seen = (confinement: Confinement) =>
+            Effect.map(confined(runtime, confinement).health, ({ status, problems }) => [
+              status,
+              ...problems.map((problem) => problem.split(" is failed")[0]),
+            ])
+          spawner.processes[1]!.end(1)
+          yield* settle
+          expect(yield* seen({ tags: { team: "y" } })).toEqual(["degraded", "session b"])
+          expect(yield* seen({ tags: { team: "x" } })).toEqual(["ok"])
+          expect(yield* seen({ supervisor: "root/one" })).toEqual(["ok"])
+          spawner.processes[0]!.end(1)
+          yield* settle
+          expect(yield* seen({ supervisor: "root/one" })).toContain("session a")
+          expect(yield* seen({ supervisor: "root/one" })).not.toContain("session b")
+          expect(yield* seen({ supervisor: "root/on" })).toEqual(["ok"])
+          expect(yield* seen({ tags: { team: "x" } })).toEqual(["degraded", "session a"])
         }),
     ),
   )

@@ -303,6 +303,7 @@ export const makeStub = (flood: Flood = { total: 0, text: "" }): Stub => {
         ? Effect.fail(new SupervisorNotFound({ supervisor: path }))
         : Effect.succeed({ survivors: [] }),
     health: Effect.succeed({ status: "ok", live: true, ready: true, problems: [] }),
+    healthFor: () => Effect.succeed({ status: "ok", live: true, ready: true, problems: [] }),
     metrics: Effect.succeed([]),
     opened: Effect.void,
     ending: Effect.never,
