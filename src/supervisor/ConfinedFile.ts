@@ -4,7 +4,7 @@
  */
 import { constants } from "node:fs"
 import { lstat, open, readlink, realpath, type FileHandle } from "node:fs/promises"
-import { resolve, sep } from "node:path"
+import { dirname, resolve, sep } from "node:path"
 
 /** The path leads out of the directories. */
 export class Outside extends Error {}
@@ -33,9 +33,22 @@ export interface OpenedFile {
   readonly size: number
 }
 
+/** Whether what is there of a path that leads nowhere is outside: whether there is more behind it is not told. */
+const leadsOut = async (path: string, roots: ReadonlyArray<string>): Promise<boolean> => {
+  let place = dirname(path)
+  let real: string | undefined
+  while ((real = await realpath(place).catch(() => undefined)) === undefined && dirname(place) !== place) {
+    place = dirname(place)
+  }
+  return !roots.some((root) => below(real ?? place, root))
+}
+
 /** Opens a regular file to be read. The caller closes it. */
 export const openConfined = async (given: string, { roots, cwd }: Confinement): Promise<OpenedFile> => {
-  const real = await realpath(resolve(cwd, given))
+  const path = resolve(cwd, given)
+  const real = await realpath(path).catch(async (error: unknown) => {
+    throw (await leadsOut(path, roots)) ? new Outside() : error
+  })
   if (!roots.some((root) => below(real, root))) throw new Outside()
   // Between the look at the path and its opening a link may have taken its place, or a pipe that nobody writes to.
   const file = await open(real, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)

@@ -162,6 +162,7 @@ describe("the way out of the directory", () => {
       expect(reasonOf(await write(path, "x")), path).toBe("outside")
     }
     for (const path of [join(root, "up", "new"), join(root, "far", "new", "deep"), join(directory, "new", "deep")]) {
+      expect(reasonOf(await read(path)), path).toBe("outside")
       expect(reasonOf(await write(path, "x")), path).toBe("outside")
     }
     expect(readdirSync(directory).toSorted()).toEqual(["root", "root-too", "secret"])

@@ -69,6 +69,13 @@ describe("files with a prompt", () => {
       "inner/../../secret",
       "../root-too/secret",
       "/etc/passwd",
+      // Whether something is there is told of nothing outside either.
+      "/nowhere",
+      "../nowhere",
+      "../secret/below",
+      "up/nowhere",
+      "up/nowhere/deep",
+      "../root-too/nowhere",
     ]) {
       expect(await refusal(path), path).toContain(`is not below ${JSON.stringify(root)}; attachments.roots allows more`)
     }
