@@ -3,7 +3,7 @@
  * what came of them as its answers. Only what was offered is taken. Pure; called by Acp.
  */
 import type { ReadTextFileResponse, WriteTextFileResponse } from "@agentclientprotocol/sdk"
-import { isAbsolute } from "node:path"
+import { isAbsolute, resolve } from "node:path"
 import { write, type AcpState, type Events, type OpenFileCall } from "./AcpState.ts"
 import type { HostAnswer, HostCall } from "./HostCall.ts"
 import type { JsonObject } from "./JsonObject.ts"
@@ -33,10 +33,12 @@ const count = (value: unknown): number | null | undefined =>
 /** The call that a request means, with what its transcript tells of it; a string: what is wrong with it. */
 const callOf = (
   method: string,
-  { path, line, limit, content }: JsonObject,
+  { path: given, line, limit, content }: JsonObject,
   root: string,
 ): { readonly what: HostCall; readonly told: JsonObject } | string => {
-  if (typeof path !== "string" || !isAbsolute(path) || path.includes("\0")) return "path must be an absolute path"
+  if (typeof given !== "string" || !isAbsolute(given) || given.includes("\0")) return "path must be an absolute path"
+  // As it is opened: no rule is got round by another way of writing the same path.
+  const path = resolve(given)
   if (method === "fs/write_text_file") {
     if (typeof content !== "string") return "content must be a text"
     return { what: { type: "writeTextFile", root, path, content }, told: { path, bytes: Buffer.byteLength(content) } }
@@ -71,7 +73,7 @@ export const requested = (
   const name = `${method} ${JSON.stringify(id)}`
   if (state.calls.has(name)) return refuse("this id waits for its answer already")
   const { sessionId: _, ...input } = params
-  events.push({ type: "call", call: name, what: call.what, tool: method, input })
+  events.push({ type: "call", call: name, what: call.what, tool: method, input: { ...input, path: call.what.path } })
   return { ...state, calls: new Map(state.calls).set(name, { id, method, told: call.told }) }
 }
 

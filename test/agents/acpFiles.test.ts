@@ -141,6 +141,7 @@ describe("files of an ACP agent", () => {
         default: "deny",
         rules: [
           { tool: "fs/*", input: { path: "*.secret" }, decision: "deny" },
+          { tool: "fs/*", input: { path: `${cwd}/closed/*` }, decision: "deny" },
           { tool: "fs/write_text_file", input: { path: "*.md" }, decision: "ask" },
         ],
       },
@@ -149,6 +150,12 @@ describe("files of an ACP agent", () => {
     const [denied, done] = await ask(read(join(cwd, "my.secret")), write(join(cwd, "a.txt"), "a"))
     expect(denied).toMatchObject({ code: -32602, message: expect.stringContaining("is not allowed here") })
     expect(done).toEqual({ result: {} })
+    mkdirSync(join(cwd, "closed"))
+    const ways = ["/closed/x", "/a/../closed/x", "/./closed//x", "//closed/x", "/closed/../a/../closed/./x"]
+    for (const answer of await ask(...ways.map((way) => write(`${cwd}${way}`, "x")))) {
+      expect(answer).toMatchObject({ code: -32602, message: expect.stringContaining("is not allowed here") })
+    }
+    expect(existsSync(join(cwd, "closed", "x"))).toBe(false)
     for (const outcome of ["allow", "deny"] as const) {
       const path = join(cwd, `${outcome}.md`)
       const turn = await runtime.tell(name, JSON.stringify([write(path, "# hi")]))
