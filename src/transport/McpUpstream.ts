@@ -112,7 +112,10 @@ export const methodsUpstream = (
         room: Effect.promise(() => taken),
         subscriptions: new Map(),
       }
-      return run("session/ask", { ...params, stream: true }, given, peer)
+      const turn = await run<WireTurn>("session/ask", { ...params, stream: true }, given, peer)
+      // Who hears of the turn's end gives up what it was not told by then.
+      await taken
+      return turn
     },
     subscribe: async (params, given = {}) => {
       const events = new SubscriptionEvents()

@@ -69,17 +69,25 @@ export const descendantsOf = (root: number): ReadonlyArray<Process> => {
 
 export const descriptorCount = (pid: number | "self" = "self"): number => readdirSync(`/proc/${pid}/fd`).length
 
+const hasEnvironment =
+  (text: string) =>
+  (pid: number): boolean => {
+    try {
+      return readFileSync(`/proc/${pid}/environ`, "latin1").includes(text)
+    } catch {
+      return false
+    }
+  }
+
 /** Pids whose environment carries the text: the children of a runtime, strays among them. */
 export const pidsWithEnvironment = (text: string): ReadonlyArray<number> =>
   allProcesses()
-    .filter(({ pid }) => {
-      try {
-        return readFileSync(`/proc/${pid}/environ`, "latin1").includes(text)
-      } catch {
-        return false
-      }
-    })
     .map(({ pid }) => pid)
+    .filter(hasEnvironment(text))
+
+/** As above, those that there were at one moment: while one look is taken a process may end and another take its place. */
+export const togetherWithEnvironment = (text: string): ReadonlyArray<number> =>
+  pidsWithEnvironment(text).filter(hasEnvironment(text))
 
 /** Pids that have the text among their arguments; that no wiped environment hides. */
 export const pidsWithArgument = (text: string): ReadonlyArray<number> =>
