@@ -107,6 +107,7 @@ export class SessionSupervisor implements SessionHost {
   readonly register: SessionRegister
   readonly supervisors: Supervisors
   readonly #listeners = new Set<Listener>()
+  readonly #removing = new Set<Slot>()
   readonly #live: LiveSessions
   readonly #storeTroubles = new Map<SessionId, StoreUnavailable>()
   #stoppingSince: number | undefined
@@ -262,7 +263,9 @@ export class SessionSupervisor implements SessionHost {
     const taken = this.register.taken(admitted.spec)
     const { supervisor, name } = admitted.spec
     if (taken === undefined) return this.supervisors.refusal(supervisor, name)
-    return ifExists === "fail" ? taken.error : taken.slot
+    if (ifExists === "fail") return taken.error
+    const { spec } = taken.slot.actor.state
+    return this.supervisors.refusal(spec.supervisor, spec.name) ?? taken.slot
   }
 
   /** Brings a session back, also one that was over with: its name may be another's by now. */
@@ -410,6 +413,7 @@ export class SessionSupervisor implements SessionHost {
     this.#storeTroubles.delete(id)
     this.#listeners.forEach((listener) => listener(id, true))
     const removed = (slot.removed = Deferred.makeUnsafe<void>())
+    this.#removing.add(slot)
     run(
       // A caller that gave up its start hears last, and from the actor itself.
       Effect.yieldNow.pipe(
@@ -420,6 +424,7 @@ export class SessionSupervisor implements SessionHost {
         Effect.ensuring(
           Effect.sync(() => {
             this.register.forgotten(id)
+            this.#removing.delete(slot)
             Deferred.doneUnsafe(removed, Effect.void)
           }),
         ),
@@ -427,12 +432,18 @@ export class SessionSupervisor implements SessionHost {
     )
   }
 
-  /** Ends the actors of a runtime whose sessions have all been stopped. */
+  /** Ends the actors of a runtime whose sessions have all been stopped, once those that are being removed are gone. */
   close(): Effect.Effect<void> {
-    return Effect.forEach(this.register.slots(), ({ actor }) => actor.close(), {
-      concurrency: "unbounded",
-      discard: true,
-    })
+    const together = { concurrency: "unbounded", discard: true } as const
+    return Effect.suspend(() => {
+      const removed = Effect.forEach([...this.#removing], whenRemoved, together)
+      // A store that does not answer keeps nobody.
+      return this.#removing.size === 0 ? Effect.void : Effect.asVoid(Effect.timeoutOption(removed, storePatienceMs))
+    }).pipe(
+      Effect.andThen(
+        Effect.suspend(() => Effect.forEach(this.register.slots(), ({ actor }) => actor.close(), together)),
+      ),
+    )
   }
 
   /** SIGKILL for every process, whatever its session is waiting for. */

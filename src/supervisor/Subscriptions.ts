@@ -49,6 +49,11 @@ const whatFits = (filter: Filter, after: number, limit: number) => ({
   ...(filter.turn === undefined ? undefined : { turn: filter.turn }),
 })
 
+/** What was left when the session was removed: `missed` comes before its entries, `later` after them. */
+interface Rest extends Pick<SubscriptionBatch, "entries" | "missed"> {
+  readonly later: SubscriptionBatch["missed"]
+}
+
 /** What a subscription to one session follows. */
 export interface Source {
   readonly id: SessionId
@@ -72,7 +77,7 @@ export const ofSession = Effect.fnUntraced(function* (
   signal.raise()
   let cursor = after
   /** What was not pulled yet when the session was removed: at most a batch, and word of the rest. */
-  let rest: SubscriptionBatch | undefined
+  let rest: Rest | undefined
   const farewell = Effect.exit(
     Effect.suspend(() => store.transcript(session, whatFits(filter, cursor, defaultBatch))),
   ).pipe(
@@ -81,8 +86,8 @@ export const ofSession = Effect.fnUntraced(function* (
       const page = Exit.isSuccess(read) ? read.value : { entries: [], nextAfter: cursor, trimmed: 0 }
       const missed = page.trimmed > cursor ? [{ session, after: cursor, through: page.trimmed }] : []
       const left = page.entries.length >= defaultBatch || Exit.isFailure(read)
-      if (left && page.nextAfter < seq) missed.push({ session, after: page.nextAfter, through: seq })
-      rest = { entries: page.entries, missed }
+      const later = left && page.nextAfter < seq ? [{ session, after: page.nextAfter, through: seq }] : []
+      rest = { entries: page.entries, missed, later }
       signal.raise()
     }),
   )
@@ -94,13 +99,16 @@ export const ofSession = Effect.fnUntraced(function* (
       stay()
     }),
   )
-  const leave = (left: SubscriptionBatch, limit: number): SubscriptionBatch => {
+  const leave = ({ missed, later, ...left }: Rest, limit: number): SubscriptionBatch => {
     const unread = left.entries.filter(({ seq }) => seq > cursor)
     const entries = unread.slice(0, limit)
     cursor = Math.max(cursor, entries.at(-1)?.seq ?? 0)
-    if (entries.length > 0) return { entries, missed: [] }
-    rest = { entries: [], missed: [] }
-    return { entries, missed: left.missed, ended: true }
+    if (entries.length > 0) {
+      rest = { ...left, missed: [], later }
+      return { entries, missed }
+    }
+    rest = { entries: [], missed: [], later: [] }
+    return { entries, missed: [...missed, ...later], ended: true }
   }
   const pull = Effect.fnUntraced(function* (
     limit: number = defaultBatch,

@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type { RuntimeError } from "../../src/domain/Errors.ts"
-import type { TurnId } from "../../src/domain/Ids.ts"
+import type { SessionId, TurnId } from "../../src/domain/Ids.ts"
 import type { Session } from "../../src/domain/Session.ts"
 import { isTerminal, type Turn } from "../../src/domain/Turn.ts"
 import type { Runtime } from "../../src/supervisor/Runtime.ts"
@@ -65,8 +65,8 @@ export class Clients {
   readonly #deserted = new Map<string, number>()
   /** Supervisors that somebody has wished to end. */
   readonly #ended = new Set<string>()
-  /** When a client's stop was granted last, by the session's name. */
-  readonly #stopped = new Map<string, number>()
+  /** When a client's stop was granted last. */
+  readonly #stopped = new Map<SessionId, number>()
   answers = 0
 
   constructor(world: World, records: Records, spawner: SimulatedSpawner, store: SimulatedStore) {
@@ -98,8 +98,8 @@ export class Clients {
   }
 
   /** Somebody has wished for its end, and that was granted, since `at`. */
-  wasStopped(name: string, at: number): boolean {
-    return (this.#stopped.get(name) ?? -1) >= at
+  wasStopped(session: SessionId, at: number): boolean {
+    return (this.#stopped.get(session) ?? -1) >= at
   }
 
   ask(step: ClientStep, life: RuntimeLife | undefined): void {
@@ -291,7 +291,7 @@ export class Clients {
         break
       case "stop":
       case "suspend":
-        this.#stopped.set(session, world.now)
+        this.#stopped.set((value as Session).id, world.now)
         this.#gone(request)
         this.#snapshot(request, value as Session)
         break

@@ -28,6 +28,7 @@ export class GroupOrder {
   readonly #spawner: SimulatedSpawner
   readonly #clients: Clients
   #groups = new Map<string, Group>()
+  #startsNothing = false
 
   constructor(world: World, records: Records, spawner: SimulatedSpawner, clients: Clients) {
     this.#world = world
@@ -57,9 +58,15 @@ export class GroupOrder {
     )
   }
 
+  /** A runtime was told to end: it starts nothing any more, and whoever is told to come up stays down. */
+  runtimeEnds(): void {
+    this.#startsNothing = true
+  }
+
   /** A runtime ended, and its supervisors with it. */
   runtimeEnded(): void {
     this.#groups = new Map()
+    this.#startsNothing = false
   }
 
   #asked(actor: SessionActor, type: Asked): () => void {
@@ -67,6 +74,7 @@ export class GroupOrder {
     const { supervisor } = actor.state.spec
     const plan = this.#world.plan.supervisors.find(({ path }) => path === supervisor)
     const nothing = () => {}
+    if (type === "release" && this.#startsNothing) return nothing
     if (record === undefined || plan === undefined || plan.strategy === "one_for_one") return nothing
     // Who comes back to a supervisor that was stopped stands at its end, whenever it was made.
     if (this.#clients.hasStopped(supervisor)) return nothing

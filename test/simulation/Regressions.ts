@@ -136,4 +136,53 @@ export const regressions: Readonly<Record<string, Plan>> = {
       { path: "root/a/b", strategy: "one_for_one", intensity: null },
     ],
   ),
+  "a runtime was shut down over a session whose supervisor had been stopped and started anew while it came back":
+    planOf(
+      [
+        sessionOf({ supervisor: "root/a" }, [], { commits: "delayed", mostMs: 50 }),
+        sessionOf({ name: "s1", supervisor: "root/a" }, [
+          { endsAfterMs: 23, end: { by: "signal", signal: "SIGKILL" } },
+        ]),
+      ],
+      [
+        { at: 0, type: "supervisorStart", supervisor: 0 },
+        start,
+        { ...start, at: 14, session: 1 },
+        { at: 65, type: "tell", session: 0 },
+        { at: 111, type: "supervisorStop", supervisor: 0 },
+        { at: 111, type: "start", ifExists: "return", session: 0 },
+        { at: 111, type: "supervisorStart", supervisor: 0 },
+      ],
+      {},
+      4,
+      [{ path: "root/a", strategy: "one_for_all", intensity: null }],
+    ),
+  "a runtime was closed before the session was forgotten whose first start had failed": planOf(
+    [
+      sessionOf({}),
+      sessionOf({ name: "s1", command: "claude", protocol: { type: "claude" } }, [], {
+        commits: "delayed",
+        mostMs: 258,
+      }),
+    ],
+    [
+      { ...start, session: 1 },
+      { at: 90, type: "shutdown", drainMs: 50, downMs: 151 },
+      { at: 719, type: "outage", forMs: 4_000 },
+      { at: 1_805, type: "list" },
+    ],
+    {},
+    21_264,
+  ),
+  "who subscribed to a session as it was removed was told last what had been dropped before the first": planOf(
+    [sessionOf({ limits: { transcriptEntries: 5 } })],
+    [
+      { ...start, at: 100 },
+      ...Array.from({ length: 40 }, (_, i) => ({ at: 200 + 10 * i, ...ask })),
+      { at: 700, type: "subscribe", after: 0, session: 0 },
+      { at: 701, type: "remove", session: 0 },
+    ],
+    { readMs: 20 },
+    4,
+  ),
 }

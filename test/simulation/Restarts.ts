@@ -87,10 +87,7 @@ export class Restarts {
   }
 
   runtimeIsUp(): void {
-    const { burst, perSecond } = this.#world.plan.world.restarts
-    const { least, most, at } = this.#bucket
-    const { now } = this.#world
-    this.#bucket = { least, most: Math.min(burst, most + ((now - at) * perSecond) / 1000), at: now, isUp: true }
+    this.#bucket = { ...this.#filled(), isUp: true }
   }
 
   #courseOf(record: SessionRecord): Course {
@@ -186,7 +183,7 @@ export class Restarts {
     const { name, spec } = record
     const left = this.#spawner.made.get(course.pid)?.left
     const finished = spec.restart === "transient" && left?.by === "exit" && left.code === 0
-    const mayRise = before === "stopped" && finished && !this.#clients.wasStopped(name, course.stoppedAt)
+    const mayRise = before === "stopped" && finished && !this.#clients.wasStopped(record.id, course.stoppedAt)
     if (!mayRise && !this.#clients.isRevived(spec.supervisor)) {
       this.#world.broke("no-start-unasked", `${name} was ${before} and comes back, and nobody wants it to`)
     }
@@ -194,7 +191,8 @@ export class Restarts {
 
   #fallen(supervisor: string): void {
     // The restart that was one too many may have had its token.
-    this.#bucket = { ...this.#bucket, least: this.#bucket.least - 1 }
+    const bucket = this.#filled()
+    this.#bucket = { ...bucket, least: bucket.least - 1 }
     for (const { path } of this.#world.plan.supervisors) {
       if (supervisor === path || supervisor.startsWith(`${path}/`)) this.#givenUp.add(path)
     }
@@ -261,18 +259,19 @@ export class Restarts {
     }
   }
 
-  #take(): { readonly leastMs: number; readonly mostMs: number } {
+  /** The bucket as it is by now. */
+  #filled(): Bucket {
     const { burst, perSecond } = this.#world.plan.world.restarts
     const { now } = this.#world
     const { least, most, at, isUp } = this.#bucket
     const gained = ((now - at) * perSecond) / 1000
-    const next: Bucket = {
-      least: Math.min(burst, least + (isUp ? gained : 0)) - 1,
-      most: Math.min(burst, most + gained) - 1,
-      at: now,
-      isUp,
-    }
-    this.#bucket = next
+    return { least: isUp ? Math.min(burst, least + gained) : least, most: Math.min(burst, most + gained), at: now, isUp }
+  }
+
+  #take(): { readonly leastMs: number; readonly mostMs: number } {
+    const { perSecond } = this.#world.plan.world.restarts
+    const bucket = this.#filled()
+    const next = (this.#bucket = { ...bucket, least: bucket.least - 1, most: bucket.most - 1 })
     const waitOf = (tokens: number) => (tokens >= 0 ? 0 : Math.ceil((-tokens * 1000) / perSecond))
     return { leastMs: waitOf(next.most), mostMs: waitOf(next.least) }
   }

@@ -198,6 +198,7 @@ export class Simulation {
     const { service } = life
     if (service === undefined) return
     life.ending = true
+    this.#order.runtimeEnds()
     life.run(service.shutdown(drainMs)).addObserver((exit) => {
       if (!life.alive) return
       if (exit._tag === "Failure") return world.broke("no-defect", `the shutdown failed: ${String(exit.cause)}`)
