@@ -47,6 +47,10 @@ export const park = (step: Step, reply: SessionReply): void => {
 export const release = (step: Step, reply: SessionReply): void => {
   const { draft } = step
   const { phase } = draft
+  if (phase._tag === "Starting") {
+    draft.phase = { ...phase, replies: [...phase.replies, reply] }
+    return
+  }
   if (phase._tag !== "Parked") return answer(step, reply)
   if (phase.cause === "supervision") draft.restarts++
   beginStart(step, phase.cause, [...phase.replies, reply])

@@ -237,8 +237,18 @@ export class GroupRestarts {
       // `end` is in reverse order already.
       const othersEnd = endMembers(end.toReversed(), true, ending)
       return Effect.all([Effect.sleep(delayMs), Effect.andThen(crashedEnds, othersEnd)], { concurrency: 2 }).pipe(
-        // A crash in the middle of another group restart took over from it: who that one held is started here, in its place.
-        Effect.andThen(Effect.suspend(() => this.#bringUp(node, worker, startedOrHeld(node, start)))),
+        // A crash in the middle of another group restart took over from it: who that one held is started here, in its place, and
+        // who that one was starting is waited for.
+        Effect.andThen(
+          Effect.suspend(() => {
+            const members = [...node.members.values()]
+            return this.#bringUp(
+              node,
+              worker,
+              members.filter((member) => start.includes(member) || isHeld(member) || this.#isRising(member)),
+            )
+          }),
+        ),
       )
     })
   }
@@ -265,9 +275,23 @@ export class GroupRestarts {
     })
   }
 
+  /** It is being started: it will be up, or has failed. */
+  #isRising(member: Member): boolean {
+    return isNode(member) ? this.#startOf(member) !== undefined : member.actor.state.phase._tag === "Starting"
+  }
+
+  #startOf(node: SupervisorNode): Deferred.Deferred<void> | undefined {
+    const worker = this.#workers.get(node)
+    const job = worker?.job?.type === "start" ? worker.job : worker?.jobs.find(({ type }) => type === "start")
+    return job?.type === "start" ? job.done : undefined
+  }
+
   #raise(member: Member): Effect.Effect<void> {
     return Effect.suspend(() => {
-      if (isNode(member)) return this.start(member)
+      if (isNode(member)) {
+        const rising = this.#startOf(member)
+        return rising === undefined ? this.start(member) : Deferred.await(rising)
+      }
       if (!member.finished) return request(member, "release")
       member.finished = false
       // Its name may be another session's by now.
@@ -303,10 +327,6 @@ const isHeld = (member: Member): boolean =>
   isNode(member)
     ? member.held && member.givenUp === null && member.stopping === undefined
     : member.actor.state.phase._tag === "Parked"
-
-/** In start order. */
-const startedOrHeld = (node: SupervisorNode, start: ReadonlyArray<Member>): ReadonlyArray<Member> =>
-  [...node.members.values()].filter((member) => start.includes(member) || isHeld(member))
 
 const settle = (job: Job): void => {
   if (job.type === "start") Deferred.doneUnsafe(job.done, Effect.void)

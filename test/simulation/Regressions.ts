@@ -185,4 +185,22 @@ export const regressions: Readonly<Record<string, Plan>> = {
     { readMs: 20 },
     4,
   ),
+  "who crashed was started again while another before it in the order was not up yet": planOf(
+    [
+      sessionOf(
+        {
+          restart: "permanent",
+          backoff: { initialMs: 1, factor: 1, maxMs: 1, jitter: 0 },
+          intensity: { maxRestarts: 1, withinMs: 1_000 },
+          supervisor: "root/a",
+        },
+        [30, 30, 30].map((endsAfterMs) => ({ endsAfterMs })),
+      ),
+      sessionOf({ name: "s1", supervisor: "root/a" }, [{}, { spawnMs: 300 }]),
+    ],
+    [{ at: 0, type: "supervisorStart", supervisor: 0 }, start, { ...start, session: 1 }, { ...start, at: 200 }],
+    {},
+    1,
+    [{ path: "root/a", strategy: "rest_for_one", intensity: null }],
+  ),
 }

@@ -265,7 +265,12 @@ export class Restarts {
     const { now } = this.#world
     const { least, most, at, isUp } = this.#bucket
     const gained = ((now - at) * perSecond) / 1000
-    return { least: isUp ? Math.min(burst, least + gained) : least, most: Math.min(burst, most + gained), at: now, isUp }
+    return {
+      least: isUp ? Math.min(burst, least + gained) : least,
+      most: Math.min(burst, most + gained),
+      at: now,
+      isUp,
+    }
   }
 
   #take(): { readonly leastMs: number; readonly mostMs: number } {
