@@ -164,6 +164,8 @@ export interface RuntimeHealth {
 export interface HealthView {
   readonly session: (spec: { readonly supervisor: string; readonly tags: Readonly<Record<string, string>> }) => boolean
   readonly supervisor: (path: string) => boolean
+  /** Tags that all sessions have that it sees. */
+  readonly tags?: Readonly<Record<string, string>>
 }
 
 /** Called once. */

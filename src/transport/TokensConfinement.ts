@@ -56,6 +56,7 @@ export const confined = (runtime: Service, confinement: Confinement): Service =>
   const view: HealthView = {
     session: (session) => fits(confinement, session),
     supervisor: (path) => confinement.supervisor !== undefined && isWithin(path, confinement.supervisor),
+    ...(confinement.tags === undefined ? undefined : { tags: confinement.tags }),
   }
   return {
     ...runtime,

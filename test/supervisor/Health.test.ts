@@ -2,9 +2,10 @@ import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { StoreUnavailable } from "../../src/domain/Errors.ts"
 import * as MemorySessionStore from "../../src/store/MemorySessionStore.ts"
+import type { RuntimeHealth } from "../../src/supervisor/Runtime.ts"
 import { confined } from "../../src/transport/TokensConfinement.ts"
 import type { Confinement } from "../../src/transport/Tokens.ts"
-import { during, inWorld, plain, settle, until } from "../support/FakeRuntime.ts"
+import { during, inWorld, lastingStore, plain, settle, until } from "../support/FakeRuntime.ts"
 
 const full = new StoreUnavailable({ detail: "the disk is full" })
 const well = { status: "ok", live: true, ready: true, problems: [] }
@@ -66,6 +67,49 @@ describe("a runtime's health", () => {
           expect(health.problems).toEqual([expect.stringContaining("session a is failed")])
         }),
     ),
+  )
+
+  it.effect(
+    "is degraded by sessions that failed before this runtime began, whether somebody asked for them or not",
+    () =>
+      Effect.gen(function* () {
+        const lasting = lastingStore()
+        const failing = { ...plain, restart: "permanent", intensity: { maxRestarts: 0, withinMs: 1000 } } as const
+        yield* inWorld(
+          () => ({}),
+          ({ runtime, spawner }) =>
+            Effect.gen(function* () {
+              for (let n = 0; n < 150; n++) {
+                yield* runtime.start({ ...failing, name: `s${n}`, tags: { team: n < 140 ? "x" : "y" } }, "fail")
+                spawner.processes[n]!.end(1)
+              }
+              yield* until(() => spawner.processes.length === 150, "started")
+              yield* settle
+            }),
+          { store: lasting.opened().store },
+        )
+        yield* inWorld(
+          () => ({}),
+          ({ runtime }) =>
+            Effect.gen(function* () {
+              const names = (health: RuntimeHealth) => health.problems.map((problem) => problem.split(" is failed")[0])
+              const health = yield* runtime.health
+              expect(health).toMatchObject({ status: "degraded", ready: true })
+              expect(names(health)).toHaveLength(101)
+              expect(health.problems[100]).toMatch(/^at least \d+ more sessions are failed$/)
+              const other = confined(runtime, { tags: { team: "y" } })
+              const others = Array.from({ length: 10 }, (_, n) => `session s${140 + n}`)
+              expect(names(yield* other.health)).toEqual(others)
+              // One that is looked at is told once, and not at all once it runs, or is gone.
+              yield* runtime.get("s145")
+              expect(names(yield* other.health).toSorted()).toEqual(others)
+              yield* runtime.restart("s145")
+              yield* runtime.remove("s146")
+              expect(names(yield* other.health)).toEqual(others.filter((name) => !/14[56]$/.test(name)))
+            }),
+          { store: lasting.opened().store },
+        )
+      }),
   )
 
   it.effect("tells a confined token of its own sessions and supervisors alone", () =>
