@@ -195,7 +195,8 @@ sub execute {
             syscall($call->{execve}, $sh, $again, $environment);
         }
         return $errno if @candidates == 1;
-        if ($errno == EACCES) { $denied = 1 }
+        # A directory in PATH that this user may not enter hides nothing that it could run. execvp has it otherwise.
+        if ($errno == EACCES) { $denied = 1 if $shell || -e $candidate }
         elsif ($errno != ENOENT && $errno != ENOTDIR) { return $errno }
     }
     return $denied ? EACCES : ENOENT;
@@ -324,8 +325,16 @@ sub over_limit {
     return if $resident <= $memory;
     my $sum = 0;
     for my $pid (@tree) {
-        open(my $file, '<', "/proc/$pid/smaps_rollup") or next;
-        while (<$file>) { $sum += $1 if /^Pss:\s+(\d+)/ }
+        my $proportional;
+        if (open(my $file, '<', "/proc/$pid/smaps_rollup")) {
+            while (<$file>) { $proportional = $1 if /^Pss:\s+(\d+)/ }
+        }
+        # It may forbid the look: then all that no file stands behind is its own.
+        if (!defined $proportional && open(my $file, '<', "/proc/$pid/statm")) {
+            my (undef, $all, $shared) = split ' ', <$file> // '';
+            $proportional = $page * ($all - $shared) if defined $shared;
+        }
+        $sum += $proportional // 0;
     }
     return $sum > $memory ? (1, $sum) : ();
 }

@@ -14,18 +14,30 @@ enum { SHARE = 20 };
 
 #ifdef __linux__
 
-/* Proportional set size in KiB: shared pages count once over all that share them. Dear, so it is asked for last. */
-static unsigned long long proportional_kib(pid_t pid) {
-  char path[64], text[2048];
-  snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
+/* False: there is no such file, or it may not be read, or there is nothing in it. */
+static int read_proc(pid_t pid, const char *name, char *text, size_t size) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return 0;
-  ssize_t n = read(fd, text, sizeof text - 1);
+  ssize_t n = read(fd, text, size - 1);
   close(fd);
   if (n <= 0) return 0;
   text[n] = 0;
-  char *at = strstr(text, "\nPss:");
-  return at == NULL ? 0 : strtoull(at + 5, NULL, 10);
+  return 1;
+}
+
+/*
+ * Proportional set size in KiB: shared pages count once over all that share them. Dear, so it is asked for last. A process may
+ * forbid the look (prctl PR_SET_DUMPABLE, a program that may be run and not read): then all that no file stands behind is its own.
+ */
+static unsigned long long proportional_kib(pid_t pid, unsigned long long page_kib) {
+  char text[2048];
+  char *at = read_proc(pid, "smaps_rollup", text, sizeof text) ? strstr(text, "\nPss:") : NULL;
+  if (at != NULL) return strtoull(at + 5, NULL, 10);
+  unsigned long long resident, shared;
+  if (!read_proc(pid, "statm", text, sizeof text) || sscanf(text, "%*u %llu %llu", &resident, &shared) != 2) return 0;
+  return resident > shared ? (resident - shared) * page_kib : 0;
 }
 
 /* The newest pid of the machine: it counts every process and thread that was begun. -1 where it is not told. */
@@ -78,7 +90,7 @@ static struct usage look(const struct limits *watched) {
     /* Pages that processes share were counted for each. */
     unsigned long long sum = 0;
     for (size_t i = 0; i < tree->count; i++)
-      if (tree->at[i] != namespace_init) sum += proportional_kib(tree->at[i]);
+      if (tree->at[i] != namespace_init) sum += proportional_kib(tree->at[i], page_kib);
     if (sum > watched->memory_kib) return (struct usage){LIMIT_MEMORY, sum > UINT32_MAX ? UINT32_MAX : (uint32_t)sum};
   }
   int grows = processes > seen.processes || resident > seen.resident_kib + seen.resident_kib / 16;

@@ -87,7 +87,7 @@ describe.skipIf(skipped !== "")(`without privileges${skipped && ` (${skipped})`}
     "guard and namespace hold, limits hold, and a lack of processes is named",
     async (context) => {
       context.skip(unfit !== "", unfit)
-      const out = await vitest(["NamespaceLevel", "Limits", "LevelDeaths", "Containment"], asNobody)
+      const out = await vitest(["NamespaceLevel", "Limits", "LevelDeaths", "Containment", "PerlGuard"], asNobody)
       expect(out).toMatch(/✓.*no process left: EAGAIN is named/)
       const probed = spawnSync("sh", [...asNobody, guardPath, "--probe"], { encoding: "utf8" }).stdout
       if (parseProbe(probed).namespace === null) expect(out).toMatch(/✓.*no privilege that its user does not have/)

@@ -121,6 +121,26 @@ time.sleep(1000)`
       },
     )
 
+    it.skipIf(noPython !== "")(
+      `memory of a process that lets nobody look counts as well${noPython && ` (skipped, ${noPython})`}`,
+      async () => {
+        const script = `
+import ctypes, sys, time
+ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
+print("closed", flush=True)
+sys.stdin.readline()
+block = bytearray(300_000_000)
+time.sleep(1000)`
+        const { subprocess, recorder, close } = await bench.start("python3", ["-c", script], {
+          limits: { memoryBytes: 64 * mib },
+        })
+        await eventually("closed", () => recorder.stdout === "closed\n")
+        subprocess.write("go\n")
+        expect(await recorder.exit).toMatchObject({ detail: expect.stringContaining("limits.memoryBytes") })
+        await close()
+      },
+    )
+
     it("without limits nobody looks, and a tree may grow", async () => {
       const script = `i=0; while [ $i -lt 60 ]; do sleep 1000.${token} & i=$((i+1)); done; echo ready; exec sleep 1000.${token}`
       const { recorder, close } = await bench.start("sh", ["-c", script])
