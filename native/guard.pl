@@ -539,11 +539,12 @@ sub become_guarded {
         syswrite($socket, pack('l l', $! + 0, $_[0]));
         kill 'KILL', $$;
     };
+    # Not before the keeper has left the group: until then one blow could take both, and what we start meanwhile stay.
+    sysread($socket, my $go, 1) or kill 'KILL', $$;
+    # Nor before its word is read: a socket that is closed with something unread in it loses what we say of a failure.
     if ($run->{uid} >= 0 || $run->{gid} >= 0) { syscall($call->{setgroups}, 0, 0) }
     $fail->(STEP_FORK) if $run->{gid} >= 0 && syscall($call->{setgid}, $run->{gid} + 0) < 0;
     $fail->(STEP_FORK) if $run->{uid} >= 0 && syscall($call->{setuid}, $run->{uid} + 0) < 0;
-    # Not before the keeper has left the group: until then one blow could take both, and what we start meanwhile stay.
-    sysread($socket, my $go, 1) or kill 'KILL', $$;
     syscall($call->{prctl}, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     kill 'KILL', $$ if getppid() != $keeper;
     default_signals('FPE');
@@ -661,7 +662,10 @@ sub keep {
 
 sub run {
     my $run = parse_run(@_);
-    watch_caller($run) or exit CANNOT_GUARD;
+    if (!watch_caller($run)) {
+        print STDERR "creche guard: $run->{caller} (--parent) did not start it, or is gone: nothing is run\n";
+        exit CANNOT_GUARD;
+    }
     $run->{environment} = [given_environment()];
     call_it('creche-guard');
     $run->{in_terminal} = has_terminal();

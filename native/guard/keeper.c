@@ -27,11 +27,12 @@ static void become_guarded(const struct run *r, int fd, pid_t keeper) {
   char go;
   /* In a terminal the command stands in its caller's job. Elsewhere signals for that group reach it through the front, once. */
   if (!r->in_terminal) setpgid(0, 0);
+  /* Not before the keeper has left the group: until then one blow could take both, and what we start meanwhile stay. */
+  if (read(fd, &go, 1) != 1) _exit(127);
+  /* Nor before its word is read: a socket that is closed with something unread in it loses what we say of a failure. */
   if (r->gid >= 0 || r->uid >= 0) setgroups(0, NULL);
   if (r->gid >= 0 && setgid((gid_t)r->gid) < 0) fail(fd, STEP_FORK);
   if (r->uid >= 0 && setuid((uid_t)r->uid) < 0) fail(fd, STEP_FORK);
-  /* Not before the keeper has left the group: until then one blow could take both, and what we start meanwhile stay. */
-  if (read(fd, &go, 1) != 1) _exit(127);
   /* Should somebody kill keeper and front together, at least the command goes with them. */
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != keeper) _exit(127);

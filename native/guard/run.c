@@ -154,7 +154,10 @@ int run(int argc, char **argv) {
   int code = parse(&r, argc, argv), pair[2];
   if (code != 0) return code;
   /* Before anything else: the shorter the time in which his death can be missed. */
-  if (!watch_caller(&r)) return CANNOT_GUARD;
+  if (!watch_caller(&r)) {
+    fprintf(stderr, "creche guard: %d (--parent) did not start it, or is gone: nothing is run\n", (int)r.caller);
+    return CANNOT_GUARD;
+  }
   prctl(PR_SET_NAME, "creche-guard");
   r.in_terminal = has_terminal();
   r.child_ignored = signal(SIGCHLD, SIG_DFL) == SIG_IGN;

@@ -38,12 +38,27 @@ const search = (file: string, cwd: string, path: string): string | undefined => 
   return denied ? "EACCES" : "ENOENT"
 }
 
+/** Undefined: Node says what is wrong with it. A program's own directory may be gone; what is not named from there runs all the same. */
+const directoryOf = (given: SpawnCall["options"]["cwd"]): string | undefined => {
+  if (given == null) {
+    try {
+      return process.cwd()
+    } catch {
+      return alwaysFailing["ENOENT"]
+    }
+  }
+  try {
+    const cwd = typeof given === "string" ? given : fileURLToPath(given)
+    return isDirectory(cwd) ? cwd : undefined
+  } catch {
+    return undefined
+  }
+}
+
 /** A path that fails as `file` would; undefined: it will not fail, or only the guard can tell. */
 export const failingPath = ({ file, options }: SpawnCall): string | undefined => {
-  const { cwd: given } = options
-  const cwd = given == null ? process.cwd() : typeof given === "string" ? given : fileURLToPath(given)
-  // Node says what is wrong with the directory.
-  if (!isDirectory(cwd)) return undefined
+  const cwd = directoryOf(options.cwd)
+  if (cwd === undefined) return undefined
   // Whose permissions these are is known to the guard alone.
   if (options.uid != null || options.gid != null) return undefined
   const path = (options.env ?? process.env)["PATH"]

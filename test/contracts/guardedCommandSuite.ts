@@ -86,6 +86,21 @@ export const guardedCommandSuite = (form: "native" | "perl", guard: string, skip
         })
 
         it.each([
+          ["user", "--uid"],
+          ["group", "--gid"],
+        ])("where it may not become that %s it says so, and runs nothing", async (_, option) => {
+          const root = process.getuid?.() === 0
+          const without = root ? ["setpriv", "--bounding-set=-setuid,-setgid"] : ["env"]
+          for (let i = 0; i < 10; i++) {
+            const words = [guard, "--run", option, root ? "65534" : "0", "--", "touch", join(scratch, "ran")]
+            const front = watch(new Watched(without[0]!, [...without.slice(1), ...words]))
+            expect(await front.ended).toEqual({ code: 125, signal: null })
+            expect(front.err).toContain("Operation not permitted")
+          }
+          expect(existsSync(join(scratch, "ran"))).toBe(false)
+        })
+
+        it.each([
           [["--grace-ms", "soon", "--", "true"], "--grace-ms"],
           [["--signal", "NONE", "--", "true"], "--signal"],
           [["--rewrite", "TERM", "--", "true"], "--rewrite"],
@@ -332,6 +347,7 @@ export const guardedCommandSuite = (form: "native" | "perl", guard: string, skip
         it("a caller that is not the parent any more starts nothing", async () => {
           const front = run(["--parent", String(process.ppid), "--", "touch", join(scratch, "ran")])
           expect((await front.ended).code).toBe(125)
+          expect(front.err).toContain(`creche guard: ${process.ppid} (--parent) did not start it`)
           expect(existsSync(join(scratch, "ran"))).toBe(false)
         })
 

@@ -148,6 +148,9 @@ const scenes: Readonly<Record<string, Scene>> = {
   "no such command": (s) => s("creche-no-such-command", ["a"]),
   "no such path": (s) => s("/no/such/path", ["a"], { argv0: "zero" }),
   "no such shell": (s) => s("true", { shell: "/no/such/shell" } as never),
+  "a number for a directory": (s) => s("true", [], { cwd: 5 as never }),
+  "NUL in the directory": (s) => s("true", [], { cwd: "/tmp\0" }),
+  "a URL that is no directory": (s) => s("true", [], { cwd: new URL("http://localhost/") }),
   "no such directory": (s) => s("true", [], { cwd: "/no/such/directory" }),
   "a directory that is a file": (s) => s("true", [], { cwd: "/etc/passwd" }),
   "a file that may not be run": (s) => s(join(scratch, "closed")),
@@ -199,6 +202,25 @@ describe("spawn, beside Node's own", () => {
     expect(nodes.events?.[0]).toMatchObject(["error", { code }])
     expect(own.events).toEqual([["spawn"], ...nodes.events!])
     expect([own.exitCode, own.signalCode]).toEqual([nodes.exitCode, nodes.signalCode])
+  })
+
+  it("in a directory that is gone, as Node does", async () => {
+    const directory = mkdtempSync(join(scratch, "gone-"))
+    const before = process.cwd()
+    process.chdir(directory)
+    rmSync(directory, { recursive: true })
+    try {
+      for (const scene of [
+        (s: Spawn) => s("echo", ["here"]),
+        (s: Spawn) => s("creche-no-such-command"),
+        (s: Spawn) => s("./no-such-path"),
+      ]) {
+        const [own, nodes] = await Promise.all([record(scene, spawn as Spawn), record(scene, childProcess.spawn)])
+        expect(own).toEqual(nodes)
+      }
+    } finally {
+      process.chdir(before)
+    }
   })
 
   it("leaves no descriptor and no process over 200 spawns", async () => {
