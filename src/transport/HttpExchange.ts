@@ -35,6 +35,8 @@ export interface ExchangeOptions {
   readonly onStream: (stream: Stream, listens: boolean) => void
   /** Whether one more may be opened that listens. */
   readonly mayListen: () => LimitReached | undefined
+  /** Begins to wait for what may take long; the server may end that with a problem. Gives what says that it is over. */
+  readonly onWait: (end: (problem: Problem.Problem) => void) => () => void
 }
 
 type Settled = (exit: Exit.Exit<unknown, RuntimeError>) => void
@@ -210,9 +212,18 @@ class Exchange {
       if (method.waits) fiber.interruptUnsafe()
     }
     this.#response.on("close", gone)
+    let isEnded = false
+    const over = !method.waits
+      ? undefined
+      : this.#options.onWait((problem) => {
+          isEnded = true
+          fiber.interruptUnsafe()
+          answerProblem(this.#response, problem)
+        })
     fiber.addObserver((exit) => {
+      over?.()
       this.#response.off("close", gone)
-      settled(exit)
+      if (!isEnded) settled(exit)
     })
   }
 

@@ -3,11 +3,14 @@ import type { ServerResponse } from "node:http"
 import { LimitReached } from "../domain/Errors.ts"
 import type { Caller } from "./HttpAccess.ts"
 import type { HttpLimits } from "./HttpLimits.ts"
+import type { Problem } from "./Problem.ts"
 import type { Stream } from "./Sse.ts"
 
 export class HttpLoad {
   readonly #limits: HttpLimits
   readonly streams = new Map<Stream, Caller>()
+  /** What ends each request that waits for its answer. */
+  readonly waits = new Map<(problem: Problem) => void, Caller>()
   /** Requests under way by token; null for those without. */
   readonly #pending = new Map<string | null, number>()
   #heldBytes = 0
@@ -70,6 +73,12 @@ export class HttpLoad {
       this.streams.delete(stream)
       if (listens) this.#count(caller, 1)
     })
+  }
+
+  /** Gives what says that the wait is over. */
+  wait(caller: Caller, end: (problem: Problem) => void): () => void {
+    this.waits.set(end, caller)
+    return () => void this.waits.delete(end)
   }
 
   /** Whether there is room for so much more; it is given back when the response is over. */

@@ -184,11 +184,12 @@ export class HttpServer {
     this.#access.look()
     this.#mcp.look()
     const { heartbeatMs, stalledMs } = this.#limits
-    const gone = Problem.ofError(new Unauthorized({ detail: "the token is not valid any more" })).body
+    const gone = Problem.ofError(new Unauthorized({ detail: "the token is not valid any more" }))
     for (const [stream, caller] of this.#load.streams) {
       if (caller.isCurrent()) stream.tick(now, heartbeatMs, stalledMs)
-      else stream.close("closing", gone)
+      else stream.close("closing", gone.body)
     }
+    for (const [end, caller] of this.#load.waits) if (!caller.isCurrent()) end(gone)
     for (const webSocket of this.#webSockets) webSocket.tick(now, heartbeatMs, stalledMs)
   }
 
@@ -222,7 +223,7 @@ export class HttpServer {
       onStream: (stream: Stream, listens: boolean) => this.#load.keep(stream, caller, response, listens),
     }
     if (path === mcpPath) this.#mcp.handle({ ...way, caller })
-    else this.#app({ ...way, path, query, methods: caller.methods })
+    else this.#app({ ...way, path, query, methods: caller.methods, onWait: (end) => this.#load.wait(caller, end) })
   }
 
   /** Without a token: whoever keeps this process running asks. */

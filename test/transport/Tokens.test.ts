@@ -292,6 +292,35 @@ describe("a token", () => {
     expect(client.events()).toMatchObject([{ event: "closing", data: { tag: "Unauthorized" } }])
   })
 
+  it("that is revoked hears no answer that it waited for, and the turn goes on", async () => {
+    const { stub, file, as, connections } = await withTokens(
+      { name: "t", scopes: ["admin"] },
+      { name: "other", scopes: ["read"] },
+    )
+    stub.session({ name: "a" })
+    const told = await as("t")("POST", "/v1/sessions/a/turns", { prompt: "hang" })
+    const waits = [
+      as("t")("POST", "/v1/sessions/a/turns?wait=true", { prompt: "hang" }),
+      as("t")("POST", "/v1/sessions/a/turns?stream=true", { prompt: "hang" }),
+      as("t")("GET", `/v1/turns/${told.json.id}/wait`),
+    ]
+    await deadline("they wait", () => stub.turns().length === 3 && connections().pending === 3)
+    changeTokens(file, (all) => all.filter(({ name }) => name === "other"))
+    const [ask, stream, wait] = await Promise.all(waits)
+    for (const answer of [ask!, wait!]) {
+      expect([answer.status, answer.json.tag, answer.json.detail]).toEqual([
+        401,
+        "Unauthorized",
+        "the token is not valid any more",
+      ])
+    }
+    expect(stream!.text).toContain("the token is not valid any more")
+    await deadline("nobody waits", () => stub.asks.waiting === 0 && connections().pending === 0)
+    for (const turn of stub.turns()) {
+      expect((await as("other")("GET", `/v1/turns/${turn}`)).json.status).not.toBe("cancelled")
+    }
+  })
+
   it("is in no log, no answer and no error, wherever it was written", async () => {
     const { send, raw, logs, tokens, stub } = await withTokens({ name: "t", scopes: ["admin"] })
     stub.session({ name: "a" })
