@@ -147,7 +147,10 @@ export const isTool = (name: string): name is ToolName => Object.hasOwn(tools, n
 /** The tool that carries out a method, for sentences that speak of methods. */
 const toolOf = new Map<string, ToolName>(toolNames.map((name) => [toolSpecs[name].method, name]))
 export const inTools = (sentence: string): string =>
-  sentence.replace(/\b(?:session|turn|template|runtime)\/[a-z]+\b/g, (method) => toolOf.get(method) ?? method)
+  sentence.replace(
+    /\b(?:session|turn|template|supervisor|runtime)\/[a-z]+\b/g,
+    (method) => toolOf.get(method) ?? method,
+  )
 
 interface ObjectSchema {
   readonly properties?: Readonly<Record<string, unknown>>

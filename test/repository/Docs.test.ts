@@ -5,6 +5,8 @@ import { fileURLToPath } from "node:url"
 import { describe, expect, it } from "vitest"
 import { commands } from "../../src/cli/Commands.ts"
 import { contract } from "../../src/transport/Contract.ts"
+import { routes } from "../../src/transport/HttpRoutes.ts"
+import { toolNames } from "../../src/transport/McpTools.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
 const read = (file: string) => readFileSync(join(root, file), "utf8")
@@ -36,7 +38,34 @@ describe("the README's table", () => {
   })
 })
 
+/** The paths of a table's row: in full, or the last part alone after one that is like it or ends in `…`. */
+const pathsIn = (row: string): ReadonlyArray<string> => {
+  const found: Array<string> = []
+  let before = ""
+  for (const [, code] of row.matchAll(/`([^`]+)`/g)) {
+    const path = code!.replace(/^[A-Z]+ /, "")
+    if (path.startsWith("/")) before = path.replace(/[^/]*$/, "")
+    found.push(path.startsWith("/") ? path : before + path)
+  }
+  return found
+}
+
 describe("the docs", () => {
+  it("have every route of HTTP", () => {
+    const rows = read("docs/http.md").split("\n")
+    const told = new Set(rows.filter((row) => row.startsWith("| `")).flatMap(pathsIn))
+    const short = (path: string) => path.replace("{session}", "{s}").replace("{turn}", "{t}")
+    expect(routes.map(({ path }) => short(path)).filter((path) => !told.has(path))).toEqual([])
+  })
+
+  it("have every tool of MCP, and no other", () => {
+    const rows = read("docs/mcp.md")
+      .split("\n")
+      .filter((row) => /^\| `[a-z]+_/.test(row))
+    const told = rows.flatMap((row) => [...row.matchAll(/`([a-z_]+)`/g)].map((match) => match[1]!))
+    expect(told.toSorted()).toEqual(toolNames.toSorted())
+  })
+
   it("have fresh generated parts", () => {
     execFileSync(process.execPath, ["scripts/docs.ts", "--check"], { cwd: root })
   })
