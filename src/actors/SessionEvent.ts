@@ -28,7 +28,7 @@ export interface ExitReport {
   readonly normal: boolean
   /** Ready time of the process that ended; 0 when it never was ready. */
   readonly readyMs: number
-  /** From the beginning of its start to its end: ready time, and what it cost to get there and to be rid of it. */
+  /** From when its start was due to its end: ready time, and what it cost to get there and to be rid of it. */
   readonly elapsedMs: number
 }
 

@@ -26,11 +26,19 @@ export const goAway = (step: Step, cause: "startFailed" | "removed"): void => {
   step.act({ type: "gone", cause })
 }
 
-/** Begins the next incarnation. Only from phases without a process. */
-export const beginStart = (step: Step, cause: StartCause, replies: ReadonlyArray<SessionReply>): void => {
+/**
+ * Begins the next incarnation. Only from phases without a process. `dueAt`: when it should have begun, where a store or
+ * others that ended held it up; from then on it counts as starting.
+ */
+export const beginStart = (
+  step: Step,
+  cause: StartCause,
+  replies: ReadonlyArray<SessionReply>,
+  dueAt: number = step.now,
+): void => {
   const { draft, now } = step
   draft.incarnation++
-  draft.begunAt = now
+  draft.begunAt = Math.min(dueAt, now)
   if (cause === "client") step.act({ type: "forgive" })
   step.enter({ _tag: "Starting", cause, process: null, authenticating: false, deadline: null, replies })
   step.act({ type: "spawn" })

@@ -134,7 +134,13 @@ export type Phase =
   | { readonly _tag: "Deciding"; readonly status: SessionStatus }
   | { readonly _tag: "Backoff"; readonly until: number; readonly attempt: number }
   /** Its supervisor starts it again, in its turn among others. */
-  | { readonly _tag: "Parked"; readonly cause: StartCause; readonly replies: ReadonlyArray<SessionReply> }
+  | {
+      readonly _tag: "Parked"
+      readonly cause: StartCause
+      readonly replies: ReadonlyArray<SessionReply>
+      /** When its own restart was due; undefined: it did not crash. */
+      readonly dueAt?: number
+    }
   | { readonly _tag: "Suspended"; readonly by: SuspendedBy }
   | { readonly _tag: "Stopped" }
   | { readonly _tag: "Failed"; readonly error: RuntimeError }
@@ -156,7 +162,7 @@ export interface SessionState {
   readonly lastActiveAt: number
   readonly seq: number
   readonly incarnation: number
-  /** When the start of this incarnation began. */
+  /** When the start of this incarnation began, or was due: a store that was slow to take the wait down held it up. */
   readonly begunAt: number
   readonly restarts: number
   readonly completed: number

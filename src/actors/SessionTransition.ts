@@ -195,7 +195,7 @@ const decided = (step: Step, decision: Decision): void => {
     case "Park": {
       const { delayMs, attempt } = decision
       step.append({ type: "restart/scheduled", delayMs, attempt })
-      return step.enter({ _tag: "Parked", cause: "supervision", replies: [] })
+      return step.enter({ _tag: "Parked", cause: "supervision", replies: [], dueAt: now + delayMs })
     }
     case "Done": {
       step.enter({ _tag: "Stopped" })
@@ -232,7 +232,7 @@ const tick = (step: Step): void => {
       }
       break
     case "Backoff":
-      if (draft.phase.until <= now) beginStart(step, "supervision", [])
+      if (draft.phase.until <= now) beginStart(step, "supervision", [], draft.phase.until)
       break
     case "Ending":
       PoliteEnding.elapsed(step)

@@ -32,7 +32,7 @@ export const park = (step: Step, reply: SessionReply): void => {
       return
     }
     case "Backoff":
-      step.enter({ _tag: "Parked", cause: "supervision", replies: [] })
+      step.enter({ _tag: "Parked", cause: "supervision", replies: [], dueAt: phase.until })
       return answer(step, reply)
     case "Deciding":
     case "Parked":
@@ -53,7 +53,7 @@ export const release = (step: Step, reply: SessionReply): void => {
   }
   if (phase._tag !== "Parked") return answer(step, reply)
   if (phase.cause === "supervision") draft.restarts++
-  beginStart(step, phase.cause, [...phase.replies, reply])
+  beginStart(step, phase.cause, [...phase.replies, reply], phase.dueAt)
 }
 
 export const fall = (step: Step, error: RuntimeError, reply: SessionReply): void => {
