@@ -50,6 +50,8 @@ export class SubprocessLink implements SubprocessHandlers {
   #subprocess: Subprocess | undefined
   #spawning: Fiber.Fiber<unknown> | undefined
   #ending: ShutdownSpec | undefined
+  /** Of a process that was there already when its spawn was given up, and could not be killed. */
+  #survivors: ReadonlyArray<number> = []
   /** Callbacks that overtook the news of the spawn itself. */
   #early: Array<() => void> | undefined = []
   #stderr: StringDecoder | undefined
@@ -103,17 +105,18 @@ export class SubprocessLink implements SubprocessHandlers {
       return
     }
     const failure = Cause.squash(exit.cause)
-    const news: SessionEvent = Cause.hasInterruptsOnly(exit.cause)
-      ? { type: "closed", survivors: [], stderrTail: "" }
-      : {
-          type: "spawnFailed",
-          error:
-            failure instanceof SpawnFailed || failure instanceof LimitReached
-              ? failure
-              : new SpawnFailed({ command: "", field: "command", errno: "EIO", detail: String(failure) }),
-        }
-    // The news says that nothing is left: first let there be nothing left.
-    this.#closeScope(() => post(news))
+    const news = (): SessionEvent =>
+      Cause.hasInterruptsOnly(exit.cause)
+        ? { type: "closed", survivors: this.#survivors, stderrTail: "" }
+        : {
+            type: "spawnFailed",
+            error:
+              failure instanceof SpawnFailed || failure instanceof LimitReached
+                ? failure
+                : new SpawnFailed({ command: "", field: "command", errno: "EIO", detail: String(failure) }),
+          }
+    // The news says that nothing is left, or what: first let there be nothing left.
+    this.#closeScope(() => post(news()))
   }
 
   #closeScope(then: () => void): void {
@@ -222,6 +225,7 @@ export class SubprocessLink implements SubprocessHandlers {
   }
 
   onClosed(survivors: ReadonlyArray<number>): void {
+    this.#survivors = survivors
     if (this.#early !== undefined) return void this.#early.push(() => this.onClosed(survivors))
     this.#endStdout()
     this.#resting?.interruptUnsafe()
