@@ -168,10 +168,13 @@ export const ofAll = Effect.fnUntraced(function* (
   const signal = new Signal()
   const cursors = new Map(known.map(({ id, seq }) => [id, seq]))
   const dirty = new Set<SessionId>()
+  /** Whose transcript is being read, and not gone meanwhile. */
+  let reading: SessionId | undefined
   const unlisten = listen((session, gone) => {
     if (gone) {
       dirty.delete(session)
       cursors.delete(session)
+      if (reading === session) reading = undefined
       return
     }
     dirty.add(session)
@@ -189,11 +192,13 @@ export const ofAll = Effect.fnUntraced(function* (
         const room = limit - entries.length
         if (room <= 0) break
         const cursor = cursors.get(session) ?? 0
-        // Taken off before the read: what is stored during it puts the session on again.
-        dirty.delete(session)
+        // Taken off before the read: what is stored during it puts the session on again. Not on any more: it is gone.
+        if (!dirty.delete(session)) continue
+        reading = session
         const read = yield* Effect.exit(store.transcript(session, whatFits(filter, cursor, room)))
+        const isThere = reading === session
         if (Exit.isFailure(read)) {
-          dirty.add(session)
+          if (isThere) dirty.add(session)
           signal.raise()
           // What other sessions gave is not thrown away for it; the next pull fails, if the store still does.
           if (entries.length > 0) return { entries, missed }
@@ -201,8 +206,10 @@ export const ofAll = Effect.fnUntraced(function* (
         }
         const page = read.value
         if (page.trimmed > cursor) missed.push({ session, after: cursor, through: page.trimmed })
-        if (page.entries.length >= room) dirty.add(session)
-        cursors.set(session, Math.max(cursor, page.nextAfter))
+        if (isThere) {
+          if (page.entries.length >= room) dirty.add(session)
+          cursors.set(session, Math.max(cursor, page.nextAfter))
+        }
         for (const entry of page.entries) entries.push(entry)
       }
       if (dirty.size > 0) signal.raise()
