@@ -119,12 +119,21 @@ export class Supervisors {
     whenOther: "fail" | "change" = "fail",
   ): Effect.Effect<SupervisorNode, RuntimeError> {
     return Effect.gen({ self: this }, function* () {
-      const ending = this.#options.register.tree.find(request.path)?.stopping
-      if (ending !== undefined) yield* Effect.ignore(Deferred.await(ending))
-      const { node, anew } = yield* this.#lock.withPermits(1)(
-        Effect.uninterruptible(this.#register(request, whenOther)),
+      const ending = () => this.#options.register.tree.find(request.path)?.stopping
+      // Asked once it has the lock: a stop does not wait for that.
+      const registered = yield* this.#lock.withPermits(1)(
+        Effect.suspend(() =>
+          ending() === undefined ? Effect.uninterruptible(this.#register(request, whenOther)) : Effect.undefined,
+        ),
       )
-      if (anew) yield* this.groups.start(node)
+      if (registered === undefined) {
+        const stopping = ending()
+        if (stopping !== undefined) yield* Effect.ignore(Deferred.await(stopping))
+        return yield* this.start(request, whenOther)
+      }
+      const { node, anew } = registered
+      // A stop that came in between has the last word.
+      if (anew && this.#isWanted(node)) yield* this.groups.start(node)
       return node
     })
   }
@@ -158,6 +167,12 @@ export class Supervisors {
           givenUp: null,
         } as const
         yield* store.put(record)
+        const late = this.refusal(parentPath(path)!, null)
+        if (late !== undefined) {
+          // The one above ended, or gave up, before this was on record.
+          yield* store.remove([path])
+          return yield* Effect.fail(late)
+        }
         return { node: register.tree.add(record), anew: false }
       }
       const settings = {
@@ -185,7 +200,15 @@ export class Supervisors {
     })
   }
 
-  /** It runs again, with those below it that it took along; their sessions wait for their turn to start, or sleep. */
+  /** Nobody ends it. */
+  #isWanted(node: SupervisorNode): boolean {
+    return this.#find(node.path) === node
+  }
+
+  /**
+   * It runs again, with those below it that it took along; their sessions wait for their turn to start, or sleep. A stop may
+   * come at any moment of it: nobody rises any more whom that would not find.
+   */
   #revive(
     top: SupervisorNode,
     { strategy, intensity }: Pick<SupervisorRecord, "strategy" | "intensity">,
@@ -193,11 +216,15 @@ export class Supervisors {
     return Effect.gen({ self: this }, function* () {
       const { register, store } = this.#options
       yield* this.groups.settled(top)
+      const gone = new SupervisorNotFound({ supervisor: top.path })
       const nodes = [...top.nodes()].filter(({ givenUp }) => givenUp?.by === top.path)
       for (const node of nodes) {
+        if (!this.#isWanted(top)) return yield* gone
+        if (!this.#isWanted(node)) continue
         const settings = node === top ? { strategy, intensity } : undefined
         yield* store.put({ ...node.record, ...settings, givenUp: null })
       }
+      if (!this.#isWanted(top)) return yield* gone
       top.strategy = strategy
       top.intensity = intensity
       for (const node of nodes) {
@@ -205,6 +232,8 @@ export class Supervisors {
         node.givenUp = null
         for (const id of [...running, ...asleep]) {
           const found = yield* Effect.result(register.find(id))
+          if (!this.#isWanted(top)) return yield* gone
+          if (!this.#isWanted(node)) break
           if (found._tag === "Failure" || register.tree.above(found.success) !== node) continue
           const slot = found.success
           if (slot.actor.state.phase._tag !== "Failed" || register.taken(slot.actor.state.spec, slot)) continue

@@ -3,6 +3,7 @@
  * before the next is told to end, and up before the next is started, in start order. It listens and changes nothing.
  */
 import { SessionActor } from "../../src/actors/SessionActor.ts"
+import type { SessionId } from "../../src/domain/Ids.ts"
 import type { Clients } from "./Clients.ts"
 import type { Records, SessionRecord } from "./Records.ts"
 import { replace } from "./Replacement.ts"
@@ -29,6 +30,8 @@ export class GroupOrder {
   readonly #clients: Clients
   #groups = new Map<string, Group>()
   #startsNothing = false
+  /** In which order sessions took their places: at once with their first start. */
+  readonly #places = new Map<SessionId, number>()
 
   constructor(world: World, records: Records, spawner: SimulatedSpawner, clients: Clients) {
     this.#world = world
@@ -40,6 +43,7 @@ export class GroupOrder {
   /** Listens to every request that a session gets; what comes back ends that. */
   listen(): () => void {
     const asked = (actor: SessionActor, type: Asked) => this.#asked(actor, type)
+    const places = this.#places
     return replace(
       SessionActor.prototype,
       "request",
@@ -47,6 +51,7 @@ export class GroupOrder {
         function (this: SessionActor, event) {
           return request.call(this, (reply) => {
             const { type } = event(reply)
+            if (type === "start") places.set(this.id, places.size)
             if (type !== "park" && type !== "release") return event(reply)
             const answered = asked(this, type)
             return event((exit) => {
@@ -99,14 +104,14 @@ export class GroupOrder {
       parking.set(record, now)
       return () => parking.delete(record)
     }
+    const placeOf = ({ id }: SessionRecord) => this.#places.get(id) ?? 0
     for (const other of rising) {
       const starts = actors.get(other)?.state.phase._tag === "Starting"
       if (other !== record && starts) wrong(`while ${other.name} is not up`)
     }
     for (const other of this.#records.below(supervisor)) {
       // Between two that came at the same time a runtime that comes back goes by the record.
-      if (other === record) break
-      if (other.storedAs > record.storedAs) continue
+      if (other.storedAs >= record.storedAs || placeOf(other) >= placeOf(record)) continue
       if (actors.get(other)?.state.phase._tag === "Parked") wrong(`before ${other.name}`)
     }
     rising.add(record)

@@ -345,8 +345,8 @@ export class Records {
     if (session.seq !== last) wrong(`the record's seq is ${session.seq}, the newest entry ${last}`)
     // One that is gone is stopped, whatever its last entry.
     const isGone = session.status === "stopped" && (record.status === "failed" || record.status === "suspended")
-    if (session.status !== record.status && !isGone)
-      wrong(`the record is ${session.status}, by its entries ${record.status}`)
+    if (isGone) record.status = "stopped"
+    else if (session.status !== record.status) wrong(`the record is ${session.status}, by its entries ${record.status}`)
     // One that had its place already may be over the bound: it was put back when its process died.
     if (session.turns.queued > record.capacity + 1) {
       this.#world.broke(

@@ -13,6 +13,7 @@ import {
   type SupervisorPlan,
   type WorldPlan,
 } from "./Plan.ts"
+import { conversationSpec } from "./ChildLanguage.ts"
 import { calmWorld } from "./Shrink.ts"
 
 type StepInput = Step extends infer S ? (S extends Step ? Omit<S, "n"> & { readonly n?: number } : never) : never
@@ -202,5 +203,128 @@ export const regressions: Readonly<Record<string, Plan>> = {
     {},
     1,
     [{ path: "root/a", strategy: "rest_for_one", intensity: null }],
+  ),
+  "sessions rose below a supervisor that was stopped while it was being started anew, and outlived the runtime": planOf(
+    [
+      sessionOf({ supervisor: "root/a" }, [], { commits: "delayed", mostMs: 0 }),
+      sessionOf(
+        { name: "s1", restart: "permanent", supervisor: "root/a" },
+        [16, 16].map((endsAfterMs) => ({ endsAfterMs })),
+      ),
+    ],
+    [
+      { at: 0, type: "supervisorStart", supervisor: 0 },
+      start,
+      { ...start, session: 1 },
+      { at: 400, type: "supervisorStart", supervisor: 0 },
+      { at: 400, type: "supervisorStop", supervisor: 0 },
+      { at: 400, type: "supervisorStart", supervisor: 0 },
+    ],
+    {},
+    1,
+    [{ path: "root/a", strategy: "one_for_one", intensity: { maxRestarts: 1, withinMs: 1_000 } }],
+  ),
+  "a supervisor was there twice that was started again as it began to end": planOf(
+    [sessionOf({ supervisor: "root/a" }, [{ obeysAfterMs: null }])],
+    [
+      { at: 100, type: "supervisorStart", supervisor: 0 },
+      { ...start, at: 150 },
+      { at: 200, type: "supervisorStart", supervisor: 0 },
+      { at: 200, type: "supervisorStop", supervisor: 0 },
+      { at: 250, type: "supervisorStop", supervisor: 0 },
+    ],
+    { yieldAfter: 9, ties: "lot" },
+    15,
+    [{ path: "root/a", strategy: "one_for_one", intensity: null }],
+  ),
+  "a process that could not be killed was forgotten because its spawn was given up as it was through": planOf(
+    [sessionOf({ shutdown: { graceMs: 0, stdinEofMs: 0 } }, [{ obeysAfterMs: null, unkillable: true }])],
+    [
+      { ...start, at: 100 },
+      { at: 102, type: "restart", session: 0 },
+      { at: 500, type: "list" },
+    ],
+    { yieldAfter: 9, ties: "lot" },
+    32,
+  ),
+  "a session below one that was being started anew was left alone because its own supervisor was stopped": planOf(
+    [
+      sessionOf({ restart: "permanent", supervisor: "root/a" }, [{ endsAfterMs: 16 }]),
+      sessionOf({ name: "s1", supervisor: "root/a/b" }, [], { commits: "delayed", mostMs: 40 }),
+    ],
+    [
+      { at: 0, type: "supervisorStart", supervisor: 0 },
+      { at: 0, type: "supervisorStart", supervisor: 1 },
+      start,
+      { ...start, session: 1 },
+      { at: 31, type: "supervisorStart", supervisor: 0 },
+      { at: 31, type: "supervisorStop", supervisor: 1 },
+    ],
+    {},
+    263,
+    [
+      { path: "root/a", strategy: "one_for_one", intensity: { maxRestarts: 0, withinMs: 200 } },
+      { path: "root/a/b", strategy: "one_for_all", intensity: null },
+    ],
+  ),
+  "who follows all sessions was told twice of one that was removed during the read of another": planOf(
+    [
+      sessionOf(
+        {
+          command: "claude",
+          protocol: { type: "claude" },
+          shutdown: { graceMs: 100, stdinEofMs: 20 },
+          idleTimeoutMs: 50,
+        },
+        [],
+        {
+          commits: "delayed",
+          mostMs: 5,
+        },
+      ),
+      sessionOf(
+        {
+          name: "s1",
+          command: "ndjson",
+          protocol: { type: "ndjson", end: { done: true }, conversation: conversationSpec },
+        },
+        [],
+        {
+          commits: "delayed",
+          mostMs: 29,
+        },
+      ),
+    ],
+    [
+      { ...start, at: 25 },
+      { ...start, at: 25, session: 1 },
+      { at: 25, ...ask, session: 1 },
+      { at: 267, type: "remove", session: 0 },
+      { at: 267, type: "subscribe", after: 0, session: 1 },
+      { at: 267, type: "watch" },
+      { at: 275, ...ask, session: 1 },
+      { at: 275, type: "start", ifExists: "return", session: 0 },
+      { at: 275, type: "remove", session: 1 },
+      { at: 303, type: "cancel", of: 1, session: 0 },
+      { at: 303, ...ask },
+    ],
+    { readMs: 12 },
+    800_064_752,
+  ),
+  "a session was restarted for ever because the store was slower than the window of its limit": planOf(
+    [
+      sessionOf(
+        {
+          command: "claude",
+          protocol: { type: "claude" },
+          backoff: { initialMs: 20, factor: 1, maxMs: 20, jitter: 0, resetAfterMs: 500 },
+          intensity: { maxRestarts: 3, withinMs: 100 },
+          readyTimeoutMs: 30,
+        },
+        [{ spawn: "fails" }],
+        { commits: "delayed", mostMs: 300 },
+      ),
+    ],
+    [start, { at: 0, type: "suspend", session: 0 }, { at: 0, ...ask }, { at: 265, type: "list" }],
   ),
 }
