@@ -482,6 +482,8 @@ sub stand_in_front {
                 next if $run->{in_terminal} && $code == 0 && is_within($sender, $keeper);
                 my $passed = $run->{rewrite}{$signal} // $signal;
                 syswrite($socket, pack('l', $passed)) if $passed > 0;
+                # Somebody may have stopped it.
+                kill 'CONT', $keeper if $passed == SIGKILL;
             }
         }
         syswrite($socket, pack('l', CALLER_GONE)) if $run->{look} && getppid() != $run->{caller};
@@ -634,6 +636,8 @@ sub keep {
             # Whoever killed the front meant us all, and now.
             last unless sysread($front, my $text, 4);
             $order = unpack('l', $text);
+            # Whoever says SIGKILL means all of it, and no grace.
+            last if $order == SIGKILL;
             $deliver->($order) if $order > 0 && !@how;
             kill 'CONT', $leader if $order == CONTINUED - $stops && $stopped && !@how;
         }

@@ -43,6 +43,8 @@ static void pass_on(const struct run *r, int keeper_fd, pid_t keeper, const stru
   if (r->in_terminal && (comes_from_terminal(s) || (s->ssi_code == SI_USER && is_within((pid_t)s->ssi_pid, keeper)))) return;
   int32_t sig = r->rewrite[s->ssi_signo];
   if (sig > 0) send(keeper_fd, &sig, sizeof sig, MSG_NOSIGNAL);
+  /* Somebody may have stopped it. */
+  if (sig == SIGKILL) kill(keeper, SIGCONT);
 }
 
 void report_failure(const struct run *r, int error) {

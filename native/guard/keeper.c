@@ -203,6 +203,8 @@ void keep(const struct run *r, int front) {
     if (fds[0].revents != 0) {
       /* Whoever killed the front meant us all, and now. */
       if (read(front, &order, sizeof order) != (ssize_t)sizeof order) break;
+      /* Whoever says SIGKILL means all of it, and no grace. */
+      if (order == SIGKILL) break;
       if (order > 0 && !exited) deliver(r, leader, order);
       if (order == CONTINUED - stops.number && stops.now && !exited) kill(leader, SIGCONT);
     }

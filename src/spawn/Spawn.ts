@@ -16,6 +16,7 @@ import { findGuard, type FoundGuard, type SpawnContainment } from "./Containment
 import { failingPath } from "./FailedSpawn.ts"
 import { openReport, tellFailure, type FailureReport } from "./FailureReport.ts"
 import { spawnInGroup } from "./GroupSpawn.ts"
+import { killOrder, killWhole } from "./WholeKill.ts"
 import { readCall, type GuardOptions, type SpawnCall } from "./SpawnCall.ts"
 
 type NodeSpawn = typeof childProcess.spawn
@@ -58,7 +59,7 @@ const divide = (env: NodeJS.ProcessEnv, isOwn: FoundGuard["isOwnVariable"]) => {
 }
 
 const guardWords = ({ file, args, options }: SpawnCall, reportAt: number | undefined): Array<string> => {
-  const words = ["--parent", String(process.pid)]
+  const words = ["--parent", String(process.pid), ...killOrder]
   const say = (name: string, value: string | number | null | undefined) => {
     if (value != null) words.push(`--${name}`, String(value))
   }
@@ -101,6 +102,7 @@ const spawnGuarded = (
     streams.pop()
     tellFailure(child, call, report)
   }
+  killWhole(child)
   return rename(child, call)
 }
 

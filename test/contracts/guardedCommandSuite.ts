@@ -255,6 +255,16 @@ export const guardedCommandSuite = (form: "native" | "perl", guard: string, skip
           expect(front.out).not.toMatch(/term|usr1/)
         })
 
+        it("one that is rewritten to SIGKILL ends everything at once, and the guard after it", async () => {
+          const script = `setsid sleep 1000.${token} & trap '' TERM; echo ready; while :; do sleep 0.02; done`
+          const front = shell(script, "--rewrite", "TERM:KILL", "--grace-ms", "60000")
+          await front.said("ready")
+          process.kill(keeperOf(front), "SIGSTOP")
+          process.kill(front.pid, "SIGTERM")
+          expect(await front.ended).toEqual({ code: null, signal: "SIGKILL" })
+          expect(pidsWith(token)).toEqual([])
+        })
+
         it("a signal that comes at once is not lost", async () => {
           for (let i = 0; i < 40; i++) {
             const front = run(["--", "sleep", `1000.${token}`])

@@ -7,7 +7,15 @@ import { fileURLToPath } from "node:url"
 import { Worker } from "node:worker_threads"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { spawn } from "../../src/spawn/index.ts"
-import { eventually, fixture, freshToken, killIfThere, openDescriptors, pidsWith } from "../process/SpawnerBench.ts"
+import {
+  eventually,
+  fixture,
+  freshToken,
+  killIfThere,
+  openDescriptors,
+  pidsWith,
+  stateOf,
+} from "../process/SpawnerBench.ts"
 
 /** Empty: a guard is to be had here, of whatever form; otherwise why not. */
 const unguarded = spawn.containment.level === "guard" ? "" : `skipped, ${spawn.containment.detail}`
@@ -106,6 +114,16 @@ const scenes: Readonly<Record<string, Scene>> = {
     const child = s("sleep", ["1000"])
     return later(child, () => child.kill("SIGKILL"))
   },
+  "kill by SIGKILL at once": (s) => {
+    const child = s("sleep", ["1000"])
+    child.kill(9)
+    return child
+  },
+  "SIGKILL after a stop": (s) => {
+    const child = s("sleep", ["1000"])
+    return later(child, () => child.kill("SIGSTOP") && child.kill("SIGKILL"))
+  },
+  "SIGKILL after a timeout": (s) => s("sleep", ["1000"], { timeout: 50, killSignal: "SIGKILL" }),
   "a signal that it handles": (s) => {
     const child = s("sh", ["-c", "trap 'echo got it; exit 9' TERM; echo ready; while :; do sleep 0.02; done"])
     child.stdout!.once("data", () => child.kill("SIGTERM"))
@@ -327,6 +345,22 @@ describe.skipIf(unguarded !== "")(
       child.kill("SIGKILL")
       expect(await new Promise((resolve) => child.once("exit", (...how) => resolve(how)))).toEqual([null, "SIGKILL"])
       await eventually("nothing is left", () => pidsWith(token).length === 0)
+    })
+
+    it("and nothing is left any more when the exit of a killed child comes, with a grace or without", async () => {
+      const script = `i=0; while [ $i -lt 60 ]; do setsid sleep 1000.${token} & i=$((i+1)); done; echo ready; exec sleep 1000.${token}`
+      for (const options of [{}, { graceMs: 60_000 }, { detached: true }]) {
+        const child = spawn("sh", ["-c", script], options)
+        await new Promise((resolve) => child.stdout!.once("data", resolve))
+        await eventually("the tree is there", () => pidsWith(token).length >= 61)
+        child.kill("SIGKILL")
+        const left = new Promise((resolve) =>
+          child.once("exit", (...how) =>
+            resolve([...how, pidsWith(token).filter((pid) => stateOf(pid) !== "Z").length]),
+          ),
+        )
+        expect(await left).toEqual([null, "SIGKILL", 0])
+      }
     })
 
     it("with a detached child: a signal for its group reaches it once, and it does not outlive the program", async () => {
