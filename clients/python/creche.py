@@ -807,7 +807,7 @@ class Client:
     ) -> "Subscription":
         """First what is stored after `after`, then live, no gap and no duplicate; without `after` live ones alone.
 
-        Without `session`: the entries of every session from now on. Iterate it; see Subscription. `timeout`: of subscribing.
+        Before live ones come the permission requests that still wait. Without `session`: of every session. Iterate it; see Subscription. `timeout`: of subscribing.
         """
         return Subscription(self, session, after, types, self._deadline(timeout))
 

@@ -223,6 +223,12 @@ const make = Effect.gen(function* () {
     ),
   )
 
+  /** Who comes to answer must not have been there when it was asked. */
+  const pendingIn = ({ actor }: Slot) =>
+    actor.state.requests.length === 0
+      ? []
+      : actor.snapshot().pendingRequests.map(({ seq }) => ({ session: actor.id, seq }))
+
   return Runtime.of({
     ...reports,
     health,
@@ -295,20 +301,20 @@ const make = Effect.gen(function* () {
         const filter = { types, turn: turn as TurnId | undefined }
         if (session !== undefined) {
           const slot = yield* register.find(session)
-          const { pendingRequests } = slot.actor.snapshot()
+          const waiting = after === undefined ? pendingIn(slot) : []
           const followed = yield* Subscriptions.ofSession(store, sourceOf(slot), after ?? slot.actor.seq, filter)
-          // Who comes to answer must not have been there when it was asked.
-          return after === undefined && pendingRequests.length > 0
-            ? Subscriptions.afterEntries(store, slot.actor.id, pendingRequests, filter, followed)
-            : followed
+          return Subscriptions.afterEntries(store, waiting, filter, followed)
         }
         const misplaced = after !== undefined ? "after" : turn !== undefined ? "turn" : undefined
         if (misplaced !== undefined) {
           const message = "needs `session`: every session counts its own entries"
           return yield* new InvalidParams({ issues: [{ path: misplaced, message }] })
         }
-        const known = register.slots().map(({ actor }) => ({ id: actor.id, seq: actor.seq }))
-        return yield* Subscriptions.ofAll(store, known, (listener) => supervisor.listen(listener), filter)
+        const slots = register.slots()
+        const known = slots.map(({ actor }) => ({ id: actor.id, seq: actor.seq }))
+        const waiting = slots.flatMap(pendingIn)
+        const all = yield* Subscriptions.ofAll(store, known, (listener) => supervisor.listen(listener), filter)
+        return Subscriptions.afterEntries(store, waiting, filter, all)
       }),
   })
 })

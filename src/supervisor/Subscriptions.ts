@@ -136,13 +136,15 @@ export const ofSession = Effect.fnUntraced(function* (
 /** The same subscription, after single entries of before: those that fit, in order. */
 export const afterEntries = (
   store: SessionStore["Service"],
-  session: SessionId,
-  entries: ReadonlyArray<{ readonly seq: number }>,
+  entries: ReadonlyArray<{ readonly session: SessionId; readonly seq: number }>,
   filter: Filter,
   followed: Subscription,
 ): Subscription => {
+  if (entries.length === 0) return followed
   let isGiven = false
-  const first = Effect.forEach(entries, ({ seq }) => store.transcript(session, whatFits(filter, seq - 1, 1))).pipe(
+  const first = Effect.forEach(entries, ({ session, seq }) =>
+    store.transcript(session, whatFits(filter, seq - 1, 1)),
+  ).pipe(
     Effect.map((pages) => pages.flatMap((page, i) => page.entries.filter((entry) => entry.seq === entries[i]!.seq))),
   )
   return {

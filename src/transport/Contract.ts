@@ -396,7 +396,7 @@ export const contract = {
     result: Struct({ subscription: Schema.String }),
     gives:
       "{subscription}; then session/event {subscription, entry}; {subscription, ended: true} once the session is removed",
-    doc: "First what is stored after `after`, then live, no gap and no duplicate; without `after` live ones alone, and before them the permission requests that still wait; without session, every session's entries from now on.",
+    doc: "First what is stored after `after`, then live, no gap and no duplicate; without `after` live ones alone, and before them the permission requests that still wait; without session, the same of every session.",
     errors: [...unknownSession, "LimitReached", "Draining"],
   }),
   "template/list": method({

@@ -130,6 +130,15 @@ export const subscriptionCases: ReadonlyArray<Case> = [
       await eventually("it is told", () => late.events.length > 0)
       const [first] = entriesOf(late)
       assert.deepEqual([first.type, first.request], ["permission/requested", await asked()])
+      // So is who follows all sessions, whichever others there are.
+      const all = await on.follow({ types: ["permission/requested"] })
+      const { id } = await on.ok("session/get", { session: name })
+      const ofThis = () => entriesOf(all).filter(({ session }) => session === id)
+      await eventually("it is told as well", () => ofThis().length > 0)
+      assert.deepEqual(
+        ofThis().map(({ request }) => request),
+        [first.request],
+      )
       await on.ok("session/answer", { session: name, request: first.request, outcome: "deny" })
       await eventually("and of its answer", () => entriesOf(late).some(({ type }) => type === "permission/resolved"))
     },
