@@ -83,6 +83,9 @@ export const makeToken = (
 }
 
 const { decode } = strictDecoder(TokenFileContent)
+type Decoded = ReturnType<typeof decode>
+const inWords = ({ problems }: Extract<Decoded, { readonly _tag: "Wrong" }>): string =>
+  problems.map((each) => `${each.path.join(".")} ${each.message}`).join("; ")
 
 /** The tokens of a file, none where it is not there. Throws `TokenFileWrong`, without repeating what the file holds. */
 export const readTokens = (file: string): ReadonlyArray<TokenRecord> => {
@@ -108,7 +111,7 @@ export const readTokens = (file: string): ReadonlyArray<TokenRecord> => {
   }
   const decoded = decode(value)
   if (decoded._tag === "Wrong") {
-    throw wrong(`is wrong: ${decoded.problems.map((each) => `${each.path.join(".")} ${each.message}`).join("; ")}`)
+    throw wrong(`is wrong: ${inWords(decoded)}`)
   }
   return decoded.value.tokens
 }
@@ -137,7 +140,13 @@ export const changeTokens = (
   }
   try {
     try {
-      fs.writeSync(handle, `${JSON.stringify({ version: 1, tokens: change(readTokens(file)) }, null, 2)}\n`)
+      const content = { version: 1, tokens: change(readTokens(file)) }
+      // A file that cannot be read lets nobody in.
+      const decoded = decode(content)
+      if (decoded._tag === "Wrong") {
+        throw new TokenFileWrong({ detail: `${file} stays as it is, for it would be wrong: ${inWords(decoded)}` })
+      }
+      fs.writeSync(handle, `${JSON.stringify(content, null, 2)}\n`)
       fs.fsyncSync(handle)
     } finally {
       fs.closeSync(handle)

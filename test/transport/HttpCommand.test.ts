@@ -100,8 +100,20 @@ describe("creche serve --http", () => {
         ["--http-name", "x"],
         ["--token-file", "x"],
         ["--http", "127.0.0.1:0", "--no-auth", "--token-file", "x"],
+        ["--http", "127.0.0.1:0", "--http-name", "https://creche.example.org"],
+        ["--http", "127.0.0.1:0", "--http-name", "creche.example.org:8420"],
       ]) {
         expect((await home.run(["serve", ...flags])).code).toBe(2)
+      }
+      for (const flags of [
+        [""],
+        ["a", "--supervisor", ""],
+        ["a", "--supervisor", "tenant-a"],
+        ["a", "--expires-in-ms", "0"],
+        ["a", "--expires-in-ms", "9000000000000000"],
+      ]) {
+        const { code, stdout, stderr } = await home.run(["token", "create", ...flags])
+        expect([code, stdout, stderr]).toEqual([2, "", expect.stringMatching(/^creche token: .* wants /)])
       }
     },
   )

@@ -116,6 +116,13 @@ describe("the token file", () => {
       }),
     ).toThrow("no")
     expect(fs.readFileSync(file, "utf8")).toBe(before)
+    // What could not be read again is not written.
+    const [first] = readTokens(file)
+    for (const wrong of [{ name: "" }, { id: "x" }, { confinement: { supervisor: "" } }, { perSecond: 0 }]) {
+      expect(() => changeTokens(file, () => [{ ...first!, ...wrong }])).toThrow("stays as it is")
+    }
+    expect(fs.readFileSync(file, "utf8")).toBe(before)
+    expect(fs.readdirSync(path.dirname(file))).toEqual(["tokens.json"])
     changeTokens(file, () => [])
     expect(readTokens(file)).toEqual([])
   })

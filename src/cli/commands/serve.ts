@@ -62,6 +62,10 @@ const httpOf = async (
   cwd: string,
 ): Promise<ReadonlyArray<ServeHttp> | undefined> => {
   const { http, "http-socket": path, "token-file": given, "no-auth": open, "http-name": names } = call.flags
+  const odd = names.find((name) => !/^[A-Za-z0-9._-]+$/.test(name))
+  if (odd !== undefined) {
+    throw wrongUsage(`--http-name wants a name alone, as creche.example.org; ${JSON.stringify(odd)} is none`)
+  }
   const file = given === undefined ? undefined : resolve(cwd, given)
   if (http === undefined) {
     if (open) throw wrongUsage("--no-auth goes with --http")

@@ -1,6 +1,7 @@
 /** `creche token`: creates, lists and revokes the bearer tokens of HTTP, in their file. Needs no running runtime. */
 import { join, resolve } from "node:path"
 import { resolvePaths } from "../../client/Paths.ts"
+import { supervisorPathPattern } from "../../domain/SupervisorStore.ts"
 import { changeTokens, makeToken, readTokens, type TokenRecord } from "../../transport/Tokens.ts"
 import type { Invocation } from "../Commands.ts"
 import { CommandFailure, wrongUsage } from "../Failure.ts"
@@ -17,14 +18,22 @@ export const run: Run<"token"> = async (call, io) => {
       : resolve(io.cwd, given)
   const { action, name } = call.args
   if (action === "list") return list(call, io, file)
-  if (name === undefined) throw wrongUsage(`token ${action} wants a name`)
+  if (name === undefined || name === "") throw wrongUsage(`token ${action} wants a name`)
   return action === "create" ? create(call, io, file, name) : revoke(call, io, file, name)
 }
+
+/** A hundred years. */
+const mostMs = 3_153_600_000_000
 
 const create = async (call: Invocation<"token">, io: Io, file: string, name: string): Promise<ExitCode> => {
   const { scope, supervisor, tag, "expires-in-ms": expiresInMs, "per-second": perSecond } = call.flags
   const tags = pairs("tag", tag)
-  if (expiresInMs === 0) throw wrongUsage("--expires-in-ms wants at least 1")
+  if (expiresInMs !== undefined && (expiresInMs < 1 || expiresInMs > mostMs)) {
+    throw wrongUsage(`--expires-in-ms wants 1 to ${mostMs}`)
+  }
+  if (supervisor !== undefined && supervisor !== "root" && !supervisorPathPattern.test(supervisor)) {
+    throw wrongUsage(`--supervisor wants a path as root/tenant-a; ${JSON.stringify(supervisor)} is none`)
+  }
   if (perSecond === 0) throw wrongUsage("--per-second wants at least 1")
   const confinement = {
     ...(supervisor === undefined ? {} : { supervisor }),
