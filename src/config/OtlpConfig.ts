@@ -63,6 +63,10 @@ const checked = (text: string, where: string): string => {
   if (url.username !== "" || url.password !== "") {
     throw new OtlpWrong({ detail: `${where} must hold no user or password; use OTEL_EXPORTER_OTLP_HEADERS` })
   }
+  // `/v1/traces` would be added to it; and the log tells which URL fails.
+  if (text.includes("?") || text.includes("#")) {
+    throw new OtlpWrong({ detail: `${where} must hold no ? and no #; for a key use OTEL_EXPORTER_OTLP_HEADERS` })
+  }
   return text
 }
 

@@ -63,6 +63,8 @@ describe("where traces and metrics go", () => {
     }
     wrong("localhost:4318", {}, /^--otlp must be the URL/)
     wrong("http://user:secret@a", {}, /^--otlp must hold no user/)
+    wrong("http://a/x?key=secret", {}, /^--otlp must hold no \?/)
+    wrong(undefined, { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "http://a/x?key=secret" }, /TRACES_ENDPOINT must hold no \?/)
     wrong(undefined, { OTEL_EXPORTER_OTLP_ENDPOINT: "x" }, /the OTLP endpoint must be/)
     wrong("http://a", { OTEL_EXPORTER_OTLP_PROTOCOL: "grpc" }, /http\/json or http\/protobuf, not grpc/)
     wrong("http://a", { OTEL_EXPORTER_OTLP_HEADERS: "a=1,secret" }, /header 2 is not name=value/)
