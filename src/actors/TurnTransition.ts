@@ -25,16 +25,18 @@ export const cancelGraceMs = 5_000
 export const submit = (step: Step, pending: PendingTurn): void => {
   const { draft } = step
   const { phase } = draft
+  const reached = budgetReached(draft)
   if (
     phase._tag === "Stopped" ||
     phase._tag === "Failed" ||
     (phase._tag === "Ending" && (phase.aim === "stop" || phase.aim === "remove"))
   ) {
-    step.act({ type: "refused", turn: pending.turn.id, error: refusal(step) })
+    // Where a budget is used up, a restart would change nothing.
+    const error = (phase._tag === "Failed" ? undefined : reached) ?? refusal(step)
+    step.act({ type: "refused", turn: pending.turn.id, error })
     return
   }
   if (draft.queue.isHeld) return step.act({ type: "refused", turn: pending.turn.id, error: takesNoMore() })
-  const reached = budgetReached(draft)
   if (reached !== undefined) return step.act({ type: "refused", turn: pending.turn.id, error: reached })
   if (phase._tag === "Ready" && answers(phase.process) && Mailbox.isEmpty(draft.queue)) {
     startTurn(step, step.accept(pending))

@@ -96,6 +96,7 @@ describe("a budget", () => {
         yield* until(() => world.spawner.alive().length === 0, "ended")
         yield* settle
         expect((yield* world.runtime.get("a")).status).toBe("stopped")
+        expect(yield* Effect.flip(ask(world))).toMatchObject({ _tag: "LimitReached", limit: "limits.turns", value: 2 })
       }),
     ),
   )
