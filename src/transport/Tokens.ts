@@ -87,6 +87,13 @@ type Decoded = ReturnType<typeof decode>
 const inWords = ({ problems }: Extract<Decoded, { readonly _tag: "Wrong" }>): string =>
   problems.map((each) => `${each.path.join(".")} ${each.message}`).join("; ")
 
+/**
+ * Whether nobody but its owner can read or write it. One that is root's may be read by its group as well, for who is not root:
+ * so are secrets of Kubernetes handed in, and there is no other way to read them.
+ */
+export const isPrivate = ({ mode, uid }: Pick<fs.Stats, "mode" | "uid">, own: number | undefined): boolean =>
+  (mode & (uid === 0 && own !== 0 ? 0o037 : 0o077)) === 0
+
 /** The tokens of a file, none where it is not there. Throws `TokenFileWrong`, without repeating what the file holds. */
 export const readTokens = (file: string): ReadonlyArray<TokenRecord> => {
   const wrong = (detail: string) => new TokenFileWrong({ detail: `the token file ${file} ${detail}` })
@@ -101,7 +108,7 @@ export const readTokens = (file: string): ReadonlyArray<TokenRecord> => {
   if (stat === undefined) return []
   // Before it is read: a pipe would hold up whoever reads it, and everybody with him.
   if (!stat.isFile()) throw wrong("is no file")
-  if ((stat.mode & 0o077) !== 0) throw wrong("can be read or written by others; chmod 600 makes it private")
+  if (!isPrivate(stat, process.getuid?.())) throw wrong("can be read or written by others; chmod 600 makes it private")
   const content = reading(() => fs.readFileSync(file, "utf8"))
   let value: unknown
   try {

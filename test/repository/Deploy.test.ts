@@ -11,6 +11,7 @@ import { fastParse } from "../../src/cli/FastParse.ts"
 import { bin } from "../acceptance/ServedRuntime.ts"
 import { eventually } from "../acceptance/Processes.ts"
 import { lastStage } from "../support/Dockerfile.ts"
+import { isPrivate } from "../../src/transport/Tokens.ts"
 
 const root = fileURLToPath(new URL("../../", import.meta.url))
 const read = (file: string) => readFileSync(join(root, file), "utf8")
@@ -164,5 +165,27 @@ describe("docs/deploy.md", () => {
     }
     const [, args] = /args: (\[.*\])/.exec(text)!
     expect(isCommand(["creche", ...(parse(args!) as ReadonlyArray<string>)])).toBe(true)
+  })
+})
+
+describe("the pod of docs/deploy.md", () => {
+  const [, snippet = ""] = /```yaml\n(spec:[^]*?)```/.exec(read("docs/deploy.md")) ?? []
+  const { containers, securityContext, volumes } = parse(snippet).spec
+  const [{ args, env, volumeMounts }] = containers
+  const mounts: ReadonlyArray<string> = volumeMounts.map(({ mountPath }: { mountPath: string }) => mountPath)
+  const isMounted = (path: string) => mounts.some((mount) => path.startsWith(`${mount}/`))
+
+  it("mounts what its command names, and makes its data directory itself", () => {
+    expect(isMounted(args[args.indexOf("--token-file") + 1])).toBe(true)
+    // The root of a volume belongs to root, and is refused as a data directory.
+    expect(isMounted(env.find(({ name }: { name: string }) => name === "CRECHE_DATA").value)).toBe(true)
+    expect(volumes.map(({ name }: { name: string }) => name)).toEqual(["data", "tokens"])
+  })
+
+  it("has its tokens in files that creche takes", () => {
+    const { defaultMode } = volumes[1].secret
+    // As YAML of Kubernetes reads it: with a leading zero it is octal.
+    const mode = Number.parseInt(String(defaultMode), 8)
+    expect(isPrivate({ mode, uid: 0 }, securityContext.runAsUser)).toBe(true)
   })
 })

@@ -11,6 +11,7 @@ import { type Bucket, full, take } from "../../src/transport/HttpRate.ts"
 import { routes } from "../../src/transport/HttpRoutes.ts"
 import {
   changeTokens,
+  isPrivate,
   makeToken,
   type NewToken,
   readTokens,
@@ -104,6 +105,21 @@ describe("the token file", () => {
     fs.writeFileSync(file, good.replace('"admin"', '"s3cr3t"'))
     expect(() => readTokens(file)).toThrow(TokenFileWrong)
     expect(() => readTokens(file)).not.toThrow(/s3cr3t/)
+  })
+
+  it("is its owner's alone, or root's and handed to a group to be read", () => {
+    for (const mode of [0o600, 0o400]) for (const uid of [0, 7]) expect(isPrivate({ mode, uid }, 7)).toBe(true)
+    for (const mode of [0o440, 0o640]) {
+      expect(isPrivate({ mode, uid: 0 }, 7)).toBe(true)
+      for (const [uid, own] of [
+        [0, 0],
+        [7, 7],
+        [8, 7],
+      ] as const) {
+        expect(isPrivate({ mode, uid }, own)).toBe(false)
+      }
+    }
+    for (const mode of [0o444, 0o644, 0o660, 0o450, 0o602]) expect(isPrivate({ mode, uid: 0 }, 7)).toBe(false)
   })
 
   it("is changed by one at a time, and stays as it was where a change fails", () => {
