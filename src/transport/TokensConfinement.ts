@@ -22,6 +22,8 @@ const fits = ({ supervisor, tags = {} }: Confinement, session: Parameters<Health
 export const covers = (confinement: Confinement, { supervisor, spec: { tags } }: Session): boolean =>
   fits(confinement, { supervisor, tags })
 
+const writtenElsewhere = "a session that this token does not see goes on with this conversation already"
+
 export const confined = (runtime: Service, confinement: Confinement): Service => {
   const own = (session: string): Effect.Effect<Session, RuntimeError> =>
     Effect.flatMap(runtime.get(session), (found) =>
@@ -43,12 +45,12 @@ export const confined = (runtime: Service, confinement: Confinement): Service =>
   const isOwn = (id: string) =>
     Effect.map(Effect.exit(runtime.get(id)), (exit) => exit._tag === "Success" && covers(confinement, exit.value))
   /** A session that was there already may be another's. */
-  const isFree = (name: string | undefined) =>
-    name === undefined
+  const isFree = (session: string | null | undefined, field: "name" | "task") =>
+    session === undefined || session === null
       ? Effect.void
-      : runtime.get(name).pipe(
+      : runtime.get(session).pipe(
           Effect.flatMap((found) =>
-            covers(confinement, found) ? Effect.void : new SessionAlreadyExists({ session: name, field: "name" }),
+            covers(confinement, found) ? Effect.void : new SessionAlreadyExists({ session, field }),
           ),
           Effect.catchTag("SessionNotFound", () => Effect.void),
         )
@@ -74,19 +76,28 @@ export const confined = (runtime: Service, confinement: Confinement): Service =>
           if (given !== value) return yield* new Forbidden({ detail: `this token sets the tag ${name} itself` })
         }
         if (ifExists === "return") {
-          yield* isFree(spec.name)
-          yield* isFree(spec.task ?? undefined)
+          yield* isFree(spec.name, "name")
+          yield* isFree(spec.task, "task")
         }
-        const started = yield* runtime.start(
-          {
-            ...spec,
-            ...(supervisor === undefined ? undefined : { supervisor }),
-            ...(confinement.tags === undefined ? undefined : { tags: { ...spec.tags, ...confinement.tags } }),
-          },
-          ifExists,
+        const own = {
+          ...spec,
+          ...(supervisor === undefined ? undefined : { supervisor }),
+          ...(confinement.tags === undefined ? undefined : { tags: { ...spec.tags, ...confinement.tags } }),
+        }
+        const started = yield* runtime.start(own, ifExists).pipe(
+          Effect.catchTag("SessionAlreadyExists", (error) =>
+            // It names the other one; a name or a task the caller knows.
+            error.field !== "protocol.resume"
+              ? Effect.fail(error)
+              : Effect.flatMap(isOwn(error.session), (is) =>
+                  is ? Effect.fail(error) : Effect.fail<RuntimeError>(new Forbidden({ detail: writtenElsewhere })),
+                ),
+          ),
         )
         if (covers(confinement, started)) return started
-        return yield* new SessionAlreadyExists({ session: spec.name ?? started.name, field: "name" })
+        return yield* spec.name === undefined
+          ? new SessionAlreadyExists({ session: spec.task ?? "", field: "task" })
+          : new SessionAlreadyExists({ session: spec.name, field: "name" })
       }),
     configure: () => denied("runtime.configure"),
     get: own,

@@ -4,6 +4,7 @@ import { execFileSync } from "node:child_process"
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { afterEach, describe, expect, it } from "vitest"
+import { SessionAlreadyExists } from "../../src/domain/Errors.ts"
 import { methods, notOffered } from "../../src/transport/Contract.ts"
 import * as Http from "../../src/transport/Http.ts"
 import { needs } from "../../src/transport/HttpAccess.ts"
@@ -249,12 +250,35 @@ describe("a confined token", () => {
   })
 
   it("starts sessions that are its own, and no others", async () => {
-    const { as } = await two()
+    const { as, other } = await two()
     const started = await as("c")("POST", "/v1/sessions", { name: "n", command: "cat", tags: { x: "y" } })
     expect(started.json.spec.tags).toEqual({ x: "y", team: "a" })
     expect((await as("c")("POST", "/v1/sessions", { name: "m", command: "cat", tags: { team: "b" } })).status).toBe(403)
     const taken = await as("c")("POST", "/v1/sessions", { name: "other", ifExists: "return", command: "cat" })
     expect([taken.status, taken.json.tag]).toEqual([409, "SessionAlreadyExists"])
+    Object.assign(other.spec, { task: "job" })
+    const done = await as("c")("POST", "/v1/sessions", { task: "job", ifExists: "return", command: "cat" })
+    expect([done.status, done.json.data]).toMatchObject([409, { session: "job", field: "task" }])
+    expect(done.text).not.toContain(other.id)
+  })
+
+  it("hears of no other session by the conversation that it goes on with", async () => {
+    const { as, stub, file } = await two()
+    const { start } = stub.service
+    for (const [taker, status] of [
+      ["other", 403],
+      ["mine", 409],
+    ] as const) {
+      const taken = new SessionAlreadyExists({ session: taker, field: "protocol.resume" })
+      Object.assign(stub.service, { start: () => Effect.fail(taken) })
+      // What a token may do is put together when it first comes.
+      changeTokens(file, (all) => all.map((each) => (each.name === "c" ? { ...each, perSecond: status } : each)))
+      const protocol = { type: "claude", resume: "it" }
+      const answer = await as("c")("POST", "/v1/sessions", { name: "n", protocol })
+      expect(answer.status).toBe(status)
+      expect(answer.text.includes(taker)).toBe(taker === "mine")
+    }
+    Object.assign(stub.service, { start })
   })
 
   it("has no say about the runtime as a whole", async () => {
