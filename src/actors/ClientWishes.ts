@@ -1,5 +1,5 @@
 /** The part of the transition that clients wish for: suspend, resume, restart, stop, remove, in whatever phase they come. */
-import { Unsupported } from "../domain/Errors.ts"
+import { InvalidParams, Unsupported } from "../domain/Errors.ts"
 import type { Step as ProtocolStep } from "../protocols/Protocol.ts"
 import type { Step } from "./SessionDraft.ts"
 import { answer, beginEnding, beginStart, goAway, notRunning, refuse, wakeForTurns } from "./SessionPhases.ts"
@@ -211,7 +211,7 @@ export const authenticate = (
 ): void => {
   const { draft, now } = step
   const { phase } = draft
-  if (phase._tag !== "Starting" || !phase.authenticating || phase.process === null) {
+  if (phase._tag !== "Starting" || phase.authenticating === null || phase.process === null) {
     const detail = `session ${draft.spec.name} waits for no authentication`
     return answer(step, reply, new Unsupported({ what: "session/authenticate", detail }))
   }
@@ -219,7 +219,11 @@ export const authenticate = (
     const detail = `the protocol ${draft.protocol.name} has no way to authenticate`
     return answer(step, reply, new Unsupported({ what: "session/authenticate", detail }))
   }
-  const { process } = phase
+  const { process, authenticating: offered } = phase
+  if (method !== null && offered.length > 0 && !offered.includes(method)) {
+    const message = `must be one of ${offered.map((each) => JSON.stringify(each)).join(", ")}, which the agent offers`
+    return answer(step, reply, new InvalidParams({ issues: [{ path: "method", message }] }))
+  }
   draft.phase = { ...phase, deadline: now + draft.spec.readyTimeoutMs, replies: [...phase.replies, reply] }
   follow(step, draft.protocol.authenticate(process.protocol, method))
 }

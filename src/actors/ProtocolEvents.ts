@@ -132,7 +132,10 @@ const wantsAuthentication = (
   const { phase } = draft
   if (phase._tag !== "Starting") return
   const cause = phase.cause === "initial" ? "client" : phase.cause
-  step.enter({ ...phase, cause, authenticating: true, deadline: null, replies: [] }, `methods: ${methods.join(", ")}`)
+  step.enter(
+    { ...phase, cause, authenticating: methods, deadline: null, replies: [] },
+    `methods: ${methods.join(", ")}`,
+  )
   if (instructions !== undefined) step.append({ type: "note", text: instructions })
   phase.replies.forEach((to) => answer(step, to))
 }

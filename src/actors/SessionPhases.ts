@@ -40,7 +40,7 @@ export const beginStart = (
   draft.incarnation++
   draft.begunAt = Math.min(dueAt, now)
   if (cause === "client") step.act({ type: "forgive" })
-  step.enter({ _tag: "Starting", cause, process: null, authenticating: false, deadline: null, replies })
+  step.enter({ _tag: "Starting", cause, process: null, authenticating: null, deadline: null, replies })
   step.act({ type: "spawn" })
 }
 

@@ -106,7 +106,8 @@ export type Phase =
       readonly cause: StartCause
       /** null while the spawn is under way. */
       readonly process: Incarnation | null
-      readonly authenticating: boolean
+      /** The ways that the agent offers, while it waits to be authenticated. */
+      readonly authenticating: ReadonlyArray<string> | null
       /** null while it waits for its place among the live sessions: that time is not its own. */
       readonly deadline: number | null
       readonly replies: ReadonlyArray<SessionReply>
@@ -243,7 +244,7 @@ const comesBack = (aim: Aim): boolean => aim === "replace" || aim === "restart" 
 export const statusOf = (phase: Phase): SessionStatus => {
   switch (phase._tag) {
     case "Starting":
-      return phase.authenticating ? "authenticating" : "starting"
+      return phase.authenticating !== null ? "authenticating" : "starting"
     case "Ready":
       return "ready"
     case "Busy":

@@ -133,6 +133,7 @@ export const startingCases: ReadonlyArray<Case> = [
         protocol: "acp",
       })
       assert.equal(started.status, "authenticating")
+      await on.refuses("session/authenticate", { session: name, method: "no-such-way" }, "method")
       assert.equal((await on.ok("session/authenticate", { session: name, method: "key" })).status, "ready")
       assert.equal((await on.ok("session/ask", { session: name, prompt: "hello" })).text, "heard: hello")
       await on.refuses("session/authenticate", { session: name, method: 7 }, "method")
