@@ -191,7 +191,7 @@ export const Session = named(
     ),
     survivors: says(
       List(pid),
-      "pids that could not be killed when a process tree of it was ended; normally none, and nothing is started over them",
+      "pids that could not be killed when a process tree of it was ended; normally none; over them nothing is started but by session/restart",
     ),
     usage: NullOr(Usage),
     seq: says(count, "of its newest entry; 0 before the first"),

@@ -1,3 +1,4 @@
+import { spawn } from "node:child_process"
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
@@ -104,6 +105,32 @@ describe("ask --stream of a long answer", () => {
 })
 
 describe("the life of a session", () => {
+  it("stop names what could not be killed, and exits 1", async (context) => {
+    const started = await creche("start", "traced", "--json", "--", "cat")
+    const { pid } = JSON.parse(started.stdout) as WireSession
+    // A traced process whose tracer does not look stays unreaped, as one in state D does.
+    const trace = `
+import ctypes, sys, time
+libc = ctypes.CDLL(None, use_errno=True)
+print("seized" if libc.ptrace(0x4206, int(sys.argv[1]), None, None) == 0 else "refused", flush=True)
+time.sleep(1000)`
+    const tracer = spawn("python3", ["-c", trace, String(pid)], { stdio: ["ignore", "pipe", "ignore"] })
+    const said = await new Promise<string>((resolve) => {
+      tracer.on("error", () => resolve("refused"))
+      tracer.stdout.once("data", (chunk: Buffer) => resolve(chunk.toString().trim()))
+    })
+    context.skip(said !== "seized", "no python3, or tracing is not allowed here")
+    try {
+      expect(await creche("stop", "--kill", "traced")).toMatchObject({
+        code: 1,
+        stdout: `traced is failed; could not be killed: ${pid}\n`,
+      })
+    } finally {
+      tracer.kill("SIGKILL")
+    }
+    expect(await creche("rm", "traced")).toMatchObject({ code: 0 })
+  })
+
   it("starts, answers, restarts, suspends, resumes, stops and is forgotten", async () => {
     const started = values(await creche("--json", "start", "echo", "--tag", "team=a", "--env", "A=secret", "--", "cat"))
     expect(started[0]).toMatchObject({ name: "echo", status: "ready", spec: { tags: { team: "a" } } })

@@ -1,6 +1,6 @@
-/** `creche stop`: answers when the last descendant of every named session is gone. */
+/** `creche stop`: answers when the last descendant of every named session is gone; what could not be killed is named, with exit code 1. */
 import type { Run } from "../Run.ts"
-import { eachSession } from "../SessionControl.ts"
+import { eachSession, ended, isGone } from "../SessionControl.ts"
 
 export const run: Run<"stop"> = (call, io) =>
   eachSession(
@@ -8,5 +8,6 @@ export const run: Run<"stop"> = (call, io) =>
     call.args.session,
     io,
     (client, session) => client.request("session/stop", call.flags.kill ? { session, mode: "kill" } : { session }),
-    (session) => `${session.name} is ${session.status}`,
+    ended,
+    isGone,
   )

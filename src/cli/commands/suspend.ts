@@ -1,6 +1,6 @@
 /** `creche suspend`: see the command table. */
 import type { Run } from "../Run.ts"
-import { eachSession } from "../SessionControl.ts"
+import { eachSession, ended, isGone } from "../SessionControl.ts"
 
 export const run: Run<"suspend"> = (call, io) =>
   eachSession(
@@ -8,5 +8,6 @@ export const run: Run<"suspend"> = (call, io) =>
     call.args.session,
     io,
     (client, session) => client.request("session/suspend", { session }),
-    (session) => `${session.name} is ${session.status}${session.pid === null ? "" : `, pid ${session.pid}`}`,
+    (session) => `${ended(session)}${session.pid === null ? "" : `, pid ${session.pid}`}`,
+    isGone,
   )
