@@ -16,8 +16,12 @@ const orderedEndMs = 10_000
 type Asked = "park" | "release"
 
 interface Group {
-  /** Told to end, and not gone yet, since when. */
-  readonly parking: Map<SessionRecord, number>
+  /** Told to end, and not gone yet. */
+  readonly parking: Set<SessionRecord>
+  /** When the first of those was told to end that are told one after the other. */
+  endsSince: number
+  /** When the last of them was gone. */
+  goneAt: number
   /** Started, and neither up nor failed. */
   readonly rising: Set<SessionRecord>
   readonly actors: Map<SessionRecord, SessionActor>
@@ -87,7 +91,10 @@ export class GroupOrder {
     if (this.#world.plan.world.yieldAfter < 2_048) return nothing
     let group = this.#groups.get(supervisor)
     if (group === undefined)
-      this.#groups.set(supervisor, (group = { parking: new Map(), rising: new Set(), actors: new Map() }))
+      this.#groups.set(
+        supervisor,
+        (group = { parking: new Set(), endsSince: 0, goneAt: -1, rising: new Set(), actors: new Map() }),
+      )
     const { parking, rising, actors } = group
     actors.set(record, actor)
     const { now } = this.#world
@@ -95,14 +102,19 @@ export class GroupOrder {
     const wrong = (what: string) =>
       this.#world.broke("group-order", `${record.name} of ${supervisor} is told to ${type} ${what}`)
     const lives = ({ id }: SessionRecord) => this.#spawner.of(id).some(({ survives }) => !survives)
-    const late = [...parking].filter(([other, since]) => other !== record && now - since < orderedEndMs && lives(other))
+    const inOrder = now - group.endsSince < orderedEndMs
+    const late = inOrder ? [...parking].filter((other) => other !== record && lives(other)) : []
     // What has ended already is only joined.
     if (late.length > 0 && (type === "release" || hasProcess(actor)))
-      wrong(`while ${late.map(([{ name }]) => name).join(", ")} is not gone`)
+      wrong(`while ${late.map(({ name }) => name).join(", ")} is not gone`)
     if (type === "park") {
       rising.delete(record)
-      parking.set(record, now)
-      return () => parking.delete(record)
+      if (parking.size === 0 && group.goneAt !== now) group.endsSince = now
+      parking.add(record)
+      return () => {
+        parking.delete(record)
+        group.goneAt = this.#world.now
+      }
     }
     const placeOf = ({ id }: SessionRecord) => this.#places.get(id) ?? 0
     for (const other of rising) {

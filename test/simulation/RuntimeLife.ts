@@ -18,6 +18,7 @@ import { TemplateStore, makeMemory as makeTemplates } from "../../src/domain/Tem
 import { SupervisorStore } from "../../src/domain/SupervisorStore.ts"
 import { Spawner } from "../../src/process/Subprocess.ts"
 import { Chance } from "../../src/supervisor/Chance.ts"
+import { CurrentMeters, Meters } from "../../src/supervisor/Meters.ts"
 import { Runtime } from "../../src/supervisor/Runtime.ts"
 import { defaultOptions, RuntimeConfig } from "../../src/supervisor/RuntimeConfig.ts"
 import * as RuntimeLive from "../../src/supervisor/RuntimeLive.ts"
@@ -161,6 +162,8 @@ export class RuntimeLife implements Owner {
         origin: () => `r${number}x`,
         uuid: () => `u${number}-${++uuids}`,
       }),
+      // Those of the process would keep every runtime that died.
+      Context.add(CurrentMeters, new Meters()),
       Context.add(SessionDirectories, {
         make: (_, session, cwd) => ({ cwd: cwd ?? `/${session}`, temporary: `/tmp/${session}` }),
         remove: () => Effect.void,
