@@ -156,6 +156,8 @@ export class Restarts {
       this.#risen(record, course, before)
     }
     if (status === "stopped") course.stoppedAt = this.#world.now
+    // Somebody wanted it to start, and there was no room.
+    if (status === "suspended" && this.#clients.isWoken(name)) anew(course)
     if (status === "starting") {
       const woken = this.#clients.isWoken(name)
       if (!woken && this.#isOfThePlan(name) && (before === "stopped" || before === "failed")) {

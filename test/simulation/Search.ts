@@ -28,6 +28,11 @@ export interface Sum {
 
 export const emptySum = (): Sum => ({ seeds: 0, steps: 0, virtualMs: 0, spawns: 0, turns: 0, answers: 0, lives: 0 })
 
+/** Those of another search to those of this one. */
+export const add = (sum: Sum, other: Sum): void => {
+  for (const key of Object.keys(sum) as Array<keyof Sum>) sum[key] += other[key]
+}
+
 const count = (sum: Sum, { steps, virtualMs, spawns, turns, answers, lives }: Outcome): void => {
   sum.seeds++
   sum.steps += steps

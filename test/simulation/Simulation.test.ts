@@ -2,12 +2,13 @@ import { spawnSync } from "node:child_process"
 import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { describe, expect, it } from "vitest"
+import { searchOnCores } from "./Cores.ts"
 import { mutations } from "./Mutations.ts"
 import { makePlan } from "./PlanMaker.ts"
 import { describePlan } from "./PlanText.ts"
 import { regressions } from "./Regressions.ts"
 import { rules } from "./Rules.ts"
-import { emptySum, report, search, shrinkFound, under } from "./Search.ts"
+import { report, search, shrinkFound, under } from "./Search.ts"
 import { simulate } from "./Simulation.ts"
 
 const isLong = process.env["CHAOS"] === "long"
@@ -19,9 +20,8 @@ console.log(`simulation: ${seeds} seeds from ${base} on (FROM=${base} SEEDS=${se
 describe("the runtime in simulated worlds", () => {
   it(
     "keeps its promises, whatever the seed",
-    () => {
-      const sum = emptySum()
-      const found = search(base, seeds, { sum })
+    async () => {
+      const { sum, found } = await searchOnCores(base, seeds)
       if (found !== undefined) expect.fail(report(found))
       // A search in which nothing happens would prove nothing.
       expect(sum.seeds).toBe(seeds)
@@ -40,9 +40,9 @@ describe("the runtime in simulated worlds", () => {
   }
 })
 
-describe("a simulation", () => {
-  const some = Array.from({ length: 60 }, (_, i) => base + i)
+const some = Array.from({ length: 60 }, (_, i) => base + i)
 
+describe("a simulation", () => {
   it("takes the same course each time", () => {
     for (const seed of some) {
       const first = simulate(makePlan(seed), "words")
@@ -62,6 +62,24 @@ describe("a simulation", () => {
 
   it("takes different courses for different seeds", () => {
     expect(new Set(some.map((seed) => simulate(makePlan(seed), "number").hash)).size).toBe(some.length)
+  })
+})
+
+describe("a search on all processors", () => {
+  it("finds the seed that one alone would have found first", async () => {
+    const mutation = mutations.find(({ name }) => name === "supervisor-charge-missed")!
+    const alone = search(1, mutation.within, { mutation })
+    const { found } = await searchOnCores(1, mutation.within, { mutation, cores: 3, rangeSeeds: 7 })
+    expect(found).toEqual(alone)
+  })
+
+  it("leaves no seed out", async () => {
+    const { sum, found } = await searchOnCores(base, 31, { cores: 3, rangeSeeds: 7 })
+    expect(found).toBeUndefined()
+    expect(sum.seeds).toBe(31)
+    expect(sum.turns).toBe(
+      some.reduce((turns, seed) => turns + (seed < base + 31 ? simulate(makePlan(seed)).turns : 0), 0),
+    )
   })
 })
 

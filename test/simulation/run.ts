@@ -1,9 +1,11 @@
 // npm run test:simulation -- [OPTIONS]: runs seeds, or one of them in full.
+import { availableParallelism } from "node:os"
 import { parseArgs } from "node:util"
+import { searchOnCores } from "./Cores.ts"
 import { mutations } from "./Mutations.ts"
 import { makePlan, type Size } from "./PlanMaker.ts"
 import { describePlan } from "./PlanText.ts"
-import { emptySum, report, search, under } from "./Search.ts"
+import { report, under } from "./Search.ts"
 import { simulate } from "./Simulation.ts"
 
 const usage = `usage: npm run test:simulation -- [OPTIONS]
@@ -11,6 +13,7 @@ const usage = `usage: npm run test:simulation -- [OPTIONS]
   --from X           begin with seed X (default: a random one)
   --seed X           run seed X alone, and print its schedule and what happens
   --size small|large schedules of this size (default: every fiftieth is large)
+  --cores N          threads that search (default: one for each processor)
   --mutation NAME    put a known bug in: ${mutations.map(({ name }) => name).join(", ")}
   --hashes           print seed and hash of each run instead`
 
@@ -34,6 +37,7 @@ const parsed = () => {
         seed: { type: "string" },
         size: { type: "string" },
         mutation: { type: "string" },
+        cores: { type: "string" },
         hashes: { type: "boolean" },
         help: { type: "boolean" },
       },
@@ -59,6 +63,8 @@ const options = {
 
 const one = number("seed", given.seed)
 const from = number("from", given.from) ?? Math.floor(Math.random() * 2 ** 31)
+const cores = number("cores", given.cores) ?? availableParallelism()
+if (cores === 0) fail("--cores must be at least 1")
 const seeds = number("seeds", given.seeds ?? process.env["SEEDS"]) ?? 20_000
 
 if (one !== undefined) {
@@ -76,14 +82,17 @@ if (one !== undefined) {
     console.log(seed, under(mutation, () => simulate(makePlan(seed, options.size), "number")).hash)
   }
 } else {
-  console.log(`seeds ${from} … ${from + seeds - 1}`)
-  const sum = emptySum()
-  const { user } = process.cpuUsage()
-  const found = search(from, seeds, { ...options, sum })
-  const seconds = (process.cpuUsage().user - user) / 1e6
+  console.log(`seeds ${from} … ${from + seeds - 1} on ${cores} ${cores === 1 ? "processor" : "processors"}`)
+  const begunAt = performance.now()
+  const used = process.cpuUsage()
+  const { sum, found } = await searchOnCores(from, seeds, { ...options, cores })
+  const { user, system } = process.cpuUsage(used)
+  const wall = (performance.now() - begunAt) / 1e3
+  const processor = (user + system) / 1e6
   const perSeed = (n: number) => (n / sum.seeds).toFixed(1)
   console.log(
-    `${sum.seeds} seeds in ${seconds.toFixed(1)} s of processor time: ${Math.round(sum.seeds / seconds)} a second\n` +
+    `${sum.seeds} seeds in ${wall.toFixed(1)} s: ${Math.round(sum.seeds / wall)} a second, ` +
+      `${Math.round(sum.seeds / processor)} a second of processor time\n` +
       `a seed has ${perSeed(sum.steps)} steps, ${perSeed(sum.spawns)} processes, ${perSeed(sum.turns)} turns, ` +
       `${perSeed(sum.answers)} answers, ${perSeed(sum.lives)} runtimes, ${perSeed(sum.virtualMs / 1000)} s of its own time`,
   )
