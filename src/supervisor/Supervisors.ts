@@ -302,8 +302,15 @@ export class Supervisors {
 
   /** Those on record, without their sessions. */
   restore(): Effect.Effect<void, StoreUnavailable> {
-    return Effect.map(this.#options.store.supervisors, (records) => {
-      for (const record of records) this.#options.register.tree.add(record)
+    return Effect.gen({ self: this }, function* () {
+      const { register, store } = this.#options
+      const orphans: Array<string> = []
+      for (const record of yield* store.supervisors) {
+        // It was put on record while one above it was stopped, and the runtime ended before it was taken back.
+        if (register.tree.find(parentPath(record.path)!) === undefined) orphans.push(record.path)
+        else register.tree.add(record)
+      }
+      if (orphans.length > 0) yield* store.remove(orphans)
     })
   }
 

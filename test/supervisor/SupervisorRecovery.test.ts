@@ -192,3 +192,25 @@ describe("after a runtime was killed", () => {
     ),
   )
 })
+
+describe("a supervisor on record", () => {
+  it.effect("whose parent is not there any more does not keep the runtime from starting, and is forgotten", () =>
+    Effect.gen(function* () {
+      const supervisors = SupervisorStore.makeMemory()
+      const of = (path: string) =>
+        supervisors.put({ path, strategy: "one_for_one", intensity: null, createdAt: 1, givenUp: null })
+      yield* of(path)
+      yield* of("root/gone/n")
+      yield* of("root/gone/n/m")
+      yield* inWorld(
+        () => ({}),
+        (world) => Effect.map(tree(world), (nodes) => expect(nodes).toMatchObject([{ path }])),
+        {
+          store: lastingStore().opened().store,
+          supervisors,
+        },
+      )
+      expect((yield* supervisors.supervisors).map((record) => record.path)).toEqual([path])
+    }),
+  )
+})
