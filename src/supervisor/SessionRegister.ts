@@ -8,6 +8,7 @@ import type { SessionActor } from "../actors/SessionActor.ts"
 import { storedState } from "../actors/SessionRecovery.ts"
 import type { SessionState } from "../actors/SessionState.ts"
 import {
+  Draining,
   SessionAlreadyExists,
   SessionNotFound,
   type StoreUnavailable,
@@ -41,6 +42,7 @@ export class SessionRegister {
   readonly tree = new SupervisorTree()
   /** Removed here, and not yet from the store. */
   readonly #leaving = new Set<SessionId>()
+  #closed = false
 
   constructor(options: RegisterOptions) {
     this.#options = options
@@ -83,6 +85,8 @@ export class SessionRegister {
       if (record === undefined || this.#leaving.has(record.session.id)) {
         return yield* new SessionNotFound({ session: ref })
       }
+      // Nobody would end it any more.
+      if (this.#closed) return yield* new Draining({ detail: "the runtime is shut down" })
       return yield* this.restore(record, named)
     })
   }
@@ -172,6 +176,12 @@ export class SessionRegister {
     this.tree.leave(slot)
     this.conversations.release(slot)
     this.#leaving.add(id)
+  }
+
+  /** From here on none is taken from the record any more; those that are here are closed by whoever closes this. */
+  close(): ReadonlyArray<Slot> {
+    this.#closed = true
+    return this.slots()
   }
 
   isLeaving(id: SessionId): boolean {

@@ -441,7 +441,7 @@ export class SessionSupervisor implements SessionHost {
       return this.#removing.size === 0 ? Effect.void : Effect.asVoid(Effect.timeoutOption(removed, storePatienceMs))
     }).pipe(
       Effect.andThen(
-        Effect.suspend(() => Effect.forEach(this.register.slots(), ({ actor }) => actor.close(), together)),
+        Effect.suspend(() => Effect.forEach(this.register.close(), ({ actor }) => actor.close(), together)),
       ),
     )
   }

@@ -327,4 +327,15 @@ export const regressions: Readonly<Record<string, Plan>> = {
     ],
     [start, { at: 0, type: "suspend", session: 0 }, { at: 0, ...ask }, { at: 265, type: "list" }],
   ),
+  "a session was taken from the record by a runtime that was closed meanwhile, and its timer stayed": planOf(
+    [sessionOf({ expiresInMs: 2_000 }, [], { commits: "delayed", mostMs: 2 })],
+    [
+      { at: 200, type: "stop", mode: "graceful", session: 0 },
+      { ...start, at: 204 },
+      { at: 204, type: "shutdown", drainMs: 0, downMs: 200 },
+      { at: 2_000, type: "list" },
+    ],
+    { readMs: 9, ties: "lot", yieldAfter: 9 },
+    41,
+  ),
 }
