@@ -4,7 +4,10 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as TestClock from "effect/testing/TestClock"
+import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { afterAll } from "vitest"
 import { StoreUnavailable } from "../../src/domain/Errors.ts"
 import type { SessionSpecInput } from "../../src/domain/SessionSpec.ts"
 import { SessionStore } from "../../src/domain/SessionStore.ts"
@@ -17,6 +20,10 @@ import { type AdmissionSpec, defaultOptions, RuntimeConfig } from "../../src/sup
 import * as RuntimeLive from "../../src/supervisor/RuntimeLive.ts"
 import { FakeSpawner, type Script } from "./FakeSpawner.ts"
 import type { Command } from "../../src/process/Command.ts"
+
+/** Of this process alone: another user's could not be written to. */
+const dataDirectory = mkdtempSync(join(tmpdir(), "creche-fake-"))
+afterAll(() => rmSync(dataDirectory, { recursive: true, force: true }))
 
 export interface World {
   readonly runtime: Runtime["Service"]
@@ -45,7 +52,7 @@ export const inWorld = <A, E>(
     ...defaultOptions,
     version: "0",
     marker: "test",
-    dataDirectory: tmpdir(),
+    dataDirectory,
     environment: {},
     durable: options.store !== undefined,
     ...options,

@@ -52,11 +52,16 @@ const containment = (guard: ReturnType<typeof findGuardBinary>, io: Io): Readonl
   })
   const others = levels
     .filter((one) => one.level === "namespace" || one.level === "cgroup")
-    .map((one): Finding => ({
-      what: one.level,
-      status: one.available ? "ok" : "missing",
-      detail: `${one.available ? "on request" : "not to be had"}: ${one.detail}`,
-    }))
+    .map((one): Finding =>
+      one.available
+        ? { what: one.level, status: "ok", detail: `on request: ${one.detail}` }
+        : {
+            what: one.level,
+            status: "missing",
+            detail: `not to be had: ${one.detail}`,
+            remedy: `nothing, unless a session asks for it by name; docs/containment.md says what it takes`,
+          },
+    )
   const remedy = "build the guard: install a C compiler, then `npm rebuild` or `npm run build`"
   if (perl?.found) {
     const detail = `guard: the whole process tree, daemons included, by the slower form ${perl.script} (${why})`
