@@ -397,8 +397,13 @@ export class SessionSupervisor implements SessionHost {
   /** A client ends it: nobody but a client starts it again. */
   stop(slot: Slot, mode: "graceful" | "kill"): Effect.Effect<Session, RuntimeError> {
     return Effect.suspend(() => {
-      slot.finished = false
-      return slot.actor.request((reply) => ({ type: "stop", brutal: mode === "kill", reply }))
+      const stays = () => {
+        slot.finished = false
+      }
+      stays()
+      const stopped = slot.actor.request((reply) => ({ type: "stop", brutal: mode === "kill", reply }))
+      // It may have finished by itself before it heard of the stop.
+      return Effect.tap(stopped, () => Effect.sync(stays))
     })
   }
 

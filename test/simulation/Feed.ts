@@ -75,7 +75,7 @@ export class Feed {
       const record = this.#records.sessions.get(session)
       const before = this.#seen.get(session) ?? (this.#one && after !== null ? after : undefined)
       // Open requests of before come first, out of their order.
-      const isAsked = after === null && this.#one && type === "permission/requested" && !this.#begun
+      const isAsked = after === null && type === "permission/requested" && !this.#begun
       if (before !== undefined && seq !== before + 1) wrong(`got ${seq} after ${before}`)
       if (record === undefined || record.entries[seq - 1]?.type !== type)
         wrong(`got ${seq} ${type}, which is not on record`)

@@ -338,4 +338,25 @@ export const regressions: Readonly<Record<string, Plan>> = {
     { readMs: 9, ties: "lot", yieldAfter: 9 },
     41,
   ),
+  "a session that had ended by itself before it heard of a client's stop came back with its group": planOf(
+    [
+      sessionOf({}),
+      sessionOf({ name: "s1", turnTimeoutMs: 50, supervisor: "root/a" }, [{}, { endsAfterMs: 43 }], { fails: 0.5 }),
+      sessionOf({ name: "s2", restart: "permanent", readyTimeoutMs: 30, supervisor: "root/a" }, [
+        { spawnMs: 177 },
+        { endsAfterMs: 236 },
+      ]),
+    ],
+    [
+      { at: 0, type: "supervisorStart", supervisor: 0 },
+      { ...start, session: 1 },
+      { ...start, session: 2 },
+      { at: 0, ...ask, session: 1 },
+      { at: 485, type: "stop", mode: "kill", session: 1 },
+      { at: 485, type: "configure", changed: false, session: 2 },
+    ],
+    {},
+    2_036_805_645,
+    [{ path: "root/a", strategy: "one_for_all", intensity: null }],
+  ),
 }

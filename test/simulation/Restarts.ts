@@ -128,6 +128,8 @@ export class Restarts {
         break
       case "process/exited":
         course.exit = commit
+        // A start that was wished for may have been on its way when its runtime died.
+        if (this.#clients.isWoken(record.name)) anew(course)
         course.readyMs = course.readyAt === null ? 0 : entry.at - course.readyAt
         course.wasReady = course.readyAt !== null
         course.readyAt = null
