@@ -239,7 +239,12 @@ export class Supervisors {
           if (slot.actor.state.phase._tag !== "Failed" || register.taken(slot.actor.state.spec, slot)) continue
           register.giveName(slot)
           const sleeps = asleep.includes(id)
-          yield* Effect.ignore(slot.actor.request((reply) => ({ type: "rise", asleep: sleeps, reply })))
+          // Until it has risen its name would be free for a start that comes in between.
+          slot.returning++
+          yield* Effect.ensuring(
+            Effect.ignore(slot.actor.request((reply) => ({ type: "rise", asleep: sleeps, reply }))),
+            Effect.sync(() => slot.returning--),
+          )
         }
       }
     })
