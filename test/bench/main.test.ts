@@ -9,6 +9,7 @@ import { run, type Outcome } from "../../bench/Rounds.ts"
 import { measurements } from "../../bench/scenarios.ts"
 import { quantile, summarise } from "../../bench/Statistics.ts"
 import { findGuardBinary } from "../../src/process/GuardBinary.ts"
+import { noLevel } from "../process/SpawnerBench.ts"
 
 const main = fileURLToPath(new URL("../../bench/main.ts", import.meta.url))
 const tiny: Settings = { rounds: 2, warmups: 0, count: 2 }
@@ -16,12 +17,17 @@ const tiny: Settings = { rounds: 2, warmups: 0, count: 2 }
 const few = 3
 const hasGuard = findGuardBinary().found
 
+const withoutLevel = new Map<string | undefined, string>([
+  ["namespace", await noLevel("namespace")],
+  ["cgroup", await noLevel("cgroup")],
+])
+
 /** What this machine cannot measure, or what says nothing here. */
 const missing = (name: string): string | undefined => {
   if (name === "ps/built") return "dist/ may be older than the source, or just being made"
   if (name === "memory/guard" && !hasGuard) return "there is no guard here"
   if (name.startsWith("memory/") && !existsSync("/proc/self/smaps_rollup")) return "there is no /proc/self/smaps_rollup"
-  return undefined
+  return withoutLevel.get(/^levels\/(namespace|cgroup)/.exec(name)?.[1]) || undefined
 }
 
 const expectPositive = (samples: ReadonlyArray<number>): void => {
