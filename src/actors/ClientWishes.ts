@@ -8,6 +8,7 @@ import { guarded } from "./GuardedProtocol.ts"
 import * as Mailbox from "./Mailbox.ts"
 import { isIdle, processOf, type SessionReply } from "./SessionState.ts"
 import * as Endings from "./TurnEndings.ts"
+import { acceptPromoted } from "./TurnTransition.ts"
 
 export const suspend = (step: Step, reply: SessionReply): void => {
   const { draft } = step
@@ -246,7 +247,8 @@ export const respec = (step: Step, event: Extract<SessionEvent, { readonly type:
   if (protocol !== draft.protocol && processOf(draft.phase) !== null) return refuse(step, event.reply)
   draft.spec = event.spec
   draft.protocol = protocol
-  draft.queue = { ...draft.queue, spec: event.spec.mailbox }
+  const { mailbox, promoted } = Mailbox.resize(draft.queue, event.spec.mailbox)
+  acceptPromoted(step, mailbox, promoted)
   step.append({ type: "note", text: "its spec was changed" })
   answer(step, event.reply)
 }

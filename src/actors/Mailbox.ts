@@ -159,11 +159,21 @@ export const remove = <A>(
   const items = lineToArray(mailbox.items).filter(keep)
   const waiting = lineToArray(mailbox.waiting).filter(keep)
   if (removed.length === 0) return { mailbox, removed, promoted: [] }
+  return { ...filled(mailbox, items, waiting), removed }
+}
+
+/** With another capacity and answer to overflow. What it holds stays, and room that this makes goes to those that wait. O(n). */
+export const resize = <A>(
+  mailbox: Mailbox<A>,
+  spec: MailboxSpec,
+): { readonly mailbox: Mailbox<A>; readonly promoted: ReadonlyArray<A> } =>
+  filled({ ...mailbox, spec }, lineToArray(mailbox.items), lineToArray(mailbox.waiting))
+
+const filled = <A>(mailbox: Mailbox<A>, items: ReadonlyArray<A>, waiting: ReadonlyArray<A>) => {
   const room = Math.max(0, mailbox.spec.capacity - items.length)
   const promoted = waiting.slice(0, room)
   return {
     mailbox: { ...mailbox, items: lineFrom([...items, ...promoted]), waiting: lineFrom(waiting.slice(room)) },
-    removed,
     promoted,
   }
 }

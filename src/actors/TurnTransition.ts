@@ -80,7 +80,7 @@ const acceptQueued = (step: Step, mailbox: Mailbox.Mailbox<PendingTurn>, pending
 }
 
 /** Takes in those that had waited for room. */
-const acceptPromoted = (
+export const acceptPromoted = (
   step: Step,
   mailbox: Mailbox.Mailbox<PendingTurn>,
   promoted: ReadonlyArray<PendingTurn>,
@@ -165,7 +165,8 @@ export const withdraw = (step: Step, id: TurnId): void => {
   const { draft } = step
   if (draft.queue.waiting.size === 0) return
   const unaccepted = (pending: PendingTurn) => pending.turn.id === id && pending.turn.firstSeq === 0
-  draft.queue = Mailbox.remove(draft.queue, unaccepted).mailbox
+  const { mailbox, promoted } = Mailbox.remove(draft.queue, unaccepted)
+  acceptPromoted(step, mailbox, promoted)
 }
 
 /** Ends the running turn early: by the protocol's own cancel where it has one, else by a new incarnation. */

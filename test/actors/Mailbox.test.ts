@@ -66,6 +66,7 @@ describe("a mailbox", () => {
     | { readonly type: "remove"; readonly modulo: number }
     | { readonly type: "replaceNewest" }
     | { readonly type: "drain" }
+    | { readonly type: "resize"; readonly to: number }
   const command = fc.oneof(
     { weight: 8, arbitrary: fc.constant<Command>({ type: "offer" }) },
     { weight: 5, arbitrary: fc.constant<Command>({ type: "take" }) },
@@ -76,6 +77,10 @@ describe("a mailbox", () => {
     },
     { weight: 2, arbitrary: fc.constant<Command>({ type: "replaceNewest" }) },
     { weight: 1, arbitrary: fc.constant<Command>({ type: "drain" }) },
+    {
+      weight: 1,
+      arbitrary: fc.record({ type: fc.constant("resize" as const), to: fc.integer({ min: 1, max: 5 }) }),
+    },
   )
 
   it("agrees with two plain arrays, whatever is done to it", () => {
@@ -83,7 +88,8 @@ describe("a mailbox", () => {
       fc.constantFrom(...overflows),
       fc.integer({ min: 1, max: 5 }),
       fc.array(command, { maxLength: 60 }),
-      (overflow, capacity, commands) => {
+      (overflow, initially, commands) => {
+        let capacity = initially
         let mailbox = Mailbox.empty<number>({ capacity, overflow })
         let items: Array<number> = []
         let waiting: Array<number> = []
@@ -135,6 +141,15 @@ describe("a mailbox", () => {
               expect(promoted).toEqual(moved)
               items.push(...moved)
               mailbox = rest
+              break
+            }
+            case "resize": {
+              capacity = it.to
+              const resized = Mailbox.resize(mailbox, { capacity, overflow })
+              const moved = waiting.splice(0, Math.max(0, capacity - items.length))
+              expect(resized.promoted).toEqual(moved)
+              items.push(...moved)
+              mailbox = resized.mailbox
               break
             }
             case "replaceNewest": {

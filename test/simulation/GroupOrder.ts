@@ -33,6 +33,7 @@ export class GroupOrder {
   readonly #spawner: SimulatedSpawner
   readonly #clients: Clients
   #groups = new Map<string, Group>()
+  #isThere = false
   #startsNothing = false
   /** In which order sessions took their places: at once with their first start. */
   readonly #places = new Map<SessionId, number>()
@@ -72,10 +73,15 @@ export class GroupOrder {
     this.#startsNothing = true
   }
 
-  /** A runtime ended, and its supervisors with it. */
+  /** It is dead, or there is none yet: what its supervisors still say in that moment does nothing to the world. */
   runtimeEnded(): void {
+    this.#isThere = false
+  }
+
+  runtimeBegins(): void {
     this.#groups = new Map()
     this.#startsNothing = false
+    this.#isThere = true
   }
 
   #asked(actor: SessionActor, type: Asked): () => void {
@@ -83,6 +89,7 @@ export class GroupOrder {
     const { supervisor } = actor.state.spec
     const plan = this.#world.plan.supervisors.find(({ path }) => path === supervisor)
     const nothing = () => {}
+    if (!this.#isThere) return nothing
     if (type === "release" && this.#startsNothing) return nothing
     if (record === undefined || plan === undefined || plan.strategy === "one_for_one") return nothing
     // Who comes back to a supervisor that was stopped stands at its end, whenever it was made.

@@ -359,4 +359,15 @@ export const regressions: Readonly<Record<string, Plan>> = {
     2_036_805_645,
     [{ path: "root/a", strategy: "one_for_all", intensity: null }],
   ),
+  "who waited for room was not taken in by a mailbox that was made larger": planOf(
+    [sessionOf({ mailbox: { capacity: 1, overflow: "suspend" } })],
+    [
+      start,
+      { at: 0, type: "tell", session: 0 },
+      { at: 0, type: "ask", session: 0 },
+      { at: 0, type: "submit", session: 0 },
+      { at: 0, type: "configure", changed: true, session: 0 },
+      { at: 0, type: "disconnect", of: 3 },
+    ],
+  ),
 }

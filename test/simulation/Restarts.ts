@@ -81,12 +81,17 @@ export class Restarts {
       // What was on its way when the runtime ended may never have come.
       if (course.seq > record.entries.length) anew(course)
       course.seq = record.entries.length
-      // By the wall clock alone nobody can tell how long the runtime was away.
-      if (this.#world.wallWasSet) anew(course)
     }
+    this.#forgetTimes()
+  }
+
+  /** By the wall clock alone nobody can tell how long the runtime was away; it may also be set while that is found out. */
+  #forgetTimes(): void {
+    if (this.#world.wallWasSet) this.#courses.forEach(anew)
   }
 
   runtimeIsUp(): void {
+    this.#forgetTimes()
     this.#bucket = { ...this.#filled(), isUp: true }
   }
 

@@ -128,6 +128,7 @@ export class RuntimeLife implements Owner {
   readonly #context: Context.Context<Spawner | SessionStore | SupervisorStore | TemplateStore | RuntimeConfig>
   readonly #scope = Scope.makeUnsafe()
   readonly #onDeath: () => void
+  #closing: Fiber.Fiber<void> | undefined
   /** Of what it does to the world, before it dies. */
   #left = Infinity
   /** What it did to the world so far. */
@@ -205,8 +206,10 @@ export class RuntimeLife implements Owner {
     })
   }
 
+  /** Closes it once, for however many ask: a scope that is being closed already would say at once that it is. */
   close(then: () => void): void {
-    this.run(Scope.close(this.#scope, Exit.void)).addObserver(then)
+    this.#closing ??= this.run(Scope.close(this.#scope, Exit.void))
+    this.#closing.addObserver(then)
   }
 
   /** Asked before everything that it does to the world: false, and it is dead. */

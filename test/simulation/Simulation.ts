@@ -152,6 +152,7 @@ export class Simulation {
     const number = ++this.#lives
     world.say(`runtime ${number} starts`)
     this.#restarts.runtimeBegins(this.#records.sessions)
+    this.#order.runtimeBegins()
     const life: RuntimeLife = new RuntimeLife(world, number, {
       spawner: (life) => this.#spawner.open(life),
       store: (life) => this.#store.open(life),
