@@ -47,11 +47,20 @@ const rawLines = async (): Promise<Side> => {
   }
 }
 
-const sessionOf = async (protocol: NonNullable<SessionSpecInput["protocol"]>) => {
+/** A session for each round, started before its time begins: what one may print at once is never used up (`docs/architecture.md`). */
+const sessionsOf = async (protocol: NonNullable<SessionSpecInput["protocol"]>) => {
   const { openRuntime } = await import("../src/EmbeddedRuntime.ts")
   const runtime = await openRuntime()
-  await runtime.start({ name: "printer", command: "sh", args: argsFor(writeLines()), protocol })
-  return { runtime, close: async () => void (await runtime.close()) }
+  const args = argsFor(writeLines())
+  let rounds = 0
+  const round = async (work: (session: string) => Promise<void>): Promise<number> => {
+    const session = `printer${++rounds}`
+    await runtime.start({ name: session, command: "sh", args, protocol })
+    const ms = await perRound(() => work(session))
+    await runtime.remove(session)
+    return ms
+  }
+  return { runtime, round, close: async () => void (await runtime.close()) }
 }
 
 const common = { kind: "comparison", unit: "ms", target: 2, baseline: rawLines } as const
@@ -66,11 +75,11 @@ export const outputLines: ReadonlyArray<Measurement> = [
     full,
     quick,
     subject: async () => {
-      const { runtime, close } = await sessionOf({ type: "text", endOfTurn: { delimiter: "END" } })
+      const { runtime, round, close } = await sessionsOf({ type: "text", endOfTurn: { delimiter: "END" } })
       return {
         round: (count) =>
-          perRound(async () => {
-            const { status, text } = await runtime.ask("printer", String(count))
+          round(async (session) => {
+            const { status, text } = await runtime.ask(session, String(count))
             if (status !== "completed" || !text.endsWith("works")) throw new Error(`the turn ended as ${status}`)
           }),
         close,
@@ -84,12 +93,12 @@ export const outputLines: ReadonlyArray<Measurement> = [
     full,
     quick,
     subject: async () => {
-      const { runtime, close } = await sessionOf({ type: "lines" })
-      const entries = runtime.subscribe({ session: "printer", types: ["output"] })[Symbol.asyncIterator]()
+      const { runtime, round, close } = await sessionsOf({ type: "lines" })
       return {
         round: (count) =>
-          perRound(async () => {
-            await runtime.write("printer", `${count}\n`)
+          round(async (session) => {
+            const entries = runtime.subscribe({ session, types: ["output"] })[Symbol.asyncIterator]()
+            await runtime.write(session, `${count}\n`)
             let lines = 0
             while (true) {
               const { value: entry } = await entries.next()
@@ -97,6 +106,7 @@ export const outputLines: ReadonlyArray<Measurement> = [
               for (let at = entry.data.indexOf("\n"); at >= 0; at = entry.data.indexOf("\n", at + 1)) lines++
               if (entry.data.endsWith("END\n")) break
             }
+            await entries.return?.()
             if (lines !== count + 1) throw new Error(`${lines - 1} lines of ${count}`)
           }),
         close,

@@ -36,7 +36,7 @@ import { type AdmissionSpec, defaultOptions } from "./supervisor/RuntimeConfig.t
 import type { NamedTemplate } from "./supervisor/Templates.ts"
 import type { Method, Params } from "./transport/Contract.ts"
 import { metricsText, turnRequest } from "./transport/Handlers.ts"
-import { decoders } from "./transport/Params.ts"
+import { decoders, isPlainTurn } from "./transport/Params.ts"
 
 export interface OpenOptions {
   /** Held alone while the runtime is open. Default: a temporary one, removed at the end. */
@@ -176,7 +176,7 @@ export const openRuntime = async (options: OpenOptions = {}): Promise<EmbeddedRu
   /** Without a fiber: it would be the dearest part of an ask. */
   const submit = (given: Params<"session/tell">, until: "accepted" | "ended"): Promise<Turn> =>
     new Promise((resolve, reject) =>
-      runtime.submit(turnRequest(checked("session/tell", given)), until, (exit) =>
+      runtime.submit(turnRequest(isPlainTurn(given) ? given : checked("session/tell", given)), until, (exit) =>
         Exit.isSuccess(exit) ? resolve(exit.value) : reject(Cause.squash(exit.cause) as Error),
       ),
     )

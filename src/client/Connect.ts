@@ -132,16 +132,29 @@ const checked = (options: unknown): ConnectOptions => {
   return options
 }
 
-const openSocket = (path: string, timeoutMs: number): Promise<Link> =>
+/** A socket whose queue of connections is full has somebody who listens: that is waited out, which no blocking connect would show. */
+const openSocket = async (path: string, timeoutMs: number): Promise<Link> => {
+  const until = performance.now() + timeoutMs
+  for (;;) {
+    const link = await tryToOpen(path, timeoutMs, Math.max(0, until - performance.now()))
+    if (link !== "queueIsFull") return link
+    await new Promise((resolve) => setTimeout(resolve, queueRetryMs))
+  }
+}
+
+const queueRetryMs = 10
+
+const tryToOpen = (path: string, timeoutMs: number, leftMs: number): Promise<Link | "queueIsFull"> =>
   new Promise((resolve, reject) => {
     const socket = net.connect(path)
     const refuse = (detail: string, errno: string) => {
       socket.destroy()
       reject(new CrecheError(0, `no runtime answers on ${path}: ${detail}`, { tag: "NoRuntime", socket: path, errno }))
     }
-    const timer = setTimeout(() => refuse(`no connection within ${timeoutMs} ms`, "ETIMEDOUT"), timeoutMs)
+    const timer = setTimeout(() => refuse(`no connection within ${timeoutMs} ms`, "ETIMEDOUT"), leftMs)
     socket.once("error", (error: NodeJS.ErrnoException) => {
       clearTimeout(timer)
+      if (error.code === "EAGAIN" && leftMs > 0) return resolve("queueIsFull")
       refuse(reasons[error.code ?? ""] ?? error.message, error.code ?? "unknown")
     })
     socket.once("connect", () => {
@@ -155,5 +168,6 @@ const reasons: Readonly<Record<string, string>> = {
   ENOENT: "there is no such socket; start one with `creche serve`",
   ECONNREFUSED: "nobody listens there any more; start one with `creche serve`",
   EACCES: "it belongs to another user",
+  EAGAIN: "more connections wait there than it takes",
   ENOTSOCK: "it is not a socket",
 }

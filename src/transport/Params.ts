@@ -35,7 +35,25 @@ const compile = (method: Method): DecodeParams<unknown> => {
   }
 }
 
+/**
+ * A session and a text, and nothing besides: what nearly every turn is. That it fits needs no walk through the contract, which costs
+ * more than the rest of taking a turn in; a test holds the two together.
+ */
+export const isPlainTurn = (params: unknown): params is { readonly session: string; readonly prompt: string } => {
+  if (typeof params !== "object" || params === null) return false
+  const { session, prompt } = params as { readonly session?: unknown; readonly prompt?: unknown }
+  if (typeof session !== "string" || session === "" || typeof prompt !== "string") return false
+  for (const key in params) if (key !== "session" && key !== "prompt") return false
+  return true
+}
+
+const compiled = (method: Method): DecodeParams<unknown> => {
+  const decode = compile(method)
+  const isTurn = method === "session/ask" || method === "session/tell"
+  return isTurn ? (params) => (isPlainTurn(params) ? params : decode(params)) : decode
+}
+
 /** One compiled decoder for each method. */
-export const decoders = Object.fromEntries(methods.map((method) => [method, compile(method)])) as {
+export const decoders = Object.fromEntries(methods.map((method) => [method, compiled(method)])) as {
   readonly [M in Method]: DecodeParams<Params<M>>
 }

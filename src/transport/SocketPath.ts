@@ -50,7 +50,8 @@ export type SocketError = SocketInUse | SocketPathTooLong | NotASocket | SocketF
 
 /** `sun_path` without its closing NUL. */
 const maxPathBytes = process.platform === "linux" ? 107 : 103
-const backlog = 1024
+/** Connections that wait to be taken; the kernel's own limit is often this. */
+const backlog = 4096
 
 export interface ClaimedPath {
   readonly path: string

@@ -9,7 +9,22 @@ const clients = isLong ? 10_000 : 1_000
 const line = (id: number, method: string, params: object) =>
   `${JSON.stringify({ jsonrpc: "2.0", id, method, params })}\n`
 
-const open = (path: string | { readonly host: string; readonly port: number }): Promise<Socket> =>
+type Address = string | { readonly host: string; readonly port: number }
+
+/** As a blocking connect does, waits where the queue of connections is full. */
+const open = async (address: Address): Promise<Socket> => {
+  let socket: Socket | undefined
+  await eventually("a place in the queue of connections", async () => {
+    socket = await connected(address).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === "EAGAIN") return undefined
+      throw error
+    })
+    return socket !== undefined
+  })
+  return socket!
+}
+
+const connected = (path: Address): Promise<Socket> =>
   new Promise((resolve, reject) => {
     const socket = typeof path === "string" ? connectSocket(path) : connectSocket(path)
     socket.on("error", reject)

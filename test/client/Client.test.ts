@@ -1,7 +1,8 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
-import { spawnSync } from "node:child_process"
+import { spawn, spawnSync } from "node:child_process"
+import { once } from "node:events"
 import * as fs from "node:fs"
 import * as net from "node:net"
 import * as os from "node:os"
@@ -259,6 +260,36 @@ describe("connecting", () => {
     fs.writeFileSync(path.join(directory, "file"), "")
     expect((await failureOf(connect({ socket: path.join(directory, "file") }))).tag).toBe("NoRuntime")
   })
+
+  it.skipIf(process.platform !== "linux")(
+    "waits where more connections wait than are taken, as long as it may",
+    async () => {
+      const busy = path.join(directory, "busy")
+      const script = `require("node:net").createServer((c) => c.resume()).listen({ path: process.argv[1], backlog: 1 }, () => console.log("listens"))`
+      const server = spawn(process.execPath, ["-e", script, busy], { stdio: ["ignore", "pipe", "inherit"] })
+      const waiting: Array<net.Socket> = []
+      try {
+        await once(server.stdout, "data")
+        server.kill("SIGSTOP")
+        let isFull = false
+        await deadline("the queue is full", () => {
+          const one = net
+            .connect(busy)
+            .on("error", (error: NodeJS.ErrnoException) => (isFull ||= error.code === "EAGAIN"))
+          waiting.push(one)
+          return isFull
+        })
+        const late = await failureOf(connect({ socket: busy, timeoutMs: 50 }))
+        expect(late).toMatchObject({ tag: "NoRuntime", data: { errno: expect.stringMatching(/EAGAIN|ETIMEDOUT/) } })
+        const waits = connect({ socket: busy })
+        for (const one of waiting) one.destroy()
+        server.kill("SIGCONT")
+        await (await waits).close()
+      } finally {
+        server.kill("SIGKILL")
+      }
+    },
+  )
 
   it("finds the socket as the CLI does, where none is named", async () => {
     const before = process.env["CRECHE_SOCKET"]

@@ -1,7 +1,9 @@
+import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
 import { InvalidParams } from "../../src/domain/Errors.ts"
-import { methods } from "../../src/transport/Contract.ts"
-import { decoders } from "../../src/transport/Params.ts"
+import { strictDecoder } from "../../src/domain/StrictDecoder.ts"
+import { contract, methods } from "../../src/transport/Contract.ts"
+import { decoders, isPlainTurn } from "../../src/transport/Params.ts"
 
 const issuesOf = (method: keyof typeof decoders, params: unknown) => {
   const decoded = (decoders[method] as (params: unknown) => unknown)(params)
@@ -13,6 +15,36 @@ const problem = (params: object) => {
   expect(issues).toHaveLength(1)
   return `${issues[0]?.path}: ${issues[0]?.message}`
 }
+
+describe("a plain turn", () => {
+  it.each(["session/ask", "session/tell"] as const)("of %s is one that the contract takes as it is", (method) => {
+    const { decode } = strictDecoder<unknown>(contract[method].params)
+    const some = fc.oneof(fc.string(), fc.constantFrom("", null, undefined, 1, [], {}, ["a"]))
+    const given = fc.dictionary(fc.constantFrom("session", "prompt", "stream", "timeoutMs", "__proto__"), some)
+    let plain = 0
+    fc.assert(
+      fc.property(fc.oneof(given, fc.record({ session: some, prompt: some }), fc.anything()), (params) => {
+        if (!isPlainTurn(params)) return
+        plain++
+        expect(decode(params)).toEqual({ _tag: "Valid", value: params })
+      }),
+      { numRuns: 2_000 },
+    )
+    expect(plain).toBeGreaterThan(20)
+  })
+
+  it("is none with anything besides, and none without", () => {
+    expect(isPlainTurn({ session: "a", prompt: "" })).toBe(true)
+    for (const other of [
+      { timeoutMs: 1 },
+      { timeoutMs: undefined },
+      { session: "" },
+      { prompt: ["x"] },
+      { strem: true },
+    ])
+      expect(isPlainTurn({ session: "a", prompt: "b", ...other })).toBe(false)
+  })
+})
 
 describe("params", () => {
   it("take every field of a spec at its default", () => {
