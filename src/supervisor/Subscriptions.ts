@@ -172,6 +172,16 @@ export const ofAll = Effect.fnUntraced(function* (
   const dirty = new Set<SessionId>()
   /** Whose transcript is being read, and not gone meanwhile. */
   let reading: SessionId | undefined
+  /** What was read, and not given out yet: a pull may be interrupted between two sessions. */
+  let entries: Array<TranscriptEntry> = []
+  let missed: Array<SubscriptionBatch["missed"][number]> = []
+  const givenOut = (limit: number): SubscriptionBatch => {
+    const batch = { entries: entries.slice(0, limit), missed }
+    entries = entries.slice(limit)
+    missed = []
+    if (entries.length > 0) signal.raise()
+    return batch
+  }
   const unlisten = listen((session, gone) => {
     if (gone) {
       dirty.delete(session)
@@ -183,13 +193,9 @@ export const ofAll = Effect.fnUntraced(function* (
     signal.raise()
   })
   yield* Effect.addFinalizer(() => Effect.sync(unlisten))
-  const pull = Effect.fnUntraced(function* (
-    limit: number = defaultBatch,
-  ): Effect.fn.Return<SubscriptionBatch, StoreUnavailable> {
+  const pullWhole = Effect.fnUntraced(function* (limit: number): Effect.fn.Return<SubscriptionBatch, StoreUnavailable> {
     while (true) {
       yield* signal.wait
-      const entries: Array<TranscriptEntry> = []
-      const missed: Array<SubscriptionBatch["missed"][number]> = []
       for (const session of [...dirty]) {
         const room = limit - entries.length
         if (room <= 0) break
@@ -199,11 +205,12 @@ export const ofAll = Effect.fnUntraced(function* (
         reading = session
         const read = yield* Effect.exit(store.transcript(session, whatFits(filter, cursor, room)))
         const isThere = reading === session
+        reading = undefined
         if (Exit.isFailure(read)) {
           if (isThere) dirty.add(session)
           signal.raise()
           // What other sessions gave is not thrown away for it; the next pull fails, if the store still does.
-          if (entries.length > 0) return { entries, missed }
+          if (entries.length > 0) return givenOut(limit)
           return yield* Effect.failCause(read.cause)
         }
         const page = read.value
@@ -215,8 +222,14 @@ export const ofAll = Effect.fnUntraced(function* (
         for (const entry of page.entries) entries.push(entry)
       }
       if (dirty.size > 0) signal.raise()
-      if (entries.length > 0 || missed.length > 0) return { entries, missed }
+      if (entries.length > 0 || missed.length > 0) return givenOut(limit)
     }
   })
+  const interrupted = Effect.sync(() => {
+    if (reading !== undefined) dirty.add(reading)
+    reading = undefined
+    signal.raise()
+  })
+  const pull = (limit: number = defaultBatch) => Effect.onInterrupt(pullWhole(limit), () => interrupted)
   return { pull }
 })

@@ -1,10 +1,14 @@
 import { describe, expect, it } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import * as TestClock from "effect/testing/TestClock"
 import { existsSync, mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { SessionStore } from "../../src/domain/SessionStore.ts"
+import * as MemorySessionStore from "../../src/store/MemorySessionStore.ts"
 import type { SubscriptionBatch } from "../../src/supervisor/Runtime.ts"
 import { during, inWorld, plain, settle } from "../support/FakeRuntime.ts"
 
@@ -246,6 +250,38 @@ describe("a subscription", () => {
         expect((yield* live.pull()).entries.length).toBe(1)
       }).pipe(Effect.scoped),
     ),
+  )
+
+  it.effect("to all sessions loses nothing to a pull that is interrupted between two of them, or in a read", () =>
+    Effect.gen(function* () {
+      const kept = Context.get(yield* Layer.build(MemorySessionStore.layer), SessionStore)
+      let reads = 0
+      let hangsAt = Infinity
+      const store = SessionStore.of({
+        ...kept,
+        transcript: (session, query) => (++reads === hangsAt ? Effect.never : kept.transcript(session, query)),
+      })
+      yield* inWorld(
+        any,
+        ({ runtime }) =>
+          Effect.gen(function* () {
+            for (const name of ["a", "b", "c"]) yield* runtime.start({ ...plain, name }, "fail")
+            const all = yield* runtime.subscribe({ types: ["turn/ended"] })
+            for (const name of ["a", "b", "c"]) yield* runtime.ask({ session: name, prompt: "x" })
+            for (const nth of [1, 2, 2]) {
+              hangsAt = reads + nth
+              const pulling = yield* forked(all.pull())
+              yield* settle
+              yield* Fiber.interrupt(pulling)
+            }
+            hangsAt = Infinity
+            const { entries } = yield* all.pull()
+            expect(new Set(entries.map(({ session }) => session)).size).toBe(3)
+            expect(entries.length).toBe(3)
+          }).pipe(Effect.scoped),
+        { store },
+      )
+    }).pipe(Effect.scoped),
   )
 
   it.effect("to all sessions gives each one's entries in order, from now on, also of those that come later", () =>
