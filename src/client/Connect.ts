@@ -132,7 +132,7 @@ const checked = (options: unknown): ConnectOptions => {
   return options
 }
 
-/** A socket whose queue of connections is full has somebody who listens: that is waited out, which no blocking connect would show. */
+/** Where the queue of connections is full, somebody listens: it is waited out, as a blocking connect does by itself. */
 const openSocket = async (path: string, timeoutMs: number): Promise<Link> => {
   const until = performance.now() + timeoutMs
   for (;;) {

@@ -37,7 +37,7 @@ const compile = (method: Method): DecodeParams<unknown> => {
 
 /**
  * A session and a text, and nothing besides: what nearly every turn is. That it fits needs no walk through the contract, which costs
- * more than the rest of taking a turn in; a test holds the two together.
+ * an ask in process a seventh of its time; a test holds the two together.
  */
 export const isPlainTurn = (params: unknown): params is { readonly session: string; readonly prompt: string } => {
   if (typeof params !== "object" || params === null) return false

@@ -5,6 +5,7 @@ import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { afterAll, describe, expect, it } from "vitest"
 import { openRuntime, type EmbeddedRuntime, type SessionSpecInput } from "../../src/index.ts"
+import { within } from "./EmbeddedWorld.ts"
 import { eventually, noGuard, pidsWithArgument } from "./Processes.ts"
 
 const directory = mkdtempSync(join(tmpdir(), "creche-stops-"))
@@ -13,15 +14,6 @@ afterAll(() => rmSync(directory, { recursive: true, maxRetries: 5 }))
 let tokens = 0
 /** Digits, among the arguments of whatever a test starts. */
 const freshToken = () => `${process.pid}${Date.now()}${++tokens}`
-
-const within = async (use: (runtime: EmbeddedRuntime) => Promise<void>): Promise<void> => {
-  const runtime = await openRuntime()
-  try {
-    await use(runtime)
-  } finally {
-    expect(await runtime.close()).toEqual({ survivors: [] })
-  }
-}
 
 /** A shell that ignores SIGTERM, with a child that does so too. */
 const deaf = (token: string, graceMs: number): SessionSpecInput => ({

@@ -3,7 +3,8 @@ import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
-import { openRuntime, type EmbeddedRuntime, type SessionSpecInput } from "../../src/index.ts"
+import type { EmbeddedRuntime, SessionSpecInput } from "../../src/index.ts"
+import { within } from "./EmbeddedWorld.ts"
 import {
   drawSeed,
   eventually,
@@ -64,15 +65,6 @@ const family = async (
   await eventually("all are up", () => noted().length === names.length)
   writeFileSync(list, "")
   return pids
-}
-
-const within = async (use: (runtime: EmbeddedRuntime) => Promise<void>): Promise<void> => {
-  const runtime = await openRuntime()
-  try {
-    await use(runtime)
-  } finally {
-    expect(await runtime.close()).toEqual({ survivors: [] })
-  }
 }
 
 const allReady = async (runtime: EmbeddedRuntime, incarnations: Readonly<Record<string, number>>) =>
