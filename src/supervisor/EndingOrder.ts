@@ -15,19 +15,22 @@ export interface Ending {
 }
 
 /** Members that run, told in reverse start order; `ordered`: each gone before the next is told. A nested supervisor's whole tree ends in its place. */
-export const endMembers = (members: ReadonlyArray<Member>, ordered: boolean, ending: Ending): Effect.Effect<void> =>
-  Effect.gen(function* () {
-    const rest = members.toReversed()
-    const end = (member: Member) => (isNode(member) ? endTree(member, ending) : ending.session(member))
-    while (ordered && rest.length > 0) {
-      const left = ending.until - ending.now()
-      if (left <= 0) break
-      // An unfinished end goes on by itself and is joined below.
-      const done = yield* end(rest[0]!).pipe(Effect.timeoutOption(left))
-      if (done._tag === "Some") rest.shift()
-    }
-    yield* Effect.forEach(rest, end, { concurrency: "unbounded", discard: true })
-  })
+export const endMembers = Effect.fnUntraced(function* (
+  members: ReadonlyArray<Member>,
+  ordered: boolean,
+  ending: Ending,
+): Effect.fn.Return<void> {
+  const rest = members.toReversed()
+  const end = (member: Member) => (isNode(member) ? endTree(member, ending) : ending.session(member))
+  while (ordered && rest.length > 0) {
+    const left = ending.until - ending.now()
+    if (left <= 0) break
+    // An unfinished end goes on by itself and is joined below.
+    const done = yield* end(rest[0]!).pipe(Effect.timeoutOption(left))
+    if (done._tag === "Some") rest.shift()
+  }
+  yield* Effect.forEach(rest, end, { concurrency: "unbounded", discard: true })
+})
 
 /** All that stands below a supervisor, as its strategy has it. */
 export const endTree = (node: SupervisorNode, ending: Ending): Effect.Effect<void> =>

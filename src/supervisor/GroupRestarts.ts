@@ -181,21 +181,24 @@ export class GroupRestarts {
     }
     this.#workers.set(node, worker)
     // The step of the session that crashed comes first.
-    const fiber = this.#house.run(Effect.andThen(Effect.yieldNow, this.#work(node, worker)))
+    const fiber = this.#house.run(
+      Effect.andThen(
+        Effect.yieldNow,
+        Effect.gen(() => this.#work(node, worker)),
+      ),
+    )
     if (this.#workers.get(node) === worker) worker.fiber = fiber
   }
 
-  #work(node: SupervisorNode, worker: Worker): Effect.Effect<void> {
-    return Effect.gen({ self: this }, function* () {
-      while (true) {
-        const job = worker.jobs.shift()
-        if (job === undefined) return this.#retire(node, worker)
-        worker.job = job
-        worker.news = Deferred.makeUnsafe()
-        yield* this.#perform(node, worker, job)
-        settle(job)
-      }
-    })
+  *#work(node: SupervisorNode, worker: Worker): Effect.fn.Return<void> {
+    while (true) {
+      const job = worker.jobs.shift()
+      if (job === undefined) return this.#retire(node, worker)
+      worker.job = job
+      worker.news = Deferred.makeUnsafe()
+      yield* this.#perform(node, worker, job)
+      settle(job)
+    }
   }
 
   #retire(node: SupervisorNode, worker: Worker): void {
@@ -224,7 +227,7 @@ export class GroupRestarts {
       case "start":
         return this.#begin(node, worker)
       case "fall":
-        return this.#fall(node)
+        return Effect.gen(() => this.#fall(node))
     }
   }
 
@@ -267,12 +270,14 @@ export class GroupRestarts {
     if (!node.isOrdered) {
       return Effect.forEach(members, (member) => this.#raise(member), { concurrency: "unbounded", discard: true })
     }
-    return Effect.gen({ self: this }, function* () {
-      for (const member of members) {
-        if (worker.jobs.length > 0) return
-        yield* Effect.raceFirst(this.#raise(member), Deferred.await(worker.news))
-      }
-    })
+    return Effect.gen(() => this.#bringUpInOrder(worker, members))
+  }
+
+  *#bringUpInOrder(worker: Worker, members: ReadonlyArray<Member>): Effect.fn.Return<void> {
+    for (const member of members) {
+      if (worker.jobs.length > 0) return
+      yield* Effect.raceFirst(this.#raise(member), Deferred.await(worker.news))
+    }
   }
 
   /** It is being started: it will be up, or has failed. */
@@ -306,20 +311,18 @@ export class GroupRestarts {
     return { session: (slot) => (isUp(slot) ? parkSession(slot) : Effect.void), until: now() + orderedEndMs, now }
   }
 
-  #fall(top: SupervisorNode): Effect.Effect<void> {
-    return Effect.gen({ self: this }, function* () {
-      const nodes = [...top.nodes()]
-      // A store that does not answer keeps no process alive.
-      const kept = Effect.forEach(nodes, ({ record }) => this.#house.keep(record), { discard: true })
-      yield* Effect.all([kept, endTree(top, this.#ending())], { concurrency: 2 })
-      const falling = nodes.flatMap((node) => node.slots().map((slot) => ({ node, slot })))
-      yield* Effect.forEach(
-        falling,
-        ({ node, slot: { actor } }) =>
-          Effect.ignore(actor.request((reply) => ({ type: "fall", error: reached(node, actor.name), reply }))),
-        { concurrency: "unbounded", discard: true },
-      )
-    })
+  *#fall(top: SupervisorNode): Effect.fn.Return<void> {
+    const nodes = [...top.nodes()]
+    // A store that does not answer keeps no process alive.
+    const kept = Effect.forEach(nodes, ({ record }) => this.#house.keep(record), { discard: true })
+    yield* Effect.all([kept, endTree(top, this.#ending())], { concurrency: 2 })
+    const falling = nodes.flatMap((node) => node.slots().map((slot) => ({ node, slot })))
+    yield* Effect.forEach(
+      falling,
+      ({ node, slot: { actor } }) =>
+        Effect.ignore(actor.request((reply) => ({ type: "fall", error: reached(node, actor.name), reply }))),
+      { concurrency: "unbounded", discard: true },
+    )
   }
 }
 

@@ -40,17 +40,29 @@ const occupancyOf = (state: SessionState): Occupancy => {
   return leaves ? { _tag: "Leaving" } : { _tag: "Busy" }
 }
 
-export const residentOf = (actor: SessionActor): Resident => ({
-  id: actor.id,
-  get occupancy() {
-    return occupancyOf(actor.state)
-  },
-  get leader() {
-    return processOf(actor.state.phase)?.pid ?? null
-  },
-  makeRoom: (passedOver) =>
-    actor.post({ type: "makeRoom", reply: (exit) => (Exit.isFailure(exit) ? passedOver() : undefined) }),
-})
+export class SessionResident implements Resident {
+  readonly #actor: SessionActor
+
+  constructor(actor: SessionActor) {
+    this.#actor = actor
+  }
+
+  get id(): SessionId {
+    return this.#actor.id
+  }
+
+  get occupancy(): Occupancy {
+    return occupancyOf(this.#actor.state)
+  }
+
+  get leader(): number | null {
+    return processOf(this.#actor.state.phase)?.pid ?? null
+  }
+
+  makeRoom(passedOver: () => void): void {
+    this.#actor.post({ type: "makeRoom", reply: (exit) => (Exit.isFailure(exit) ? passedOver() : undefined) })
+  }
+}
 
 export interface LiveSessionsOptions {
   readonly admission: AdmissionSpec

@@ -24,15 +24,15 @@ export const start = (
   retention: RetentionSpec | null,
 ): Effect.Effect<Fiber.Fiber<void>, never, Scope.Scope> => {
   let failing = false
-  const once = Effect.gen(function* () {
-    const now = yield* Clock.currentTimeMillis
-    const { removedTurns, removedEntries } = yield* store.retain({ now, ...retention })
-    if (failing) yield* Effect.logInfo("retention works again")
-    failing = false
-    if (removedTurns + removedEntries > 0) {
-      yield* Effect.logDebug(`retention removed ${removedTurns} turns and ${removedEntries} entries`)
-    }
-  })
+  const once = Effect.flatMap(Clock.currentTimeMillis, (now) => store.retain({ now, ...retention })).pipe(
+    Effect.tap(() => (failing ? Effect.logInfo("retention works again") : Effect.void)),
+    Effect.flatMap(({ removedTurns, removedEntries }) => {
+      failing = false
+      return removedTurns + removedEntries > 0
+        ? Effect.logDebug(`retention removed ${removedTurns} turns and ${removedEntries} entries`)
+        : Effect.void
+    }),
+  )
   const look = Effect.catchCause(once, (cause) => {
     // Of a store that stays away, one line is enough.
     const first = !failing

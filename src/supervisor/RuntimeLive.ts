@@ -16,7 +16,7 @@ import { TemplateStore } from "../domain/TemplateStore.ts"
 import { isTerminal, type Turn } from "../domain/Turn.ts"
 import type { PendingTurn } from "../actors/SessionState.ts"
 import { Spawner } from "../process/Subprocess.ts"
-import { Runtime, type ListQuery, type TurnRequest } from "./Runtime.ts"
+import { Runtime, type TurnRequest } from "./Runtime.ts"
 import { RuntimeConfig } from "./RuntimeConfig.ts"
 import { Chance } from "./Chance.ts"
 import { SessionSupervisor } from "./SessionSupervisor.ts"
@@ -132,16 +132,15 @@ const make = Effect.gen(function* () {
       )
 
   const wait = (id: string, timeoutMs?: number): Effect.Effect<Turn, RuntimeError> =>
-    Effect.gen(function* () {
-      const turn = yield* readTurn(id)
-      if (isTerminal(turn)) return turn
-      const slot = register.whereIs(turn.session)
-      if (slot === undefined) return turn
+    Effect.flatMap(readTurn(id), (turn) => {
+      const slot = isTerminal(turn) ? undefined : register.whereIs(turn.session)
+      if (slot === undefined) return Effect.succeed(turn)
       // Not open any more: it ended between the look at the store and the question.
       const ended = Effect.catchTag(slot.actor.awaitEnd(turn.id), "TurnNotFound", () => readTurn(id))
-      if (timeoutMs === undefined) return yield* ended
-      const waited = yield* Effect.timeoutOption(ended, timeoutMs)
-      return waited._tag === "Some" ? waited.value : yield* readTurn(id)
+      if (timeoutMs === undefined) return ended
+      return Effect.flatMap(Effect.timeoutOption(ended, timeoutMs), (waited) =>
+        waited._tag === "Some" ? Effect.succeed(waited.value) : readTurn(id),
+      )
     })
 
   const cancel = (ref: string, id?: string): Effect.Effect<Turn, RuntimeError> =>
@@ -160,25 +159,26 @@ const make = Effect.gen(function* () {
       ),
     )
 
-  const list = (query: ListQuery) =>
-    Effect.gen(function* () {
-      const { limit = defaultListLimit, cursor, status, ...rest } = query
+  const list: Runtime["Service"]["list"] = ({ limit = defaultListLimit, cursor, status, ...rest }) =>
+    Effect.suspend((): ReturnType<Runtime["Service"]["list"]> => {
       if (cursor !== undefined && !(/^\d+$/.test(cursor) && Number.isSafeInteger(Number(cursor)))) {
-        return yield* new InvalidParams({ issues: [{ path: "cursor", message: "is unknown; begin without one" }] })
+        return Effect.fail(
+          new InvalidParams({ issues: [{ path: "cursor", message: "is unknown; begin without one" }] }),
+        )
       }
-      const { sessions, next } = yield* store.list({
+      const page = store.list({
         ...rest,
         limit,
         ...(status === undefined ? {} : { status: [status].flat() }),
         ...(cursor === undefined ? {} : { after: cursor }),
       })
-      return {
+      return Effect.map(page, ({ sessions, next }) => ({
         // Of one that lives, the actor knows what no commit was needed for; one that is being removed is gone already.
         sessions: sessions.flatMap((record) =>
           register.isLeaving(record.id) ? [] : [register.byId(record.id)?.actor.snapshot() ?? record],
         ),
         nextCursor: next,
-      }
+      }))
     })
 
   let subscriptions = 0
@@ -292,30 +292,32 @@ const make = Effect.gen(function* () {
       onSlot(ref, ({ actor }) => actor.request((reply) => ({ type: "extend", expiresInMs, reply }))),
     fork: (ref, name) => onSlot(ref, (slot) => supervisor.fork(slot, name)),
     templates,
-    subscribe: ({ session, after, types, turn }) =>
-      Effect.gen(function* () {
-        yield* Effect.acquireRelease(
-          Effect.sync(() => void subscriptions++),
-          () => Effect.sync(() => void subscriptions--),
-        )
-        const filter = { types, turn: turn as TurnId | undefined }
-        if (session !== undefined) {
-          const slot = yield* register.find(session)
+    subscribe: ({ session, after, types, turn }) => {
+      const filter = { types, turn: turn as TurnId | undefined }
+      const counted = Effect.acquireRelease(
+        Effect.sync(() => void subscriptions++),
+        () => Effect.sync(() => void subscriptions--),
+      )
+      if (session !== undefined) {
+        return Effect.flatMap(Effect.andThen(counted, register.find(session)), (slot) => {
           const waiting = after === undefined ? pendingIn(slot) : []
-          const followed = yield* Subscriptions.ofSession(store, sourceOf(slot), after ?? slot.actor.seq, filter)
-          return Subscriptions.afterEntries(store, waiting, filter, followed)
-        }
-        const misplaced = after !== undefined ? "after" : turn !== undefined ? "turn" : undefined
-        if (misplaced !== undefined) {
-          const message = "needs `session`: every session counts its own entries"
-          return yield* new InvalidParams({ issues: [{ path: misplaced, message }] })
-        }
+          const followed = Subscriptions.ofSession(store, sourceOf(slot), after ?? slot.actor.seq, filter)
+          return Effect.map(followed, (each) => Subscriptions.afterEntries(store, waiting, filter, each))
+        })
+      }
+      const misplaced = after !== undefined ? "after" : turn !== undefined ? "turn" : undefined
+      if (misplaced !== undefined) {
+        const message = "needs `session`: every session counts its own entries"
+        return Effect.fail(new InvalidParams({ issues: [{ path: misplaced, message }] }))
+      }
+      return Effect.flatMap(counted, () => {
         const slots = register.slots()
         const known = slots.map(({ actor }) => ({ id: actor.id, seq: actor.seq }))
         const waiting = slots.flatMap(pendingIn)
-        const all = yield* Subscriptions.ofAll(store, known, (listener) => supervisor.listen(listener), filter)
-        return Subscriptions.afterEntries(store, waiting, filter, all)
-      }),
+        const all = Subscriptions.ofAll(store, known, (listener) => supervisor.listen(listener), filter)
+        return Effect.map(all, (each) => Subscriptions.afterEntries(store, waiting, filter, each))
+      })
+    },
   })
 })
 

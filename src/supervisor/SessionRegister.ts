@@ -66,29 +66,27 @@ export class SessionRegister {
   find(ref: string): Effect.Effect<Slot, RuntimeError> {
     return Effect.suspend(() => {
       const slot = this.whereIs(ref)
-      return slot === undefined ? this.#recall(ref) : Effect.succeed(slot)
+      return slot === undefined ? Effect.gen(() => this.#recall(ref)) : Effect.succeed(slot)
     })
   }
 
-  #recall(ref: string): Effect.Effect<Slot, RuntimeError> {
+  *#recall(ref: string): Effect.fn.Return<Slot, RuntimeError> {
     const { store } = this.#options
-    return Effect.gen({ self: this }, function* () {
-      const found = (yield* store.session(ref as SessionId)) ?? (yield* store.find(ref))
-      const record = found === undefined ? undefined : yield* store.recover(found.id)
-      const named = record === undefined || (yield* this.bearsName(record.session))
-      // What came between the questions counts.
-      const slot = this.whereIs(ref) ?? (record === undefined ? undefined : this.byId(record.session.id))
-      if (slot !== undefined) {
-        this.#names.giveFree(slot)
-        return slot
-      }
-      if (record === undefined || this.#leaving.has(record.session.id)) {
-        return yield* new SessionNotFound({ session: ref })
-      }
-      // Nobody would end it any more.
-      if (this.#closed) return yield* new Draining({ detail: "the runtime is shut down" })
-      return yield* this.restore(record, named)
-    })
+    const found = (yield* store.session(ref as SessionId)) ?? (yield* store.find(ref))
+    const record = found === undefined ? undefined : yield* store.recover(found.id)
+    const named = record === undefined || (yield* this.bearsName(record.session))
+    // What came between the questions counts.
+    const slot = this.whereIs(ref) ?? (record === undefined ? undefined : this.byId(record.session.id))
+    if (slot !== undefined) {
+      this.#names.giveFree(slot)
+      return slot
+    }
+    if (record === undefined || this.#leaving.has(record.session.id)) {
+      return yield* new SessionNotFound({ session: ref })
+    }
+    // Nobody would end it any more.
+    if (this.#closed) return yield* new Draining({ detail: "the runtime is shut down" })
+    return yield* this.restore(record, named)
   }
 
   /** One that is over with may have lent its name to another, which is over with by now as well. */

@@ -34,7 +34,7 @@ import type { HostAnswer, HostCall } from "../protocols/HostCall.ts"
 import type { Draws } from "./Chance.ts"
 import { performCall } from "./AgentFiles.ts"
 import { keep } from "./KeptHistory.ts"
-import { LiveSessions, residentOf } from "./LiveSessions.ts"
+import { LiveSessions, SessionResident } from "./LiveSessions.ts"
 import type { Meters } from "./Meters.ts"
 import { decide, noHistory, wantsRestart } from "./RestartPolicy.ts"
 import type { RuntimeOptions } from "./RuntimeConfig.ts"
@@ -173,11 +173,10 @@ export class SessionSupervisor implements SessionHost {
   }
 
   start(input: SessionSpecInput, ifExists: "fail" | "return"): Effect.Effect<Session, RuntimeError> {
-    return Effect.gen({ self: this }, function* () {
-      const admitted = yield* this.#admit(input)
+    return Effect.flatMap(this.#admit(input), (admitted) =>
       // A caller that goes away between the taking of the name and the reply must not leave a session behind.
-      return yield* Effect.uninterruptibleMask((restore) => this.#begin(admitted, ifExists, null, restore))
-    })
+      Effect.uninterruptibleMask((restore) => this.#begin(admitted, ifExists, null, restore)),
+    )
   }
 
   #admit(input: SessionSpecInput): Effect.Effect<Admitted, RuntimeError> {
@@ -206,26 +205,27 @@ export class SessionSupervisor implements SessionHost {
    * exists with another spec, this one counts from now on; what runs by the old one is replaced.
    */
   configure(input: SessionSpecInput): Effect.Effect<Session, RuntimeError> {
-    return Effect.gen({ self: this }, function* () {
-      const admitted = yield* this.#admit(input)
-      const { spec, protocol } = admitted
-      const found = yield* Effect.result(this.register.find(spec.name))
-      if (found._tag === "Failure") {
-        if (found.failure._tag !== "SessionNotFound") return yield* Effect.fail(found.failure)
-        return yield* Effect.uninterruptibleMask((restore) => this.#begin(admitted, "return", null, restore))
-      }
-      const slot = found.success
-      const { actor } = slot
-      if (actor.name === spec.name && !sameSpec(spec, actor.state.spec)) {
-        if (processOf(actor.state.phase) !== null) yield* actor.request((reply) => ({ type: "suspend", reply }))
-        yield* this.register.rename(
-          slot,
-          spec,
-          actor.request((reply) => ({ type: "respec", spec, protocol, reply })),
-        )
-      }
-      return yield* this.bringBack(slot, "resume")
-    })
+    return Effect.flatMap(this.#admit(input), (admitted) => Effect.gen(() => this.#configure(admitted)))
+  }
+
+  *#configure(admitted: Admitted): Effect.fn.Return<Session, RuntimeError> {
+    const { spec, protocol } = admitted
+    const found = yield* Effect.result(this.register.find(spec.name))
+    if (found._tag === "Failure") {
+      if (found.failure._tag !== "SessionNotFound") return yield* Effect.fail(found.failure)
+      return yield* Effect.uninterruptibleMask((restore) => this.#begin(admitted, "return", null, restore))
+    }
+    const slot = found.success
+    const { actor } = slot
+    if (actor.name === spec.name && !sameSpec(spec, actor.state.spec)) {
+      if (processOf(actor.state.phase) !== null) yield* actor.request((reply) => ({ type: "suspend", reply }))
+      yield* this.register.rename(
+        slot,
+        spec,
+        actor.request((reply) => ({ type: "respec", spec, protocol, reply })),
+      )
+    }
+    return yield* this.bringBack(slot, "resume")
   }
 
   #begin(
@@ -234,21 +234,20 @@ export class SessionSupervisor implements SessionHost {
     forkedFrom: string | null,
     restore: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>,
   ): Effect.Effect<Session, RuntimeError> {
-    return Effect.gen({ self: this }, function* () {
+    return Effect.suspend(() => {
       // From the look at the names to their taking, nothing else may come between.
       const prior = this.#admission(admitted, ifExists)
       if (prior !== undefined) {
-        if ("_tag" in prior) return yield* Effect.fail(prior)
-        if (!isEnding(prior)) return yield* restore(standing(prior))
-        yield* restore(prior.actor.recorded)
-        return yield* this.#begin(admitted, ifExists, forkedFrom, restore)
+        if ("_tag" in prior) return Effect.fail(prior)
+        if (!isEnding(prior)) return restore(standing(prior))
+        return Effect.andThen(restore(prior.actor.recorded), this.#begin(admitted, ifExists, forkedFrom, restore))
       }
       const { spec, protocol } = admitted
       const state = initialState(this.#options.ids.session(), spec, protocol, this.now(), this.clock.skewMs())
       const slot = this.register.seat({ ...state, forkedFrom }, noHistory)
       const { actor } = slot
       this.register.giveName(slot)
-      return yield* restore(actor.request((reply) => ({ type: "start", reply }))).pipe(
+      return restore(actor.request((reply) => ({ type: "start", reply }))).pipe(
         Effect.tap(() => Effect.sync(() => this.#options.log.started(actor))),
         // A caller that goes away must not leave a session behind that it never learnt of.
         Effect.onInterrupt(() => Effect.ignore(actor.request((reply) => ({ type: "remove", reply })))),
@@ -291,7 +290,7 @@ export class SessionSupervisor implements SessionHost {
 
   launch(session: HostedSession): Effect.Effect<Launch, SpawnFailed | LimitReached> {
     const slot = this.register.byId(session.state.id)
-    const place = slot === undefined ? Effect.void : this.#live.acquire(residentOf(slot.actor))
+    const place = slot === undefined ? Effect.void : this.#live.acquire(new SessionResident(slot.actor))
     // As it is by then: it may have waited long.
     return Effect.flatMap(place, () => launchOf(session.state, this.#options))
   }

@@ -110,26 +110,28 @@ export const ofSession = Effect.fnUntraced(function* (
     rest = { entries: [], missed: [], later: [] }
     return { entries, missed: [...missed, ...later], ended: true }
   }
-  const pull = Effect.fnUntraced(function* (
-    limit: number = defaultBatch,
-  ): Effect.fn.Return<SubscriptionBatch, StoreUnavailable> {
-    while (true) {
-      if (rest !== undefined) return leave(rest, limit)
-      yield* signal.wait
-      if (rest !== undefined) continue
+  const pull = (limit: number = defaultBatch): Effect.Effect<SubscriptionBatch, StoreUnavailable> =>
+    Effect.suspend(() =>
+      rest === undefined ? Effect.andThen(signal.wait, read(limit)) : Effect.succeed(leave(rest, limit)),
+    )
+  const read = (limit: number): Effect.Effect<SubscriptionBatch, StoreUnavailable> =>
+    Effect.suspend(() => {
+      if (rest !== undefined) return pull(limit)
       // Unread is unread: also when the store fails, or the one that pulls is interrupted.
-      const page = yield* Effect.onError(store.transcript(session, whatFits(filter, cursor, limit)), () =>
+      const asked = Effect.onError(store.transcript(session, whatFits(filter, cursor, limit)), () =>
         Effect.sync(() => signal.raise()),
       )
-      // Removed during the read: what was there is in the rest.
-      if (rest !== undefined) continue
-      const missed = page.trimmed > cursor ? [{ session, after: cursor, through: page.trimmed }] : []
-      cursor = Math.max(cursor, page.nextAfter)
-      // A full page may have more behind it.
-      if (page.entries.length >= limit) signal.raise()
-      if (page.entries.length > 0 || missed.length > 0) return { entries: page.entries, missed }
-    }
-  })
+      return Effect.flatMap(asked, (page) => {
+        // Removed during the read: what was there is in the rest.
+        if (rest !== undefined) return pull(limit)
+        const missed = page.trimmed > cursor ? [{ session, after: cursor, through: page.trimmed }] : []
+        cursor = Math.max(cursor, page.nextAfter)
+        // A full page may have more behind it.
+        if (page.entries.length >= limit) signal.raise()
+        const isNews = page.entries.length > 0 || missed.length > 0
+        return isNews ? Effect.succeed({ entries: page.entries, missed }) : pull(limit)
+      })
+    })
   return { pull }
 })
 
@@ -160,76 +162,106 @@ export const afterEntries = (
   }
 }
 
-/** Every session's entries from now on. `known`: the newest `seq` of the sessions that are there. */
-export const ofAll = Effect.fnUntraced(function* (
-  store: SessionStore["Service"],
-  known: ReadonlyArray<{ readonly id: SessionId; readonly seq: number }>,
-  listen: (listener: (session: SessionId, gone: boolean) => void) => () => void,
-  filter: Filter,
-): Effect.fn.Return<Subscription, never, Scope.Scope> {
-  const signal = new Signal()
-  const cursors = new Map(known.map(({ id, seq }) => [id, seq]))
-  const dirty = new Set<SessionId>()
+/** Where somebody stands who follows every session. */
+class EverySession {
+  readonly #store: SessionStore["Service"]
+  readonly #filter: Filter
+  readonly #signal = new Signal()
+  readonly #cursors: Map<SessionId, number>
+  readonly #dirty = new Set<SessionId>()
   /** Whose transcript is being read, and not gone meanwhile. */
-  let reading: SessionId | undefined
+  #reading: SessionId | undefined
   /** What was read, and not given out yet: a pull may be interrupted between two sessions. */
-  let entries: Array<TranscriptEntry> = []
-  let missed: Array<SubscriptionBatch["missed"][number]> = []
-  const givenOut = (limit: number): SubscriptionBatch => {
-    const batch = { entries: entries.slice(0, limit), missed }
-    entries = entries.slice(limit)
-    missed = []
-    if (entries.length > 0) signal.raise()
-    return batch
+  #entries: Array<TranscriptEntry> = []
+  #missed: Array<SubscriptionBatch["missed"][number]> = []
+
+  constructor(store: SessionStore["Service"], filter: Filter, cursors: Map<SessionId, number>) {
+    this.#store = store
+    this.#filter = filter
+    this.#cursors = cursors
   }
-  const unlisten = listen((session, gone) => {
+
+  /** Entries of the session were stored, or it is gone. */
+  hear(session: SessionId, gone: boolean): void {
     if (gone) {
-      dirty.delete(session)
-      cursors.delete(session)
-      if (reading === session) reading = undefined
+      this.#dirty.delete(session)
+      this.#cursors.delete(session)
+      if (this.#reading === session) this.#reading = undefined
       return
     }
-    dirty.add(session)
-    signal.raise()
-  })
-  yield* Effect.addFinalizer(() => Effect.sync(unlisten))
-  const pullWhole = Effect.fnUntraced(function* (limit: number): Effect.fn.Return<SubscriptionBatch, StoreUnavailable> {
+    this.#dirty.add(session)
+    this.#signal.raise()
+  }
+
+  pull(limit: number): Effect.Effect<SubscriptionBatch, StoreUnavailable> {
+    return Effect.onInterrupt(
+      Effect.gen(() => this.#pull(limit)),
+      () => Effect.sync(() => this.#interrupted()),
+    )
+  }
+
+  *#pull(limit: number): Effect.fn.Return<SubscriptionBatch, StoreUnavailable> {
+    const dirty = this.#dirty
+    const cursors = this.#cursors
     while (true) {
-      yield* signal.wait
+      yield* this.#signal.wait
       for (const session of [...dirty]) {
-        const room = limit - entries.length
+        const room = limit - this.#entries.length
         if (room <= 0) break
         const cursor = cursors.get(session) ?? 0
         // Taken off before the read: what is stored during it puts the session on again. Not on any more: it is gone.
         if (!dirty.delete(session)) continue
-        reading = session
-        const read = yield* Effect.exit(store.transcript(session, whatFits(filter, cursor, room)))
-        const isThere = reading === session
-        reading = undefined
+        this.#reading = session
+        const read = yield* Effect.exit(this.#store.transcript(session, whatFits(this.#filter, cursor, room)))
+        const isThere = this.#reading === session
+        this.#reading = undefined
         if (Exit.isFailure(read)) {
           if (isThere) dirty.add(session)
-          signal.raise()
+          this.#signal.raise()
           // What other sessions gave is not thrown away for it; the next pull fails, if the store still does.
-          if (entries.length > 0) return givenOut(limit)
+          if (this.#entries.length > 0) return this.#givenOut(limit)
           return yield* Effect.failCause(read.cause)
         }
         const page = read.value
-        if (page.trimmed > cursor) missed.push({ session, after: cursor, through: page.trimmed })
+        if (page.trimmed > cursor) this.#missed.push({ session, after: cursor, through: page.trimmed })
         if (isThere) {
           if (page.entries.length >= room) dirty.add(session)
           cursors.set(session, Math.max(cursor, page.nextAfter))
         }
-        for (const entry of page.entries) entries.push(entry)
+        for (const entry of page.entries) this.#entries.push(entry)
       }
-      if (dirty.size > 0) signal.raise()
-      if (entries.length > 0 || missed.length > 0) return givenOut(limit)
+      if (dirty.size > 0) this.#signal.raise()
+      if (this.#entries.length > 0 || this.#missed.length > 0) return this.#givenOut(limit)
     }
-  })
-  const interrupted = Effect.sync(() => {
-    if (reading !== undefined) dirty.add(reading)
-    reading = undefined
-    signal.raise()
-  })
-  const pull = (limit: number = defaultBatch) => Effect.onInterrupt(pullWhole(limit), () => interrupted)
-  return { pull }
-})
+  }
+
+  #givenOut(limit: number): SubscriptionBatch {
+    const batch = { entries: this.#entries.slice(0, limit), missed: this.#missed }
+    this.#entries = this.#entries.slice(limit)
+    this.#missed = []
+    if (this.#entries.length > 0) this.#signal.raise()
+    return batch
+  }
+
+  #interrupted(): void {
+    if (this.#reading !== undefined) this.#dirty.add(this.#reading)
+    this.#reading = undefined
+    this.#signal.raise()
+  }
+}
+
+/** Every session's entries from now on. `known`: the newest `seq` of the sessions that are there. */
+export const ofAll = (
+  store: SessionStore["Service"],
+  known: ReadonlyArray<{ readonly id: SessionId; readonly seq: number }>,
+  listen: (listener: (session: SessionId, gone: boolean) => void) => () => void,
+  filter: Filter,
+): Effect.Effect<Subscription, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const every = new EverySession(store, filter, new Map(known.map(({ id, seq }) => [id, seq])))
+      const unlisten = listen((session, gone) => every.hear(session, gone))
+      return { unlisten, pull: (limit: number = defaultBatch) => every.pull(limit) }
+    }),
+    ({ unlisten }) => Effect.sync(unlisten),
+  )

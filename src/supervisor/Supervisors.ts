@@ -118,86 +118,87 @@ export class Supervisors {
     request: SupervisorRequest,
     whenOther: "fail" | "change" = "fail",
   ): Effect.Effect<SupervisorNode, RuntimeError> {
-    return Effect.gen({ self: this }, function* () {
-      const ending = () => this.#options.register.tree.find(request.path)?.stopping
-      // Asked once it has the lock: a stop does not wait for that.
-      const registered = yield* this.#lock.withPermits(1)(
-        Effect.suspend(() =>
-          ending() === undefined ? Effect.uninterruptible(this.#register(request, whenOther)) : Effect.undefined,
-        ),
-      )
-      if (registered === undefined) {
-        const stopping = ending()
-        if (stopping !== undefined) yield* Effect.ignore(Deferred.await(stopping))
-        return yield* this.start(request, whenOther)
-      }
-      const { node, anew } = registered
-      // A stop that came in between has the last word.
-      if (anew && this.#isWanted(node)) yield* this.groups.start(node)
-      return node
-    })
+    return Effect.gen(() => this.#start(request, whenOther))
   }
 
-  #register(
+  *#start(request: SupervisorRequest, whenOther: "fail" | "change"): Effect.fn.Return<SupervisorNode, RuntimeError> {
+    const ending = () => this.#options.register.tree.find(request.path)?.stopping
+    // Asked once it has the lock: a stop does not wait for that.
+    const registered = yield* this.#lock.withPermits(1)(
+      Effect.suspend(() =>
+        ending() === undefined
+          ? Effect.uninterruptible(Effect.gen(() => this.#register(request, whenOther)))
+          : Effect.undefined,
+      ),
+    )
+    if (registered === undefined) {
+      const stopping = ending()
+      if (stopping !== undefined) yield* Effect.ignore(Deferred.await(stopping))
+      return yield* this.#start(request, whenOther)
+    }
+    const { node, anew } = registered
+    // A stop that came in between has the last word.
+    if (anew && this.#isWanted(node)) yield* this.groups.start(node)
+    return node
+  }
+
+  *#register(
     request: SupervisorRequest,
     whenOther: "fail" | "change",
-  ): Effect.Effect<{ readonly node: SupervisorNode; readonly anew: boolean }, RuntimeError> {
-    return Effect.gen({ self: this }, function* () {
-      const { register, store, wall } = this.#options
-      const { path, strategy } = request
-      const intensity = limitOf(request)
-      if (intensity instanceof InvalidParams) return yield* intensity
-      if (path === "root")
-        return yield* invalid("path", "root is always there: give one below it, such as root/tenant-a")
-      if (!supervisorPathPattern.test(path)) {
-        return yield* invalid(
-          "path",
-          "must be root/NAME, or /NAME below another supervisor, with names as sessions have them",
-        )
-      }
-      const refusal = this.refusal(parentPath(path)!, null)
-      if (refusal !== undefined) return yield* Effect.fail(refusal)
-      const there = this.#find(path)
-      if (there === undefined) {
-        const record = {
-          path,
-          strategy: strategy ?? "one_for_one",
-          intensity,
-          createdAt: wall(),
-          givenUp: null,
-        } as const
-        yield* store.put(record)
-        const late = this.refusal(parentPath(path)!, null)
-        if (late !== undefined) {
-          // The one above ended, or gave up, before this was on record.
-          yield* store.remove([path])
-          return yield* Effect.fail(late)
-        }
-        return { node: register.tree.add(record), anew: false }
-      }
-      const settings = {
+  ): Effect.fn.Return<{ readonly node: SupervisorNode; readonly anew: boolean }, RuntimeError> {
+    const { register, store, wall } = this.#options
+    const { path, strategy } = request
+    const intensity = limitOf(request)
+    if (intensity instanceof InvalidParams) return yield* intensity
+    if (path === "root") return yield* invalid("path", "root is always there: give one below it, such as root/tenant-a")
+    if (!supervisorPathPattern.test(path)) {
+      return yield* invalid(
+        "path",
+        "must be root/NAME, or /NAME below another supervisor, with names as sessions have them",
+      )
+    }
+    const refusal = this.refusal(parentPath(path)!, null)
+    if (refusal !== undefined) return yield* Effect.fail(refusal)
+    const there = this.#find(path)
+    if (there === undefined) {
+      const record = {
+        path,
         strategy: strategy ?? "one_for_one",
         intensity,
+        createdAt: wall(),
+        givenUp: null,
       } as const
-      if (there.givenUp === null) {
-        const { strategy: has, intensity: limit } = there
-        if (has === settings.strategy && sameLimit(limit, intensity)) return { node: there, anew: false }
-        if (whenOther === "change") {
-          yield* store.put({ ...there.record, ...settings })
-          Object.assign(there, settings)
-          return { node: there, anew: false }
-        }
-        return yield* new SupervisorAlreadyExists({
-          supervisor: path,
-          strategy: has,
-          maxRestarts: limit?.maxRestarts ?? null,
-          withinMs: limit?.withinMs ?? null,
-        })
+      yield* store.put(record)
+      const late = this.refusal(parentPath(path)!, null)
+      if (late !== undefined) {
+        // The one above ended, or gave up, before this was on record.
+        yield* store.remove([path])
+        return yield* Effect.fail(late)
       }
-      const keeps = strategy === undefined && intensity === null
-      yield* this.#revive(there, keeps ? there : settings)
-      return { node: there, anew: true }
-    })
+      return { node: register.tree.add(record), anew: false }
+    }
+    const settings = {
+      strategy: strategy ?? "one_for_one",
+      intensity,
+    } as const
+    if (there.givenUp === null) {
+      const { strategy: has, intensity: limit } = there
+      if (has === settings.strategy && sameLimit(limit, intensity)) return { node: there, anew: false }
+      if (whenOther === "change") {
+        yield* store.put({ ...there.record, ...settings })
+        Object.assign(there, settings)
+        return { node: there, anew: false }
+      }
+      return yield* new SupervisorAlreadyExists({
+        supervisor: path,
+        strategy: has,
+        maxRestarts: limit?.maxRestarts ?? null,
+        withinMs: limit?.withinMs ?? null,
+      })
+    }
+    const keeps = strategy === undefined && intensity === null
+    yield* this.#revive(there, keeps ? there : settings)
+    return { node: there, anew: true }
   }
 
   /** Nobody ends it. */
@@ -209,45 +210,43 @@ export class Supervisors {
    * It runs again, with those below it that it took along; their sessions wait for their turn to start, or sleep. A stop may
    * come at any moment of it: nobody rises any more whom that would not find.
    */
-  #revive(
+  *#revive(
     top: SupervisorNode,
     { strategy, intensity }: Pick<SupervisorRecord, "strategy" | "intensity">,
-  ): Effect.Effect<void, RuntimeError> {
-    return Effect.gen({ self: this }, function* () {
-      const { register, store } = this.#options
-      yield* this.groups.settled(top)
-      const gone = new SupervisorNotFound({ supervisor: top.path })
-      const nodes = [...top.nodes()].filter(({ givenUp }) => givenUp?.by === top.path)
-      for (const node of nodes) {
-        if (!this.#isWanted(top)) return yield* gone
-        if (!this.#isWanted(node)) continue
-        const settings = node === top ? { strategy, intensity } : undefined
-        yield* store.put({ ...node.record, ...settings, givenUp: null })
-      }
+  ): Effect.fn.Return<void, RuntimeError> {
+    const { register, store } = this.#options
+    yield* this.groups.settled(top)
+    const gone = new SupervisorNotFound({ supervisor: top.path })
+    const nodes = [...top.nodes()].filter(({ givenUp }) => givenUp?.by === top.path)
+    for (const node of nodes) {
       if (!this.#isWanted(top)) return yield* gone
-      top.strategy = strategy
-      top.intensity = intensity
-      for (const node of nodes) {
-        const { running, asleep } = node.givenUp!
-        node.givenUp = null
-        for (const id of [...running, ...asleep]) {
-          const found = yield* Effect.result(register.find(id))
-          if (!this.#isWanted(top)) return yield* gone
-          if (!this.#isWanted(node)) break
-          if (found._tag === "Failure" || register.tree.above(found.success) !== node) continue
-          const slot = found.success
-          if (slot.actor.state.phase._tag !== "Failed" || register.taken(slot.actor.state.spec, slot)) continue
-          register.giveName(slot)
-          const sleeps = asleep.includes(id)
-          // Until it has risen its name would be free for a start that comes in between.
-          slot.returning++
-          yield* Effect.ensuring(
-            Effect.ignore(slot.actor.request((reply) => ({ type: "rise", asleep: sleeps, reply }))),
-            Effect.sync(() => slot.returning--),
-          )
-        }
+      if (!this.#isWanted(node)) continue
+      const settings = node === top ? { strategy, intensity } : undefined
+      yield* store.put({ ...node.record, ...settings, givenUp: null })
+    }
+    if (!this.#isWanted(top)) return yield* gone
+    top.strategy = strategy
+    top.intensity = intensity
+    for (const node of nodes) {
+      const { running, asleep } = node.givenUp!
+      node.givenUp = null
+      for (const id of [...running, ...asleep]) {
+        const found = yield* Effect.result(register.find(id))
+        if (!this.#isWanted(top)) return yield* gone
+        if (!this.#isWanted(node)) break
+        if (found._tag === "Failure" || register.tree.above(found.success) !== node) continue
+        const slot = found.success
+        if (slot.actor.state.phase._tag !== "Failed" || register.taken(slot.actor.state.spec, slot)) continue
+        register.giveName(slot)
+        const sleeps = asleep.includes(id)
+        // Until it has risen its name would be free for a start that comes in between.
+        slot.returning++
+        yield* Effect.ensuring(
+          Effect.ignore(slot.actor.request((reply) => ({ type: "rise", asleep: sleeps, reply }))),
+          Effect.sync(() => slot.returning--),
+        )
       }
-    })
+    }
   }
 
   /** Ends everything below it, in reverse start order, and forgets it; the sessions stay on record. Pids that could not be killed. */
@@ -307,16 +306,18 @@ export class Supervisors {
 
   /** Those on record, without their sessions. */
   restore(): Effect.Effect<void, StoreUnavailable> {
-    return Effect.gen({ self: this }, function* () {
-      const { register, store } = this.#options
-      const orphans: Array<string> = []
-      for (const record of yield* store.supervisors) {
-        // It was put on record while one above it was stopped, and the runtime ended before it was taken back.
-        if (register.tree.find(parentPath(record.path)!) === undefined) orphans.push(record.path)
-        else register.tree.add(record)
-      }
-      if (orphans.length > 0) yield* store.remove(orphans)
-    })
+    return Effect.gen(() => this.#restore())
+  }
+
+  *#restore(): Effect.fn.Return<void, StoreUnavailable> {
+    const { register, store } = this.#options
+    const orphans: Array<string> = []
+    for (const record of yield* store.supervisors) {
+      // It was put on record while one above it was stopped, and the runtime ended before it was taken back.
+      if (register.tree.find(parentPath(record.path)!) === undefined) orphans.push(record.path)
+      else register.tree.add(record)
+    }
+    if (orphans.length > 0) yield* store.remove(orphans)
   }
 
   /** Whether a session there waits for its supervisor to start it. */

@@ -34,12 +34,13 @@ export const turnRequest = (params: Params<"session/tell">): TurnRequest => {
 }
 
 /** Only who asks for metrics pays for loading what writes them. */
-export const metricsText = (runtime: Runtime["Service"]): Effect.Effect<Result<"runtime/metrics">> =>
-  Effect.gen(function* () {
-    const samples = yield* runtime.metrics
-    const { contentType, format } = yield* Effect.promise(() => import("./Prometheus.ts"))
-    return { contentType, text: format(samples) }
-  })
+export const metricsText = Effect.fnUntraced(function* (
+  runtime: Runtime["Service"],
+): Effect.fn.Return<Result<"runtime/metrics">> {
+  const samples = yield* runtime.metrics
+  const { contentType, format } = yield* Effect.promise(() => import("./Prometheus.ts"))
+  return { contentType, text: format(samples) }
+})
 
 const base64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}(?:==)?|[A-Za-z0-9+/]{3}=?)?$/
 

@@ -78,39 +78,40 @@ const forward = Effect.fnUntraced(function* (
 const removedAfterMs = 1000
 
 /** Sends the entries of a turn that was told, from its first to its `turn/ended`, then gives the ended turn. */
-export const streamTurn = (runtime: Runtime["Service"], told: Turn, call: Call): Effect.Effect<Turn, RuntimeError> =>
-  Effect.scoped(
-    Effect.gen(function* () {
-      const { peer, id } = call
-      const request = id ?? null
-      const turn = told.id
-      const subscription = yield* runtime.subscribe({
-        session: told.session,
-        after: Math.max(0, told.firstSeq - 1),
-        turn,
-      })
-      const removed = runtime.wait(turn).pipe(Effect.exit, Effect.andThen(Effect.sleep(removedAfterMs)))
-      let limit = firstLimit
-      while (true) {
-        const before = peer.written?.() ?? 0
-        const batch: SubscriptionBatch | void = yield* Effect.raceFirst(subscription.pull(limit), removed)
-        if (batch === undefined) break
-        for (const missed of batch.missed) peer.notify({ request, turn, missed })
-        let ended = false
-        for (const entry of batch.entries) {
-          if (entry.turn !== turn) continue
-          peer.notify({ request, turn, entry: wireEntry(entry) })
-          if (entry.type === "turn/ended") ended = true
-        }
-        // The answer follows at once, and goes out with the last entries.
-        if (ended) break
-        yield* peer.room
-        limit = nextLimit(limit, batch.entries.length, (peer.written?.() ?? 0) - before)
-        if (batch.ended === true || (batch.missed.length > 0 && (yield* isPast(runtime, turn, batch.missed)))) break
-      }
-      return yield* runtime.wait(turn)
-    }),
-  )
+export const streamTurn = Effect.fnUntraced(function* (
+  runtime: Runtime["Service"],
+  told: Turn,
+  call: Call,
+): Effect.fn.Return<Turn, RuntimeError, Scope.Scope> {
+  const { peer, id } = call
+  const request = id ?? null
+  const turn = told.id
+  const subscription = yield* runtime.subscribe({
+    session: told.session,
+    after: Math.max(0, told.firstSeq - 1),
+    turn,
+  })
+  const removed = runtime.wait(turn).pipe(Effect.exit, Effect.andThen(Effect.sleep(removedAfterMs)))
+  let limit = firstLimit
+  while (true) {
+    const before = peer.written?.() ?? 0
+    const batch: SubscriptionBatch | void = yield* Effect.raceFirst(subscription.pull(limit), removed)
+    if (batch === undefined) break
+    for (const missed of batch.missed) peer.notify({ request, turn, missed })
+    let ended = false
+    for (const entry of batch.entries) {
+      if (entry.turn !== turn) continue
+      peer.notify({ request, turn, entry: wireEntry(entry) })
+      if (entry.type === "turn/ended") ended = true
+    }
+    // The answer follows at once, and goes out with the last entries.
+    if (ended) break
+    yield* peer.room
+    limit = nextLimit(limit, batch.entries.length, (peer.written?.() ?? 0) - before)
+    if (batch.ended === true || (batch.missed.length > 0 && (yield* isPast(runtime, turn, batch.missed)))) break
+  }
+  return yield* runtime.wait(turn)
+}, Effect.scoped)
 
 /** Whether the end of a turn was among the entries that were missed. */
 const isPast = (runtime: Runtime["Service"], turn: string, missed: ReadonlyArray<MissedRange>) =>

@@ -47,13 +47,18 @@ export class Feed {
     over: () => void,
   ): void {
     const pull = (subscription: Subscription): Effect.Effect<void> =>
-      Effect.gen({ self: this }, function* () {
-        while (!this.ended) {
-          const batch = yield* Effect.exit(subscription.pull(4))
-          if (Exit.isSuccess(batch)) this.#take(batch.value, after)
-          else yield* pause(this.#world, this.life)
-        }
-      })
+      Effect.suspend(() =>
+        this.ended
+          ? Effect.void
+          : Effect.exit(subscription.pull(4)).pipe(
+              Effect.flatMap((batch) =>
+                Exit.isSuccess(batch)
+                  ? Effect.sync(() => this.#take(batch.value, after))
+                  : pause(this.#world, this.life),
+              ),
+              Effect.andThen(pull(subscription)),
+            ),
+      )
     this.#fiber = this.life.run(Effect.scoped(Effect.flatMap(subscribed, pull)))
     this.#fiber.addObserver(over)
   }

@@ -34,7 +34,8 @@ export class SimulatedStore {
   constructor(world: World, records: Records) {
     this.#world = world
     this.#records = records
-    records.isKept = (turn) => this.look((store) => store.turn(turn)) !== undefined
+    const isKept: Records["isKept"] = (turn) => this.look((store) => store.turn(turn)) !== undefined
+    records.isKept = isKept
     this.#places = new Map(world.plan.sessions.map(({ spec }, place) => [spec.name, place]))
   }
 
