@@ -42,7 +42,7 @@ import { launchOf } from "./SessionCommand.ts"
 import type { Directories } from "./SessionDirectories.ts"
 import type { SessionLog } from "./SessionLog.ts"
 import { SessionRegister } from "./SessionRegister.ts"
-import { isEnding, whenRemoved, type Slot } from "./Slot.ts"
+import { broughtBack, isEnding, whenRemoved, type Slot } from "./Slot.ts"
 import { admit, type Admitted } from "./SpecAdmission.ts"
 import { SteadyClock } from "./SteadyClock.ts"
 import { Supervisors } from "./Supervisors.ts"
@@ -269,7 +269,7 @@ export class SessionSupervisor implements SessionHost {
 
   /** Brings a session back, also one that was over with: its name may be another's by now. */
   bringBack(slot: Slot, wish: "resume" | "restart"): Effect.Effect<Session, RuntimeError> {
-    return Effect.suspend((): Effect.Effect<Session, RuntimeError> => {
+    return Effect.uninterruptibleMask((restore): Effect.Effect<Session, RuntimeError> => {
       if (this.draining) return Effect.fail(new Draining({ detail: "the runtime is shutting down" }))
       const { spec } = slot.actor.state
       const taken = this.register.taken(spec, slot)
@@ -280,11 +280,7 @@ export class SessionSupervisor implements SessionHost {
       // Its supervisor may have been started anew since.
       this.register.tree.join(slot)
       slot.finished = false
-      slot.returning++
-      return Effect.ensuring(
-        slot.actor.request((reply) => ({ type: wish, reply })),
-        Effect.sync(() => slot.returning--),
-      )
+      return broughtBack(slot, (reply) => ({ type: wish, reply }), restore)
     })
   }
 

@@ -2,7 +2,10 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type { SessionActor } from "../actors/SessionActor.ts"
-import type { SessionState } from "../actors/SessionState.ts"
+import type { SessionEvent } from "../actors/SessionEvent.ts"
+import type { SessionReply, SessionState } from "../actors/SessionState.ts"
+import type { RuntimeError } from "../domain/Errors.ts"
+import type { Session } from "../domain/Session.ts"
 import type { RestartHistory } from "./RestartPolicy.ts"
 
 export interface Slot {
@@ -23,14 +26,44 @@ export const whenRemoved = (slot: Slot): Effect.Effect<void> =>
   Effect.suspend(() => (slot.removed === undefined ? Effect.void : Deferred.await(slot.removed)))
 
 /**
+ * Asks for something that brings it back: from the call on, and until that is answered, nobody takes its name. The answer counts,
+ * not its arrival: whoever looks in between sees a session that is over with again where it was refused. To be called where nothing
+ * interrupts; `restore` lets the waiting be interrupted.
+ */
+export const broughtBack = (
+  slot: Slot,
+  wish: (reply: SessionReply) => SessionEvent,
+  restore: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E> = (effect) => effect,
+): Effect.Effect<Session, RuntimeError> => {
+  slot.returning++
+  let open = true
+  const answered = () => {
+    if (open) slot.returning--
+    open = false
+  }
+  const asked = slot.actor.request((reply) =>
+    wish((exit) => {
+      answered()
+      reply(exit)
+    }),
+  )
+  // Nobody waits any more, or the actor is down and answers nothing.
+  return Effect.ensuring(restore(asked), Effect.sync(answered))
+}
+
+/**
  * Over with, and that on record: its name, its task and its conversation are whoever's wants them. Before the record says so,
  * a runtime that comes back would find two that bear them.
  */
 export const isOver = ({ actor, returning }: Slot): boolean =>
   isOverIn(actor.state, returning) && isOverIn(actor.stored, returning)
 
-/** It will be over with as soon as that is on record. */
-export const isEnding = (slot: Slot): boolean => isOverIn(slot.actor.state, slot.returning) && !isOver(slot)
+/** It has no process and gets none by itself, and that is on record: also of one that somebody is just bringing back. */
+export const isDown = ({ actor }: Slot): boolean =>
+  actor.state.phase._tag === "Gone" || (isOverIn(actor.state, 0) && isOverIn(actor.stored, 0))
+
+/** It will be over with as soon as that is on record, unless somebody who is bringing it back comes first: then that is known. */
+export const isEnding = (slot: Slot): boolean => isOverIn(slot.actor.state, 0) && !isOver(slot)
 
 const isOverIn = ({ phase, incarnation }: SessionState, returning: number): boolean => {
   switch (phase._tag) {

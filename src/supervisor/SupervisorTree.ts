@@ -3,7 +3,7 @@
  * there, has no limit, and its sessions are not kept here: their order matters to nobody. Starts and stops nothing.
  */
 import type * as Deferred from "effect/Deferred"
-import type { StoreUnavailable } from "../domain/Errors.ts"
+import type { Draining, StoreUnavailable } from "../domain/Errors.ts"
 import type { IntensitySpec } from "../domain/SessionSpec.ts"
 import { type GivenUp, parentPath, type RestartStrategy, type SupervisorRecord } from "../domain/SupervisorStore.ts"
 import { isOver, type Slot } from "./Slot.ts"
@@ -28,7 +28,7 @@ export class SupervisorNode {
   /** It is being ended as a whole: what ends below it then is no crash. */
   held = false
   /** Settles when it is gone, with the pids that could not be killed. */
-  stopping: Deferred.Deferred<ReadonlyArray<number>, StoreUnavailable> | undefined
+  stopping: Deferred.Deferred<ReadonlyArray<number>, StoreUnavailable | Draining> | undefined
 
   constructor({ path, strategy, intensity, createdAt, givenUp }: SupervisorRecord, parent: SupervisorNode | null) {
     this.path = path
@@ -117,6 +117,11 @@ export class SupervisorTree {
   above({ actor }: Slot): SupervisorNode | undefined {
     const { supervisor } = actor.state.spec
     return supervisor === "root" ? undefined : this.#nodes.get(supervisor)
+  }
+
+  /** It has a place below a supervisor, and ends in its turn. */
+  hasPlace(slot: Slot): boolean {
+    return this.above(slot)?.members.has(slot.actor.id) === true
   }
 
   /** At the end of the start order, unless it has a place already. */

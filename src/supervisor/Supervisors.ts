@@ -9,6 +9,7 @@ import * as Semaphore from "effect/Semaphore"
 import type { Decision } from "../actors/SessionEvent.ts"
 import { untilAnswered } from "../actors/StoreRetry.ts"
 import {
+  Draining,
   InvalidParams,
   RestartIntensityReached,
   type RuntimeError,
@@ -27,7 +28,7 @@ import {
 import { endMembers, endTree, orderedEndMs, type Ending } from "./EndingOrder.ts"
 import { GroupRestarts } from "./GroupRestarts.ts"
 import type { SessionRegister } from "./SessionRegister.ts"
-import type { Slot } from "./Slot.ts"
+import { broughtBack, isDown, type Slot } from "./Slot.ts"
 import { isNode, type SupervisorNode } from "./SupervisorTree.ts"
 
 export interface SupervisorRequest {
@@ -240,11 +241,7 @@ export class Supervisors {
         register.giveName(slot)
         const sleeps = asleep.includes(id)
         // Until it has risen its name would be free for a start that comes in between.
-        slot.returning++
-        yield* Effect.ensuring(
-          Effect.ignore(slot.actor.request((reply) => ({ type: "rise", asleep: sleeps, reply }))),
-          Effect.sync(() => slot.returning--),
-        )
+        yield* Effect.ignore(broughtBack(slot, (reply) => ({ type: "rise", asleep: sleeps, reply })))
       }
     }
   }
@@ -257,12 +254,19 @@ export class Supervisors {
       const node = register.tree.find(path)
       if (node === undefined) return Effect.fail(new SupervisorNotFound({ supervisor: path }))
       if (node.stopping !== undefined) return Deferred.await(node.stopping)
-      const stopping = Deferred.makeUnsafe<ReadonlyArray<number>, StoreUnavailable>()
+      const stopping = Deferred.makeUnsafe<ReadonlyArray<number>, StoreUnavailable | Draining>()
       node.stopping = stopping
       this.groups.hold(node)
       const slots = [...node.nodes()].flatMap((each) => each.slots())
       const paths = Array.from(node.nodes(), (each) => each.path).toReversed()
+      // The end of the runtime suspends sessions: the next one would start those again, and nobody would stand above them.
+      const cutShort = Effect.suspend(() =>
+        slots.every(isDown)
+          ? Effect.void
+          : Effect.fail(new Draining({ detail: `the runtime is shut down; supervisor ${path} is not stopped` })),
+      )
       return endTree(node, this.#ending(stopSession)).pipe(
+        Effect.andThen(cutShort),
         Effect.andThen(store.remove(paths)),
         Effect.map(() => {
           register.tree.remove(node)
@@ -289,7 +293,7 @@ export class Supervisors {
       const { register } = this.#options
       this.groups.close()
       const ending = this.#ending(session)
-      const loose = register.slots().filter((slot) => register.tree.above(slot) === undefined)
+      const loose = register.slots().filter((slot) => !register.tree.hasPlace(slot))
       return Effect.all(
         [endMembers(loose, false, ending), endMembers([...register.tree.root.members.values()], false, ending)],
         { concurrency: "unbounded", discard: true },

@@ -370,4 +370,51 @@ export const regressions: Readonly<Record<string, Plan>> = {
       { at: 0, type: "disconnect", of: 3 },
     ],
   ),
+  "a supervisor that was stopped during a shutdown was forgotten, and the next runtime's own shutdown left its session":
+    planOf(
+      [
+        sessionOf({ restart: "permanent", shutdown: "brutal_kill", supervisor: "root/a" }),
+        sessionOf({ name: "s1" }),
+        sessionOf(
+          {
+            name: "s2",
+            restart: "permanent",
+            backoff: { initialMs: 0, jitter: 0 },
+            shutdown: { graceMs: 10 },
+            turnTimeoutMs: 300,
+            retryTurns: 2,
+            supervisor: "root/a",
+          },
+          [{ spawn: "fails" }, { endsAfterMs: 23, end: { by: "exit", code: 3 } }],
+          { commits: "delayed", mostMs: 3, fails: 0.2 },
+        ),
+      ],
+      [
+        { at: 25, n: 1, type: "supervisorStart", supervisor: 0 },
+        { at: 58, n: 4, type: "start", ifExists: "fail", session: 0 },
+        { at: 58, n: 6, type: "start", ifExists: "fail", session: 2 },
+        { at: 123, n: 19, type: "ask", session: 2 },
+        { at: 155, n: 25, type: "shutdown", drainMs: 0, downMs: 281 },
+        { at: 2_673, n: 112, type: "shutdown", drainMs: 50, downMs: 107 },
+        { at: 2_680, n: 124, type: "supervisorStop", supervisor: 0 },
+        { at: 4_286, n: 186, type: "supervisorStart", supervisor: 0 },
+      ],
+      {},
+      9,
+      [{ path: "root/a", strategy: "one_for_all", intensity: null }],
+    ),
+  "a session whose stop was not on record yet was started by a start that met its task": planOf(
+    [
+      sessionOf({ command: "claude", protocol: { type: "claude" }, task: "two" }, [], { fails: 0.5 }),
+      sessionOf({ name: "s1", task: "two" }),
+    ],
+    [
+      { at: 0, n: 36, type: "configure", changed: false, session: 0 },
+      { at: 5, n: 50, type: "restart", session: 0 },
+      { at: 5, n: 78, type: "stop", mode: "graceful", session: 0 },
+      { at: 1_184, n: 154, type: "start", ifExists: "return", session: 1 },
+    ],
+    {},
+    500_577_000,
+  ),
 }
