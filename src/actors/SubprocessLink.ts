@@ -28,7 +28,7 @@ const highWaterBytes = 64 * 1024
  * What one process may print in bytes, on both streams together: so much at once, then so much a second. Whatever it has to
  * say beyond that waits in its pipes. A flood that nobody reads then leaves the others room, and costs no memory.
  */
-export const outputRate: TokenRate = { burst: 16 * 1024 * 1024, perSecond: 16 * 1024 * 1024 }
+export const outputRate: TokenRate = { burst: 16 * 1024 * 1024, perSecond: 8 * 1024 * 1024 }
 
 export interface SubprocessLinkOptions {
   readonly spawner: Spawner["Service"]

@@ -58,8 +58,11 @@ const batchSize = 2 * 1024 * 1024
 const batchMs = 200
 /** While the tables take nothing, the log may hold so much text, and they are tried again so often (ms). */
 const maxBacklog = 16 * 1024 * 1024
-/** One session's share of that: one that floods waits for the tables alone, and the others' commits go past it. */
-const maxShare = 1024 * 1024
+/**
+ * One session's share of that: one that floods waits for the tables alone, and the others' commits go past it. What is on its way
+ * is young to the collector, which copies it at every look: with a megabyte of it the others waited for 10 ms now and then.
+ */
+const maxShare = 512 * 1024
 const retryMs = 500
 
 export class GroupCommit {

@@ -251,8 +251,9 @@ const make = Effect.gen(function* () {
           : Effect.fail(refusal)
       }),
     stopSupervisor: (path) => Effect.map(supervisor.supervisors.stop(path), (survivors) => ({ survivors })),
-    start: (input, ifExists) => Effect.flatMap(templates.expand(input), (spec) => supervisor.start(spec, ifExists)),
-    configure: (input) => Effect.flatMap(templates.expand(input), (spec) => supervisor.configure(spec)),
+    start: (input, ifExists) =>
+      Effect.flatMap(templates.expand(input), (spec) => supervisor.starts.start(spec, ifExists)),
+    configure: (input) => Effect.flatMap(templates.expand(input), (spec) => supervisor.starts.configure(spec)),
     get: (ref) => onSlot(ref, ({ actor }) => Effect.succeed(actor.snapshot())),
     list,
     ask: (request) => submit(request, "ended"),
@@ -275,8 +276,8 @@ const make = Effect.gen(function* () {
     write: (ref, data) => onSlot(ref, ({ actor }) => actor.request((reply) => ({ type: "write", data, reply }))),
     signal: (ref, signal) => onSlot(ref, ({ actor }) => actor.request((reply) => ({ type: "signal", signal, reply }))),
     suspend: (ref) => onSlot(ref, ({ actor }) => actor.request((reply) => ({ type: "suspend", reply }))),
-    resume: (ref) => onSlot(ref, (slot) => supervisor.bringBack(slot, "resume")),
-    restart: (ref) => onSlot(ref, (slot) => supervisor.bringBack(slot, "restart")),
+    resume: (ref) => onSlot(ref, (slot) => supervisor.starts.bringBack(slot, "resume")),
+    restart: (ref) => onSlot(ref, (slot) => supervisor.starts.bringBack(slot, "restart")),
     stop: (ref, mode) => onSlot(ref, (slot) => supervisor.stop(slot, mode)),
     remove: (ref) =>
       onSlot(ref, (slot) =>
@@ -290,7 +291,7 @@ const make = Effect.gen(function* () {
         : onSlot(session, ({ actor }) => store.search({ ...query, session: actor.id })),
     extend: (ref, expiresInMs) =>
       onSlot(ref, ({ actor }) => actor.request((reply) => ({ type: "extend", expiresInMs, reply }))),
-    fork: (ref, name) => onSlot(ref, (slot) => supervisor.fork(slot, name)),
+    fork: (ref, name) => onSlot(ref, (slot) => supervisor.starts.fork(slot, name)),
     templates,
     subscribe: ({ session, after, types, turn }) => {
       const filter = { types, turn: turn as TurnId | undefined }

@@ -113,7 +113,15 @@ export class SessionRegister {
   /** Its name and its task are its own where nobody has them; without `named` it is found by its id alone. */
   seat(state: SessionState, history: RestartHistory, named = true): Slot {
     const actor = this.#options.actorOf(state)
-    const slot: Slot = { actor, history, finished: false, returning: 0, farewells: undefined, removed: undefined }
+    const slot: Slot = {
+      actor,
+      history,
+      finished: false,
+      stopping: 0,
+      returning: 0,
+      farewells: undefined,
+      removed: undefined,
+    }
     this.#slots.register(actor.id, slot)
     this.tree.join(slot)
     if (named) this.#names.giveFree(slot)

@@ -4,26 +4,15 @@
  * one never waits for another.
  */
 import type * as Clock from "effect/Clock"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import { SessionActor } from "../actors/SessionActor.ts"
 import type { Decision, ExitReport } from "../actors/SessionEvent.ts"
 import type { HostedSession, Launch, SessionHost } from "../actors/SessionHost.ts"
-import { initialState, processOf, statusOf } from "../actors/SessionState.ts"
-import { untilAnswered } from "../actors/StoreRetry.ts"
-import {
-  Draining,
-  type LimitReached,
-  type RuntimeError,
-  type SpawnFailed,
-  type StoreUnavailable,
-  Unsupported,
-} from "../domain/Errors.ts"
+import { type LimitReached, type RuntimeError, type SpawnFailed, type StoreUnavailable } from "../domain/Errors.ts"
 import type { ExitReason } from "../domain/ExitReason.ts"
 import type { Ids, SessionId } from "../domain/Ids.ts"
 import type { Session } from "../domain/Session.ts"
-import { sameSpec, type SessionSpecInput } from "../domain/SessionSpec.ts"
 import type { SessionStore } from "../domain/SessionStore.ts"
 import type { SupervisorStore } from "../domain/SupervisorStore.ts"
 import type { TerminalTurnStatus, Turn } from "../domain/Turn.ts"
@@ -42,8 +31,9 @@ import { launchOf } from "./SessionCommand.ts"
 import type { Directories } from "./SessionDirectories.ts"
 import type { SessionLog } from "./SessionLog.ts"
 import { SessionRegister } from "./SessionRegister.ts"
-import { broughtBack, isEnding, whenRemoved, type Slot } from "./Slot.ts"
-import { admit, type Admitted } from "./SpecAdmission.ts"
+import { SessionRemovals } from "./SessionRemovals.ts"
+import { SessionStarts } from "./SessionStarts.ts"
+import type { Slot } from "./Slot.ts"
 import { SteadyClock } from "./SteadyClock.ts"
 import { Supervisors } from "./Supervisors.ts"
 import { UsageTotals } from "./UsageTotals.ts"
@@ -63,13 +53,6 @@ export interface Counters {
 
 /** Told of the session whose transcript grew, or that is `gone`. */
 export type Listener = (session: SessionId, gone: boolean) => void
-
-/** A session as a start that found it answers it: once it is ready, where it is on its way there. */
-const standing = ({ actor }: Slot): Effect.Effect<Session, RuntimeError> => {
-  const { phase } = actor.state
-  const starts = statusOf(phase) === "starting" || statusOf(phase) === "authenticating" || phase._tag === "Stopped"
-  return starts ? actor.request((reply) => ({ type: "resume", reply })) : Effect.succeed(actor.snapshot())
-}
 
 export interface SupervisorOptions {
   readonly config: RuntimeOptions
@@ -106,8 +89,9 @@ export class SessionSupervisor implements SessionHost {
   readonly clock: SteadyClock
   readonly register: SessionRegister
   readonly supervisors: Supervisors
+  readonly starts: SessionStarts
   readonly #listeners = new Set<Listener>()
-  readonly #removing = new Set<Slot>()
+  readonly #removals: SessionRemovals
   readonly #live: LiveSessions
   readonly #storeTroubles = new Map<SessionId, StoreUnavailable>()
   #stoppingSince: number | undefined
@@ -136,6 +120,8 @@ export class SessionSupervisor implements SessionHost {
         options.log.supervisorGaveUp(node)
       },
     })
+    this.starts = new SessionStarts(this, options)
+    this.#removals = new SessionRemovals({ ...options, register: this.register, hurried: () => this.hurried })
     this.#bucket = fullBucket(options.config.restarts, this.now())
     const processes = new ProcessCount()
     this.#live = new LiveSessions({
@@ -170,118 +156,6 @@ export class SessionSupervisor implements SessionHost {
   listen(listener: Listener): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
-  }
-
-  start(input: SessionSpecInput, ifExists: "fail" | "return"): Effect.Effect<Session, RuntimeError> {
-    return Effect.flatMap(this.#admit(input), (admitted) =>
-      // A caller that goes away between the taking of the name and the reply must not leave a session behind.
-      Effect.uninterruptibleMask((restore) => this.#begin(admitted, ifExists, null, restore)),
-    )
-  }
-
-  #admit(input: SessionSpecInput): Effect.Effect<Admitted, RuntimeError> {
-    return admit(
-      input,
-      () => this.register.generateName(),
-      (path) => this.register.tree.find(path) !== undefined,
-    )
-  }
-
-  /** A new session that goes on from where this one's conversation stands. */
-  fork({ actor }: Slot, name?: string): Effect.Effect<Session, RuntimeError> {
-    return Effect.suspend((): Effect.Effect<Session, RuntimeError> => {
-      const { spec, protocol, conversation } = actor.state
-      const cannot = (detail: string) => Effect.fail(new Unsupported({ what: "session/fork", detail }))
-      if (protocol.canFork !== true) return cannot(`the protocol ${protocol.name} has no way to fork a conversation`)
-      if (conversation === null) return cannot(`session ${actor.name} has no conversation yet; ask it something first`)
-      // A task belongs to one session.
-      const forked = { spec: { ...spec, name: name ?? this.register.generateName(), task: null }, protocol }
-      return Effect.uninterruptibleMask((restore) => this.#begin(forked, "fail", conversation, restore))
-    })
-  }
-
-  /**
-   * A session that has to be there: started where there is none of its name, brought back where it does not run. Where it
-   * exists with another spec, this one counts from now on; what runs by the old one is replaced.
-   */
-  configure(input: SessionSpecInput): Effect.Effect<Session, RuntimeError> {
-    return Effect.flatMap(this.#admit(input), (admitted) => Effect.gen(() => this.#configure(admitted)))
-  }
-
-  *#configure(admitted: Admitted): Effect.fn.Return<Session, RuntimeError> {
-    const { spec, protocol } = admitted
-    const found = yield* Effect.result(this.register.find(spec.name))
-    if (found._tag === "Failure") {
-      if (found.failure._tag !== "SessionNotFound") return yield* Effect.fail(found.failure)
-      return yield* Effect.uninterruptibleMask((restore) => this.#begin(admitted, "return", null, restore))
-    }
-    const slot = found.success
-    const { actor } = slot
-    if (actor.name === spec.name && !sameSpec(spec, actor.state.spec)) {
-      if (processOf(actor.state.phase) !== null) yield* actor.request((reply) => ({ type: "suspend", reply }))
-      yield* this.register.rename(
-        slot,
-        spec,
-        actor.request((reply) => ({ type: "respec", spec, protocol, reply })),
-      )
-    }
-    return yield* this.bringBack(slot, "resume")
-  }
-
-  #begin(
-    admitted: Admitted,
-    ifExists: "fail" | "return",
-    forkedFrom: string | null,
-    restore: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>,
-  ): Effect.Effect<Session, RuntimeError> {
-    return Effect.suspend(() => {
-      // From the look at the names to their taking, nothing else may come between.
-      const prior = this.#admission(admitted, ifExists)
-      if (prior !== undefined) {
-        if ("_tag" in prior) return Effect.fail(prior)
-        if (!isEnding(prior)) return restore(standing(prior))
-        return Effect.andThen(restore(prior.actor.recorded), this.#begin(admitted, ifExists, forkedFrom, restore))
-      }
-      const { spec, protocol } = admitted
-      const state = initialState(this.#options.ids.session(), spec, protocol, this.now(), this.clock.skewMs())
-      const slot = this.register.seat({ ...state, forkedFrom }, noHistory)
-      const { actor } = slot
-      this.register.giveName(slot)
-      return restore(actor.request((reply) => ({ type: "start", reply }))).pipe(
-        Effect.tap(() => Effect.sync(() => this.#options.log.started(actor))),
-        // A caller that goes away must not leave a session behind that it never learnt of.
-        Effect.onInterrupt(() => Effect.ignore(actor.request((reply) => ({ type: "remove", reply })))),
-        Effect.onError(() => whenRemoved(slot)),
-      )
-    })
-  }
-
-  /** The session that is there already and was asked for; undefined: the way is free. */
-  #admission(admitted: Admitted, ifExists: "fail" | "return"): Slot | RuntimeError | undefined {
-    if (this.draining) return new Draining({ detail: "the runtime is shutting down; it starts nothing more" })
-    const taken = this.register.taken(admitted.spec)
-    const { supervisor, name } = admitted.spec
-    if (taken === undefined) return this.supervisors.refusal(supervisor, name)
-    if (ifExists === "fail") return taken.error
-    const { spec } = taken.slot.actor.state
-    return this.supervisors.refusal(spec.supervisor, spec.name) ?? taken.slot
-  }
-
-  /** Brings a session back, also one that was over with: its name may be another's by now. */
-  bringBack(slot: Slot, wish: "resume" | "restart"): Effect.Effect<Session, RuntimeError> {
-    return Effect.uninterruptibleMask((restore): Effect.Effect<Session, RuntimeError> => {
-      if (this.draining) return Effect.fail(new Draining({ detail: "the runtime is shutting down" }))
-      const { spec } = slot.actor.state
-      const taken = this.register.taken(spec, slot)
-      if (taken !== undefined) return Effect.fail(taken.error)
-      const refusal = this.supervisors.refusal(spec.supervisor, spec.name)
-      if (refusal !== undefined) return Effect.fail(refusal)
-      this.register.giveName(slot)
-      // Its supervisor may have been started anew since.
-      this.register.tree.join(slot)
-      slot.finished = false
-      return broughtBack(slot, (reply) => ({ type: wish, reply }), restore)
-    })
   }
 
   launch(session: HostedSession): Effect.Effect<Launch, SpawnFailed | LimitReached> {
@@ -382,7 +256,8 @@ export class SessionSupervisor implements SessionHost {
       counters.gaveUp++
       this.#options.log.gaveUp(slot.actor, spec.intensity)
     }
-    slot.finished = decision._tag === "Done" && spec.restart === "transient" && report.normal
+    const byItself = slot.stopping === 0 && spec.restart === "transient" && report.normal
+    slot.finished = decision._tag === "Done" && byItself
     if (decision._tag !== "Restart") return decision
     counters.restarts++
     this.#options.log.restarts(slot.actor, decision.attempt, decision.delayMs)
@@ -392,13 +267,16 @@ export class SessionSupervisor implements SessionHost {
   /** A client ends it: nobody but a client starts it again. */
   stop(slot: Slot, mode: "graceful" | "kill"): Effect.Effect<Session, RuntimeError> {
     return Effect.suspend(() => {
-      const stays = () => {
-        slot.finished = false
-      }
-      stays()
-      const stopped = slot.actor.request((reply) => ({ type: "stop", brutal: mode === "kill", reply }))
-      // It may have finished by itself before it heard of the stop.
-      return Effect.tap(stopped, () => Effect.sync(stays))
+      slot.finished = false
+      slot.stopping++
+      return slot.actor.request((reply) => ({
+        type: "stop",
+        brutal: mode === "kill",
+        reply: (exit) => {
+          slot.stopping--
+          reply(exit)
+        },
+      }))
     })
   }
 
@@ -406,42 +284,23 @@ export class SessionSupervisor implements SessionHost {
   gone(session: HostedSession, cause: "startFailed" | "removed"): void {
     const { id } = session.state
     if (cause === "removed") this.#options.log.removed(session)
-    const { config, directories, store, run } = this.#options
     const slot = this.register.byId(id)
     if (slot === undefined) return
     this.register.leave(slot)
     this.#storeTroubles.delete(id)
     this.#listeners.forEach((listener) => listener(id, true))
-    const removed = (slot.removed = Deferred.makeUnsafe<void>())
-    this.#removing.add(slot)
-    run(
-      // A caller that gave up its start hears last, and from the actor itself.
-      Effect.yieldNow.pipe(
-        Effect.andThen(Effect.suspend(() => Effect.all(slot.farewells ?? [], { discard: true }))),
-        Effect.andThen(Effect.ignore(untilAnswered(store.remove(id), { isOver: () => this.hurried }))),
-        Effect.andThen(directories.remove(config.dataDirectory, id)),
-        Effect.andThen(slot.actor.close()),
-        Effect.ensuring(
-          Effect.sync(() => {
-            this.register.forgotten(id)
-            this.#removing.delete(slot)
-            Deferred.doneUnsafe(removed, Effect.void)
-          }),
-        ),
-      ),
-    )
+    this.#removals.begin(slot)
   }
 
   /** Ends the actors of a runtime whose sessions have all been stopped, once those that are being removed are gone. */
   close(): Effect.Effect<void> {
-    const together = { concurrency: "unbounded", discard: true } as const
-    return Effect.suspend(() => {
-      const removed = Effect.forEach([...this.#removing], whenRemoved, together)
-      // A store that does not answer keeps nobody.
-      return this.#removing.size === 0 ? Effect.void : Effect.asVoid(Effect.timeoutOption(removed, storePatienceMs))
-    }).pipe(
-      Effect.andThen(
-        Effect.suspend(() => Effect.forEach(this.register.close(), ({ actor }) => actor.close(), together)),
+    return Effect.andThen(
+      this.#removals.settled(storePatienceMs),
+      Effect.suspend(() =>
+        Effect.forEach(this.register.close(), ({ actor }) => actor.close(), {
+          concurrency: "unbounded",
+          discard: true,
+        }),
       ),
     )
   }

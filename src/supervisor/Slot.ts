@@ -13,6 +13,8 @@ export interface Slot {
   history: RestartHistory
   /** A transient child that ended normally by itself: a group restart starts it again. */
   finished: boolean
+  /** Clients whose stop is not answered yet: what ends by itself meanwhile has not finished, it is stopped. */
+  stopping: number
   /** Clients that are bringing it back just now. */
   returning: number
   /** Waited for when it is removed, while its transcript is still there. */

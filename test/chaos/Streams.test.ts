@@ -13,7 +13,8 @@ const mib = 2 ** 20
 const flooded = (isLong ? 1024 : 96) * mib
 /** How much more the runtime may hold while it is flooded. */
 const memoryBytes = 64 * mib
-const asks = 400
+/** The hundredth of a few hundred would be chance. */
+const asks = isLong ? 4_000 : 400
 
 /** The most that a process has held since `forgetPeak`, in bytes. */
 const peakOf = (pid: number): number =>
@@ -50,7 +51,7 @@ describe.skipIf(noGuard !== undefined)("streams under attack", () => {
     return times.toSorted((a, b) => a - b)[Math.floor(times.length * 0.99)]!
   }
 
-  const floodsMs = isLong ? 900_000 : 60_000
+  const floodsMs = isLong ? 1_800_000 : 60_000
   it(
     "a flood on both streams that nobody reads: memory is bounded, a sibling is answered as before",
     async () => {
@@ -60,7 +61,7 @@ describe.skipIf(noGuard !== undefined)("streams under attack", () => {
       const line = "a line of sixty-four bytes that is written again and again, 0123"
       const flood = (done: string) =>
         `yes '${line}' | head -c ${flooded} & yes '${line}' | head -c ${flooded} >&2; wait; : >'${done}'; exec sleep 1000.$0`
-      let best = Infinity
+      let worst = 0
       for (let round = 0; round < (isLong ? 3 : 1); round++) {
         const quiet = await p99("sibling", () => true)
         const before = world.memory
@@ -74,12 +75,12 @@ describe.skipIf(noGuard !== undefined)("streams under attack", () => {
           `flood ${round}: p99 ${quiet.toFixed(2)} ms quiet, ${loud.toFixed(2)} ms flooded; peak +${(grown / mib).toFixed(1)} MiB`,
         )
         expect(grown).toBeLessThanOrEqual(memoryBytes)
-        best = Math.min(best, loud / quiet)
+        worst = Math.max(worst, loud / quiet)
         await world.client.request("session/remove", { session: `flood${round}` })
       }
-      console.log(`flood: best ratio of p99 ${best.toFixed(2)}`)
+      console.log(`flood: worst ratio of p99 ${worst.toFixed(2)}`)
       // Where other work has the processors, neither figure says anything; the long form is run on a machine of its own.
-      if (isLong) expect(best).toBeLessThanOrEqual(3)
+      if (isLong) expect(worst).toBeLessThanOrEqual(3)
     },
     floodsMs,
   )

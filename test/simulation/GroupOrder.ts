@@ -109,8 +109,14 @@ export class GroupOrder {
     const wrong = (what: string) =>
       this.#world.broke("group-order", `${record.name} of ${supervisor} is told to ${type} ${what}`)
     const lives = ({ id }: SessionRecord) => this.#spawner.of(id).some(({ survives }) => !survives)
+    const placeOf = ({ id }: SessionRecord) => this.#places.get(id) ?? 0
+    // Between two that came at the same time a runtime that comes back goes by the record.
+    const isBefore = (other: SessionRecord) => other.storedAs < record.storedAs && placeOf(other) < placeOf(record)
     const inOrder = now - group.endsSince < orderedEndMs
-    const late = inOrder ? [...parking].filter((other) => other !== record && lives(other)) : []
+    // One that stands before this one ends after it: it was told by a restart that a newer crash, or the supervisor's fall, cut short.
+    const late = inOrder
+      ? [...parking].filter((other) => other !== record && lives(other) && (type === "release" || !isBefore(other)))
+      : []
     // What has ended already is only joined.
     if (late.length > 0 && (type === "release" || hasProcess(actor)))
       wrong(`while ${late.map(({ name }) => name).join(", ")} is not gone`)
@@ -123,14 +129,12 @@ export class GroupOrder {
         group.goneAt = this.#world.now
       }
     }
-    const placeOf = ({ id }: SessionRecord) => this.#places.get(id) ?? 0
     for (const other of rising) {
       const starts = actors.get(other)?.state.phase._tag === "Starting"
       if (other !== record && starts) wrong(`while ${other.name} is not up`)
     }
     for (const other of this.#records.below(supervisor)) {
-      // Between two that came at the same time a runtime that comes back goes by the record.
-      if (other.storedAs >= record.storedAs || placeOf(other) >= placeOf(record)) continue
+      if (!isBefore(other)) continue
       if (actors.get(other)?.state.phase._tag === "Parked") wrong(`before ${other.name}`)
     }
     rising.add(record)

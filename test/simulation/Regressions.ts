@@ -417,4 +417,49 @@ export const regressions: Readonly<Record<string, Plan>> = {
     {},
     500_577_000,
   ),
+  "a session that had ended by itself before its stop was on record came back with its group": planOf(
+    [
+      sessionOf({ name: "s0" }),
+      {
+        ...sessionOf(
+          {
+            name: "s1",
+            command: "claude",
+            protocol: { type: "claude" },
+            backoff: { initialMs: 0, factor: 1, maxMs: 0, jitter: 0, resetAfterMs: 60_000 },
+            supervisor: "root/c",
+          },
+          [{ endsAfterMs: 19 }],
+          { fails: 0.2, answersLost: 0.1 },
+        ),
+        further: "again",
+      },
+      {
+        ...sessionOf(
+          {
+            name: "s2",
+            command: "ndjson",
+            protocol: { type: "ndjson", end: { done: true }, conversation: conversationSpec },
+            restart: "permanent",
+            supervisor: "root/c",
+          },
+          [{ endsAfterMs: 11 }],
+        ),
+        further: "again",
+      },
+    ],
+    [
+      { at: 0, n: 2, type: "supervisorStart", supervisor: 1 },
+      { at: 0, n: 4, type: "start", ifExists: "fail", session: 1 },
+      { at: 10, n: 5, type: "start", ifExists: "fail", session: 2 },
+      { at: 1_068, n: 16, type: "stop", mode: "graceful", session: 1 },
+      { at: 1_134, n: 28, type: "ask", session: 2, key: "b" },
+    ],
+    {},
+    1_300_056_706,
+    [
+      { path: "root/a", strategy: "one_for_one", intensity: null },
+      { path: "root/c", strategy: "one_for_all", intensity: null },
+    ],
+  ),
 }
