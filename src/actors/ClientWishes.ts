@@ -21,7 +21,8 @@ export const suspend = (step: Step, reply: SessionReply): void => {
     case "Starting":
       return beginEnding(step, { aim: "suspend", stopReplies: [reply] })
     case "Ending":
-      if (phase.aim === "stop" || phase.aim === "remove") return refuse(step, reply)
+      // It falls with its supervisor: asleep it would be woken again.
+      if (phase.aim === "stop" || phase.aim === "remove" || phase.aim === "fall") return refuse(step, reply)
       return step.enter({
         ...phase,
         aim: "suspend",
@@ -89,7 +90,7 @@ export const restart = (step: Step, reply: SessionReply): void => {
     case "Starting":
       return beginEnding(step, { aim: "restart", startReplies: [reply] })
     case "Ending":
-      if (phase.aim === "remove") return refuse(step, reply)
+      if (phase.aim === "remove" || phase.aim === "fall") return refuse(step, reply)
       return step.enter({
         ...phase,
         aim: "restart",

@@ -301,8 +301,17 @@ export class GroupRestarts {
       member.finished = false
       // Its name may be another session's by now.
       if (!this.#house.reclaim(member)) return Effect.void
-      const rise = Effect.ignore(member.actor.request((reply) => ({ type: "rise", asleep: false, reply })))
-      return Effect.andThen(rise, request(member, "release"))
+      // A newer crash may end the waiting, and not the rise.
+      member.rising = true
+      const rise = member.actor.request((reply) => ({
+        type: "rise",
+        asleep: false,
+        reply: (exit) => {
+          member.rising = false
+          reply(exit)
+        },
+      }))
+      return Effect.andThen(Effect.ignore(rise), request(member, "release"))
     })
   }
 

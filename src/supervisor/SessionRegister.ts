@@ -117,6 +117,7 @@ export class SessionRegister {
       actor,
       history,
       finished: false,
+      rising: false,
       stopping: 0,
       returning: 0,
       farewells: undefined,

@@ -13,6 +13,8 @@ export interface Slot {
   history: RestartHistory
   /** A transient child that ended normally by itself: a group restart starts it again. */
   finished: boolean
+  /** Its group is bringing it back from its end: as good as held, though it does not know yet. */
+  rising: boolean
   /** Clients whose stop is not answered yet: what ends by itself meanwhile has not finished, it is stopped. */
   stopping: number
   /** Clients that are bringing it back just now. */

@@ -77,6 +77,7 @@ const keyOf = (member: Member): string => (isNode(member) ? member.path : member
 export const standingOf = (member: Member): Standing => {
   if (isNode(member)) return member.givenUp === null && member.stopping === undefined ? "up" : "resting"
   const { phase } = member.actor.state
+  if (member.rising) return "up"
   if (phase._tag === "Stopped" && member.finished) return "finished"
   return isOver(member) || phase._tag === "Suspended" || phase._tag === "Stopped" ? "resting" : "up"
 }

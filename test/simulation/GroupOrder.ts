@@ -131,7 +131,8 @@ export class GroupOrder {
     }
     for (const other of rising) {
       const starts = actors.get(other)?.state.phase._tag === "Starting"
-      if (other !== record && starts) wrong(`while ${other.name} is not up`)
+      // One that stands after this one was started by an earlier restart, or by a client meanwhile.
+      if (other !== record && starts && isBefore(other)) wrong(`while ${other.name} is not up`)
     }
     for (const other of this.#records.below(supervisor)) {
       if (!isBefore(other)) continue

@@ -462,4 +462,65 @@ export const regressions: Readonly<Record<string, Plan>> = {
       { path: "root/c", strategy: "one_for_all", intensity: null },
     ],
   ),
+  "a session that rose with its group was left held where another crash came before it knew": planOf(
+    [
+      sessionOf({ name: "s0" }),
+      {
+        ...sessionOf(
+          {
+            name: "s1",
+            command: "claude",
+            protocol: { type: "claude" },
+            restart: "permanent",
+            backoff: { initialMs: 0, factor: 1, maxMs: 0, jitter: 0, resetAfterMs: 60_000 },
+            supervisor: "root/a",
+          },
+          [{ endsAfterMs: 29, straysMs: 6 }],
+        ),
+        further: "again",
+      },
+      sessionOf(
+        {
+          name: "s2",
+          command: "ndjson",
+          protocol: { type: "ndjson", end: { done: true }, conversation: conversationSpec },
+          supervisor: "root/a",
+        },
+        [{ chatter: 2 }, { endsAfterMs: 29 }],
+        { answersLost: 0.1 },
+      ),
+    ],
+    [
+      { at: 0, n: 1, type: "supervisorStart", supervisor: 0 },
+      { at: 0, n: 3, type: "start", ifExists: "fail", session: 1 },
+      { at: 0, n: 4, type: "start", ifExists: "fail", session: 2 },
+      { at: 115, n: 15, type: "ask", session: 2 },
+    ],
+    {},
+    1_300_256_615,
+    [{ path: "root/a", strategy: "one_for_all", intensity: null }],
+  ),
+  "a session that was suspended as it fell with its supervisor was woken again, and held for ever": planOf(
+    [
+      sessionOf({ command: "claude", protocol: { type: "claude" }, restart: "permanent", supervisor: "root/a" }, [
+        { endsAfterMs: 29 },
+      ]),
+      sessionOf(
+        { name: "s3", command: "claude", protocol: { type: "claude" }, readyTimeoutMs: 30, supervisor: "root/a" },
+        [],
+        { commits: "delayed", mostMs: 152 },
+      ),
+    ],
+    [
+      { at: 0, n: 1, type: "supervisorStart", supervisor: 0 },
+      { at: 0, n: 2, type: "start", ifExists: "fail", session: 0 },
+      { at: 0, n: 5, type: "start", ifExists: "fail", session: 1 },
+      { at: 0, n: 6, type: "suspend", session: 1 },
+      { at: 43, n: 12, type: "tell", session: 1 },
+      { at: 504, n: 18, type: "suspend", session: 1 },
+    ],
+    {},
+    1_300_846_125,
+    [{ path: "root/a", strategy: "one_for_one", intensity: { maxRestarts: 0, withinMs: 10_000 } }],
+  ),
 }
