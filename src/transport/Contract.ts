@@ -175,7 +175,7 @@ export const contract = {
     result: Struct({ survivors: List(Int) }),
     gives: "{survivors}: pids that could not be killed, after the last descendant is gone",
     doc: "Stops all sessions and supervisors below it, in reverse start order where its strategy has an order, and forgets the supervisors. The sessions stay on record as stopped; to start one of them again takes a supervisor at its path.",
-    errors: ["SupervisorNotFound", "StoreUnavailable"],
+    errors: ["SupervisorNotFound", "Draining", "StoreUnavailable"],
   }),
   "session/start": method({
     params: Schema.Struct({ ...sessionSpecFields, ifExists: optional(Schema.Literals(["fail", "return"])) }),

@@ -270,6 +270,9 @@ export class Clients {
       const error = Cause.squash(exit.cause)
       const tag = typeof error === "object" && error !== null && "_tag" in error ? String(error._tag) : "a defect"
       world.say(`client ${step.n} ${step.type} ${session}: ${tag}`)
+      if (tag === "Draining" && !life.ending) {
+        world.broke("no-defect", `${step.type} ${step.n} of ${session} is told that the runtime ends, and it does not`)
+      }
       if (Cause.hasDies(exit.cause) || Cause.hasInterrupts(exit.cause)) {
         world.broke("no-defect", `${step.type} ${step.n} of ${session} was answered with ${String(error)}`)
       }
