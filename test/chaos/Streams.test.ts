@@ -91,8 +91,12 @@ describe.skipIf(noGuard !== undefined)("streams under attack", () => {
     forgetPeak(world.pid)
     await world.start(script("long", `head -c ${bytes} /dev/zero | tr '\\0' x; echo; exec cat`))
     world.inject("line of 200 MB")
-    await eventually("it is told of", async () =>
-      (await entriesOf("long")).some((entry) => entry.type === "note" && entry.text.includes(String(bytes))),
+    // It takes twenty-three seconds to print that.
+    await eventually(
+      "it is told of",
+      async () =>
+        (await entriesOf("long")).some((entry) => entry.type === "note" && entry.text.includes(String(bytes))),
+      50_000,
     )
     expect((await world.ask("long", "and now")).text).toBe("and now")
     expect(peakOf(world.pid) - before).toBeLessThanOrEqual(memoryBytes)

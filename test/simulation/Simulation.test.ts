@@ -12,7 +12,7 @@ import { report, search, shrinkFound, under } from "./Search.ts"
 import { simulate } from "./Simulation.ts"
 
 const isLong = process.env["CHAOS"] === "long"
-const seeds = Number(process.env["SEEDS"] ?? (isLong ? 500_000 : 2_000))
+const seeds = Number(process.env["SEEDS"] ?? (isLong ? 500_000 : 4_000))
 const base = Number(process.env["FROM"] ?? Math.floor(Math.random() * 2 ** 31))
 
 console.log(`simulation: ${seeds} seeds from ${base} on (FROM=${base} SEEDS=${seeds} repeats them)`)
