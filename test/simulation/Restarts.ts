@@ -90,6 +90,11 @@ export class Restarts {
     if (this.#world.wallWasSet) this.#courses.forEach(anew)
   }
 
+  /** Of a runtime that is up its steady clock tells how much; one that is away or coming up has only the wall clock. */
+  wallClockIsSet(): void {
+    if (!this.#bucket.isUp) this.#courses.forEach(anew)
+  }
+
   runtimeIsUp(): void {
     this.#forgetTimes()
     this.#bucket = { ...this.#filled(), isUp: true }

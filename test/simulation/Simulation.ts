@@ -261,6 +261,7 @@ export class Simulation {
         world.say(`the wall clock is set by ${step.byMs} ms`)
         world.wallMs += step.byMs
         world.wallWasSet = true
+        this.#restarts.wallClockIsSet()
         return
       case "end": {
         const { name } = this.#plan.sessions[step.session]!.spec
