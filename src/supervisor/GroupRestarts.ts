@@ -13,7 +13,7 @@ import type { SupervisorRecord } from "../domain/SupervisorStore.ts"
 import { endMembers, endTree, isUp, orderedEndMs, type Ending } from "./EndingOrder.ts"
 import { charge, noCharges } from "./RestartIntensity.ts"
 import { groupRestart, startedWith } from "./RestartStrategy.ts"
-import type { Slot } from "./Slot.ts"
+import { answering, type Slot } from "./Slot.ts"
 import { isNode, type Member, type SupervisorNode } from "./SupervisorTree.ts"
 
 type Restart = Extract<Decision, { readonly _tag: "Restart" }>
@@ -306,10 +306,7 @@ export class GroupRestarts {
       const rise = member.actor.request((reply) => ({
         type: "rise",
         asleep: false,
-        reply: (exit) => {
-          member.rising = false
-          reply(exit)
-        },
+        reply: answering(reply, () => (member.rising = false)),
       }))
       return Effect.andThen(Effect.ignore(rise), request(member, "release"))
     })

@@ -33,7 +33,7 @@ import type { SessionLog } from "./SessionLog.ts"
 import { SessionRegister } from "./SessionRegister.ts"
 import { SessionRemovals } from "./SessionRemovals.ts"
 import { SessionStarts } from "./SessionStarts.ts"
-import type { Slot } from "./Slot.ts"
+import { answering, type Slot } from "./Slot.ts"
 import { SteadyClock } from "./SteadyClock.ts"
 import { Supervisors } from "./Supervisors.ts"
 import { UsageTotals } from "./UsageTotals.ts"
@@ -272,10 +272,7 @@ export class SessionSupervisor implements SessionHost {
       return slot.actor.request((reply) => ({
         type: "stop",
         brutal: mode === "kill",
-        reply: (exit) => {
-          slot.stopping--
-          reply(exit)
-        },
+        reply: answering(reply, () => slot.stopping--),
       }))
     })
   }

@@ -29,6 +29,14 @@ export interface Slot {
 export const whenRemoved = (slot: Slot): Effect.Effect<void> =>
   Effect.suspend(() => (slot.removed === undefined ? Effect.void : Deferred.await(slot.removed)))
 
+/** A reply that first says here that it has come: whoever looks in between the answer and its arrival sees what is so. */
+export const answering =
+  (reply: SessionReply, answered: () => void): SessionReply =>
+  (exit) => {
+    answered()
+    reply(exit)
+  }
+
 /**
  * Asks for something that brings it back: from the call on, and until that is answered, nobody takes its name. The answer counts,
  * not its arrival: whoever looks in between sees a session that is over with again where it was refused. To be called where nothing
@@ -45,12 +53,7 @@ export const broughtBack = (
     if (open) slot.returning--
     open = false
   }
-  const asked = slot.actor.request((reply) =>
-    wish((exit) => {
-      answered()
-      reply(exit)
-    }),
-  )
+  const asked = slot.actor.request((reply) => wish(answering(reply, answered)))
   // Nobody waits any more, or the actor is down and answers nothing.
   return Effect.ensuring(restore(asked), Effect.sync(answered))
 }

@@ -34,6 +34,7 @@ export class SimulatedStore {
   constructor(world: World, records: Records) {
     this.#world = world
     this.#records = records
+    // A function literal that is assigned to a property is made in the old generation, and would keep this world there.
     const isKept: Records["isKept"] = (turn) => this.look((store) => store.turn(turn)) !== undefined
     records.isKept = isKept
     this.#places = new Map(world.plan.sessions.map(({ spec }, place) => [spec.name, place]))
